@@ -39,6 +39,7 @@ const (
 	Type_TYPE_CANCEL       Type = 9  // body Cancel
 	Type_TYPE_LIST_UPDATE  Type = 10 // body ListUpdate
 	Type_TYPE_TOKEN_UPDATE Type = 11 // no body; the grant stands in Inner.grant
+	Type_TYPE_CONTACT_SYNC Type = 12 // body ContactSync, only between devices of one root
 )
 
 // Enum value maps for Type.
@@ -56,6 +57,7 @@ var (
 		9:  "TYPE_CANCEL",
 		10: "TYPE_LIST_UPDATE",
 		11: "TYPE_TOKEN_UPDATE",
+		12: "TYPE_CONTACT_SYNC",
 	}
 	Type_value = map[string]int32{
 		"TYPE_UNSPECIFIED":  0,
@@ -70,6 +72,7 @@ var (
 		"TYPE_CANCEL":       9,
 		"TYPE_LIST_UPDATE":  10,
 		"TYPE_TOKEN_UPDATE": 11,
+		"TYPE_CONTACT_SYNC": 12,
 	}
 )
 
@@ -210,6 +213,55 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{2}
 }
 
+type ContactState int32
+
+const (
+	ContactState_CONTACT_STATE_UNSPECIFIED ContactState = 0
+	ContactState_CONTACT_STATE_ACCEPTED    ContactState = 1
+	ContactState_CONTACT_STATE_BLOCKED     ContactState = 2
+)
+
+// Enum value maps for ContactState.
+var (
+	ContactState_name = map[int32]string{
+		0: "CONTACT_STATE_UNSPECIFIED",
+		1: "CONTACT_STATE_ACCEPTED",
+		2: "CONTACT_STATE_BLOCKED",
+	}
+	ContactState_value = map[string]int32{
+		"CONTACT_STATE_UNSPECIFIED": 0,
+		"CONTACT_STATE_ACCEPTED":    1,
+		"CONTACT_STATE_BLOCKED":     2,
+	}
+)
+
+func (x ContactState) Enum() *ContactState {
+	p := new(ContactState)
+	*p = x
+	return p
+}
+
+func (x ContactState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ContactState) Descriptor() protoreflect.EnumDescriptor {
+	return file_envelope_pb_envelope_proto_enumTypes[3].Descriptor()
+}
+
+func (ContactState) Type() protoreflect.EnumType {
+	return &file_envelope_pb_envelope_proto_enumTypes[3]
+}
+
+func (x ContactState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ContactState.Descriptor instead.
+func (ContactState) EnumDescriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{3}
+}
+
 type SessionType int32
 
 const (
@@ -255,11 +307,11 @@ func (x SessionType) String() string {
 }
 
 func (SessionType) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_pb_envelope_proto_enumTypes[3].Descriptor()
+	return file_envelope_pb_envelope_proto_enumTypes[4].Descriptor()
 }
 
 func (SessionType) Type() protoreflect.EnumType {
-	return &file_envelope_pb_envelope_proto_enumTypes[3]
+	return &file_envelope_pb_envelope_proto_enumTypes[4]
 }
 
 func (x SessionType) Number() protoreflect.EnumNumber {
@@ -268,7 +320,7 @@ func (x SessionType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SessionType.Descriptor instead.
 func (SessionType) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{3}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{4}
 }
 
 type Operation int32
@@ -310,11 +362,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_pb_envelope_proto_enumTypes[4].Descriptor()
+	return file_envelope_pb_envelope_proto_enumTypes[5].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_envelope_pb_envelope_proto_enumTypes[4]
+	return &file_envelope_pb_envelope_proto_enumTypes[5]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -323,7 +375,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{4}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{5}
 }
 
 type AnswerStatus int32
@@ -365,11 +417,11 @@ func (x AnswerStatus) String() string {
 }
 
 func (AnswerStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_pb_envelope_proto_enumTypes[5].Descriptor()
+	return file_envelope_pb_envelope_proto_enumTypes[6].Descriptor()
 }
 
 func (AnswerStatus) Type() protoreflect.EnumType {
-	return &file_envelope_pb_envelope_proto_enumTypes[5]
+	return &file_envelope_pb_envelope_proto_enumTypes[6]
 }
 
 func (x AnswerStatus) Number() protoreflect.EnumNumber {
@@ -378,7 +430,7 @@ func (x AnswerStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AnswerStatus.Descriptor instead.
 func (AnswerStatus) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{5}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{6}
 }
 
 // How an envelope ended, or where it waits.
@@ -421,11 +473,11 @@ func (x Fate) String() string {
 }
 
 func (Fate) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_pb_envelope_proto_enumTypes[6].Descriptor()
+	return file_envelope_pb_envelope_proto_enumTypes[7].Descriptor()
 }
 
 func (Fate) Type() protoreflect.EnumType {
-	return &file_envelope_pb_envelope_proto_enumTypes[6]
+	return &file_envelope_pb_envelope_proto_enumTypes[7]
 }
 
 func (x Fate) Number() protoreflect.EnumNumber {
@@ -434,7 +486,7 @@ func (x Fate) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Fate.Descriptor instead.
 func (Fate) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{6}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{7}
 }
 
 type Envelope struct {
@@ -1392,6 +1444,91 @@ func (x *Cancel) GetReason() Reason {
 	return Reason_REASON_UNSPECIFIED
 }
 
+// Tells an own other device what the person decided about a contact.
+type ContactSync struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RootKey       []byte                 `protobuf:"bytes,1,opt,name=root_key,json=rootKey,proto3" json:"root_key,omitempty"` // 32
+	Domain        string                 `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	PeerId        []byte                 `protobuf:"bytes,3,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"` // 38: the contact's home node
+	State         ContactState           `protobuf:"varint,4,opt,name=state,proto3,enum=trunkline.envelope.v1.ContactState" json:"state,omitempty"`
+	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`     // at most 64
+	Grants        []*Grant               `protobuf:"bytes,6,rep,name=grants,proto3" json:"grants,omitempty"` // the contact's grants for its devices, at most 8
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactSync) Reset() {
+	*x = ContactSync{}
+	mi := &file_envelope_pb_envelope_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactSync) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactSync) ProtoMessage() {}
+
+func (x *ContactSync) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_pb_envelope_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactSync.ProtoReflect.Descriptor instead.
+func (*ContactSync) Descriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ContactSync) GetRootKey() []byte {
+	if x != nil {
+		return x.RootKey
+	}
+	return nil
+}
+
+func (x *ContactSync) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *ContactSync) GetPeerId() []byte {
+	if x != nil {
+		return x.PeerId
+	}
+	return nil
+}
+
+func (x *ContactSync) GetState() ContactState {
+	if x != nil {
+		return x.State
+	}
+	return ContactState_CONTACT_STATE_UNSPECIFIED
+}
+
+func (x *ContactSync) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ContactSync) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
 type ListUpdate struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	List          []byte                 `protobuf:"bytes,1,opt,name=list,proto3" json:"list,omitempty"` // signed DeviceList
@@ -1401,7 +1538,7 @@ type ListUpdate struct {
 
 func (x *ListUpdate) Reset() {
 	*x = ListUpdate{}
-	mi := &file_envelope_pb_envelope_proto_msgTypes[12]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1550,7 @@ func (x *ListUpdate) String() string {
 func (*ListUpdate) ProtoMessage() {}
 
 func (x *ListUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_envelope_pb_envelope_proto_msgTypes[12]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1563,7 @@ func (x *ListUpdate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUpdate.ProtoReflect.Descriptor instead.
 func (*ListUpdate) Descriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{12}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListUpdate) GetList() []byte {
@@ -1452,7 +1589,7 @@ type SessionMessage struct {
 
 func (x *SessionMessage) Reset() {
 	*x = SessionMessage{}
-	mi := &file_envelope_pb_envelope_proto_msgTypes[13]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1464,7 +1601,7 @@ func (x *SessionMessage) String() string {
 func (*SessionMessage) ProtoMessage() {}
 
 func (x *SessionMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_envelope_pb_envelope_proto_msgTypes[13]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1477,7 +1614,7 @@ func (x *SessionMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionMessage.ProtoReflect.Descriptor instead.
 func (*SessionMessage) Descriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{13}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SessionMessage) GetType() SessionType {
@@ -1548,7 +1685,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_envelope_pb_envelope_proto_msgTypes[14]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1697,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_envelope_pb_envelope_proto_msgTypes[14]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1710,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{14}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Query) GetOperation() Operation {
@@ -1613,7 +1750,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1625,7 +1762,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1775,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{15}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Answer) GetStatus() AnswerStatus {
@@ -1783,7 +1920,14 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\x0e2\x1d.trunkline.envelope.v1.ReasonR\x06reason\"\\\n" +
 	"\x06Cancel\x12\x1b\n" +
 	"\tring_hash\x18\x01 \x01(\fR\bringHash\x125\n" +
-	"\x06reason\x18\x02 \x01(\x0e2\x1d.trunkline.envelope.v1.ReasonR\x06reason\" \n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1d.trunkline.envelope.v1.ReasonR\x06reason\"\xde\x01\n" +
+	"\vContactSync\x12\x19\n" +
+	"\broot_key\x18\x01 \x01(\fR\arootKey\x12\x16\n" +
+	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x17\n" +
+	"\apeer_id\x18\x03 \x01(\fR\x06peerId\x129\n" +
+	"\x05state\x18\x04 \x01(\x0e2#.trunkline.envelope.v1.ContactStateR\x05state\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x124\n" +
+	"\x06grants\x18\x06 \x03(\v2\x1c.trunkline.envelope.v1.GrantR\x06grants\" \n" +
 	"\n" +
 	"ListUpdate\x12\x12\n" +
 	"\x04list\x18\x01 \x01(\fR\x04list\"\x9f\x02\n" +
@@ -1813,7 +1957,7 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"descriptor\x12/\n" +
 	"\x04fate\x18\x05 \x01(\x0e2\x1b.trunkline.envelope.v1.FateR\x04fate\x12$\n" +
 	"\x0eretry_after_ms\x18\x06 \x01(\x04R\fretryAfterMs\x12\x1b\n" +
-	"\tlog_proof\x18\a \x01(\fR\blogProof*\xe0\x01\n" +
+	"\tlog_proof\x18\a \x01(\fR\blogProof*\xf7\x01\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1828,7 +1972,8 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\vTYPE_CANCEL\x10\t\x12\x14\n" +
 	"\x10TYPE_LIST_UPDATE\x10\n" +
 	"\x12\x15\n" +
-	"\x11TYPE_TOKEN_UPDATE\x10\v*@\n" +
+	"\x11TYPE_TOKEN_UPDATE\x10\v\x12\x15\n" +
+	"\x11TYPE_CONTACT_SYNC\x10\f*@\n" +
 	"\x05Media\x12\x15\n" +
 	"\x11MEDIA_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vMEDIA_AUDIO\x10\x01\x12\x0f\n" +
@@ -1840,7 +1985,11 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\x0fREASON_DECLINED\x10\x03\x12\x0f\n" +
 	"\vREASON_BUSY\x10\x04\x12\x12\n" +
 	"\x0eREASON_TIMEOUT\x10\x05\x12\x11\n" +
-	"\rREASON_FAILED\x10\x06*\x99\x01\n" +
+	"\rREASON_FAILED\x10\x06*d\n" +
+	"\fContactState\x12\x1d\n" +
+	"\x19CONTACT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16CONTACT_STATE_ACCEPTED\x10\x01\x12\x19\n" +
+	"\x15CONTACT_STATE_BLOCKED\x10\x02*\x99\x01\n" +
 	"\vSessionType\x12\x17\n" +
 	"\x13SESSION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSESSION_CONFIRM\x10\x01\x12\x11\n" +
@@ -1880,52 +2029,56 @@ func file_envelope_pb_envelope_proto_rawDescGZIP() []byte {
 	return file_envelope_pb_envelope_proto_rawDescData
 }
 
-var file_envelope_pb_envelope_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_envelope_pb_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_envelope_pb_envelope_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_envelope_pb_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_envelope_pb_envelope_proto_goTypes = []any{
 	(Type)(0),              // 0: trunkline.envelope.v1.Type
 	(Media)(0),             // 1: trunkline.envelope.v1.Media
 	(Reason)(0),            // 2: trunkline.envelope.v1.Reason
-	(SessionType)(0),       // 3: trunkline.envelope.v1.SessionType
-	(Operation)(0),         // 4: trunkline.envelope.v1.Operation
-	(AnswerStatus)(0),      // 5: trunkline.envelope.v1.AnswerStatus
-	(Fate)(0),              // 6: trunkline.envelope.v1.Fate
-	(*Envelope)(nil),       // 7: trunkline.envelope.v1.Envelope
-	(*PrekeyBundle)(nil),   // 8: trunkline.envelope.v1.PrekeyBundle
-	(*Route)(nil),          // 9: trunkline.envelope.v1.Route
-	(*Grant)(nil),          // 10: trunkline.envelope.v1.Grant
-	(*Inner)(nil),          // 11: trunkline.envelope.v1.Inner
-	(*Knock)(nil),          // 12: trunkline.envelope.v1.Knock
-	(*Note)(nil),           // 13: trunkline.envelope.v1.Note
-	(*Read)(nil),           // 14: trunkline.envelope.v1.Read
-	(*ReplyAddress)(nil),   // 15: trunkline.envelope.v1.ReplyAddress
-	(*Ring)(nil),           // 16: trunkline.envelope.v1.Ring
-	(*RingAnswer)(nil),     // 17: trunkline.envelope.v1.RingAnswer
-	(*Cancel)(nil),         // 18: trunkline.envelope.v1.Cancel
-	(*ListUpdate)(nil),     // 19: trunkline.envelope.v1.ListUpdate
-	(*SessionMessage)(nil), // 20: trunkline.envelope.v1.SessionMessage
-	(*Query)(nil),          // 21: trunkline.envelope.v1.Query
-	(*Answer)(nil),         // 22: trunkline.envelope.v1.Answer
+	(ContactState)(0),      // 3: trunkline.envelope.v1.ContactState
+	(SessionType)(0),       // 4: trunkline.envelope.v1.SessionType
+	(Operation)(0),         // 5: trunkline.envelope.v1.Operation
+	(AnswerStatus)(0),      // 6: trunkline.envelope.v1.AnswerStatus
+	(Fate)(0),              // 7: trunkline.envelope.v1.Fate
+	(*Envelope)(nil),       // 8: trunkline.envelope.v1.Envelope
+	(*PrekeyBundle)(nil),   // 9: trunkline.envelope.v1.PrekeyBundle
+	(*Route)(nil),          // 10: trunkline.envelope.v1.Route
+	(*Grant)(nil),          // 11: trunkline.envelope.v1.Grant
+	(*Inner)(nil),          // 12: trunkline.envelope.v1.Inner
+	(*Knock)(nil),          // 13: trunkline.envelope.v1.Knock
+	(*Note)(nil),           // 14: trunkline.envelope.v1.Note
+	(*Read)(nil),           // 15: trunkline.envelope.v1.Read
+	(*ReplyAddress)(nil),   // 16: trunkline.envelope.v1.ReplyAddress
+	(*Ring)(nil),           // 17: trunkline.envelope.v1.Ring
+	(*RingAnswer)(nil),     // 18: trunkline.envelope.v1.RingAnswer
+	(*Cancel)(nil),         // 19: trunkline.envelope.v1.Cancel
+	(*ContactSync)(nil),    // 20: trunkline.envelope.v1.ContactSync
+	(*ListUpdate)(nil),     // 21: trunkline.envelope.v1.ListUpdate
+	(*SessionMessage)(nil), // 22: trunkline.envelope.v1.SessionMessage
+	(*Query)(nil),          // 23: trunkline.envelope.v1.Query
+	(*Answer)(nil),         // 24: trunkline.envelope.v1.Answer
 }
 var file_envelope_pb_envelope_proto_depIdxs = []int32{
-	9,  // 0: trunkline.envelope.v1.PrekeyBundle.route:type_name -> trunkline.envelope.v1.Route
+	10, // 0: trunkline.envelope.v1.PrekeyBundle.route:type_name -> trunkline.envelope.v1.Route
 	0,  // 1: trunkline.envelope.v1.Inner.type:type_name -> trunkline.envelope.v1.Type
-	10, // 2: trunkline.envelope.v1.Inner.grant:type_name -> trunkline.envelope.v1.Grant
+	11, // 2: trunkline.envelope.v1.Inner.grant:type_name -> trunkline.envelope.v1.Grant
 	1,  // 3: trunkline.envelope.v1.Ring.media:type_name -> trunkline.envelope.v1.Media
-	15, // 4: trunkline.envelope.v1.Ring.reply:type_name -> trunkline.envelope.v1.ReplyAddress
-	15, // 5: trunkline.envelope.v1.RingAnswer.reply:type_name -> trunkline.envelope.v1.ReplyAddress
+	16, // 4: trunkline.envelope.v1.Ring.reply:type_name -> trunkline.envelope.v1.ReplyAddress
+	16, // 5: trunkline.envelope.v1.RingAnswer.reply:type_name -> trunkline.envelope.v1.ReplyAddress
 	2,  // 6: trunkline.envelope.v1.RingAnswer.reason:type_name -> trunkline.envelope.v1.Reason
 	2,  // 7: trunkline.envelope.v1.Cancel.reason:type_name -> trunkline.envelope.v1.Reason
-	3,  // 8: trunkline.envelope.v1.SessionMessage.type:type_name -> trunkline.envelope.v1.SessionType
-	2,  // 9: trunkline.envelope.v1.SessionMessage.reason:type_name -> trunkline.envelope.v1.Reason
-	4,  // 10: trunkline.envelope.v1.Query.operation:type_name -> trunkline.envelope.v1.Operation
-	5,  // 11: trunkline.envelope.v1.Answer.status:type_name -> trunkline.envelope.v1.AnswerStatus
-	6,  // 12: trunkline.envelope.v1.Answer.fate:type_name -> trunkline.envelope.v1.Fate
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	3,  // 8: trunkline.envelope.v1.ContactSync.state:type_name -> trunkline.envelope.v1.ContactState
+	11, // 9: trunkline.envelope.v1.ContactSync.grants:type_name -> trunkline.envelope.v1.Grant
+	4,  // 10: trunkline.envelope.v1.SessionMessage.type:type_name -> trunkline.envelope.v1.SessionType
+	2,  // 11: trunkline.envelope.v1.SessionMessage.reason:type_name -> trunkline.envelope.v1.Reason
+	5,  // 12: trunkline.envelope.v1.Query.operation:type_name -> trunkline.envelope.v1.Operation
+	6,  // 13: trunkline.envelope.v1.Answer.status:type_name -> trunkline.envelope.v1.AnswerStatus
+	7,  // 14: trunkline.envelope.v1.Answer.fate:type_name -> trunkline.envelope.v1.Fate
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_envelope_pb_envelope_proto_init() }
@@ -1938,8 +2091,8 @@ func file_envelope_pb_envelope_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_envelope_pb_envelope_proto_rawDesc), len(file_envelope_pb_envelope_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   16,
+			NumEnums:      8,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
