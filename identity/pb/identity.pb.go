@@ -388,6 +388,7 @@ type DomainDocument struct {
 	DirectoryKey  []byte                 `protobuf:"bytes,9,opt,name=directory_key,json=directoryKey,proto3" json:"directory_key,omitempty"` // 32: signs name bindings, or absent
 	Contact       string                 `protobuf:"bytes,10,opt,name=contact,proto3" json:"contact,omitempty"`                              // at most 256 bytes, for administrators
 	Services      []string               `protobuf:"bytes,11,rep,name=services,proto3" json:"services,omitempty"`                            // "signal", "turn", "sfu"; at most 8 of at most 32 bytes
+	Handovers     [][]byte               `protobuf:"bytes,12,rep,name=handovers,proto3" json:"handovers,omitempty"`                          // signed DomainHandover, oldest first, at most 4
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -499,6 +500,92 @@ func (x *DomainDocument) GetServices() []string {
 	return nil
 }
 
+func (x *DomainDocument) GetHandovers() [][]byte {
+	if x != nil {
+		return x.Handovers
+	}
+	return nil
+}
+
+// Signed by the old domain key, domain "trunkline/v1/handover\0". At most 512 bytes signed.
+// It travels inside the documents of the new key, so that whoever pinned the old key can
+// follow, and whoever pinned nothing sees an ordinary document signed by its own key.
+type DomainHandover struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // 1
+	Domain        string                 `protobuf:"bytes,2,opt,name=domain,proto3" json:"domain,omitempty"`
+	OldKey        []byte                 `protobuf:"bytes,3,opt,name=old_key,json=oldKey,proto3" json:"old_key,omitempty"` // 32, signs this
+	NewKey        []byte                 `protobuf:"bytes,4,opt,name=new_key,json=newKey,proto3" json:"new_key,omitempty"` // 32
+	Epoch         uint64                 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`                // first document epoch of the new key, 2 and up
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DomainHandover) Reset() {
+	*x = DomainHandover{}
+	mi := &file_identity_pb_identity_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DomainHandover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DomainHandover) ProtoMessage() {}
+
+func (x *DomainHandover) ProtoReflect() protoreflect.Message {
+	mi := &file_identity_pb_identity_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DomainHandover.ProtoReflect.Descriptor instead.
+func (*DomainHandover) Descriptor() ([]byte, []int) {
+	return file_identity_pb_identity_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *DomainHandover) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *DomainHandover) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *DomainHandover) GetOldKey() []byte {
+	if x != nil {
+		return x.OldKey
+	}
+	return nil
+}
+
+func (x *DomainHandover) GetNewKey() []byte {
+	if x != nil {
+		return x.NewKey
+	}
+	return nil
+}
+
+func (x *DomainHandover) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type DomainNode struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PeerId        []byte                 `protobuf:"bytes,1,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"` // 38
@@ -509,7 +596,7 @@ type DomainNode struct {
 
 func (x *DomainNode) Reset() {
 	*x = DomainNode{}
-	mi := &file_identity_pb_identity_proto_msgTypes[5]
+	mi := &file_identity_pb_identity_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -521,7 +608,7 @@ func (x *DomainNode) String() string {
 func (*DomainNode) ProtoMessage() {}
 
 func (x *DomainNode) ProtoReflect() protoreflect.Message {
-	mi := &file_identity_pb_identity_proto_msgTypes[5]
+	mi := &file_identity_pb_identity_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -534,7 +621,7 @@ func (x *DomainNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainNode.ProtoReflect.Descriptor instead.
 func (*DomainNode) Descriptor() ([]byte, []int) {
-	return file_identity_pb_identity_proto_rawDescGZIP(), []int{5}
+	return file_identity_pb_identity_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DomainNode) GetPeerId() []byte {
@@ -591,7 +678,7 @@ const file_identity_pb_identity_proto_rawDesc = "" +
 	"routingKey\x12\x1d\n" +
 	"\n" +
 	"not_before\x18\x05 \x01(\x04R\tnotBefore\x12\x1b\n" +
-	"\tnot_after\x18\x06 \x01(\x04R\bnotAfter\"\xd9\x02\n" +
+	"\tnot_after\x18\x06 \x01(\x04R\bnotAfter\"\xf7\x02\n" +
 	"\x0eDomainDocument\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x1d\n" +
@@ -605,7 +692,14 @@ const file_identity_pb_identity_proto_rawDesc = "" +
 	"\rdirectory_key\x18\t \x01(\fR\fdirectoryKey\x12\x18\n" +
 	"\acontact\x18\n" +
 	" \x01(\tR\acontact\x12\x1a\n" +
-	"\bservices\x18\v \x03(\tR\bservices\"C\n" +
+	"\bservices\x18\v \x03(\tR\bservices\x12\x1c\n" +
+	"\thandovers\x18\f \x03(\fR\thandovers\"\x8a\x01\n" +
+	"\x0eDomainHandover\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
+	"\x06domain\x18\x02 \x01(\tR\x06domain\x12\x17\n" +
+	"\aold_key\x18\x03 \x01(\fR\x06oldKey\x12\x17\n" +
+	"\anew_key\x18\x04 \x01(\fR\x06newKey\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"C\n" +
 	"\n" +
 	"DomainNode\x12\x17\n" +
 	"\apeer_id\x18\x01 \x01(\fR\x06peerId\x12\x1c\n" +
@@ -623,18 +717,19 @@ func file_identity_pb_identity_proto_rawDescGZIP() []byte {
 	return file_identity_pb_identity_proto_rawDescData
 }
 
-var file_identity_pb_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_identity_pb_identity_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_identity_pb_identity_proto_goTypes = []any{
 	(*DeviceCert)(nil),     // 0: trunkline.identity.v1.DeviceCert
 	(*DeviceList)(nil),     // 1: trunkline.identity.v1.DeviceList
 	(*Home)(nil),           // 2: trunkline.identity.v1.Home
 	(*NodeDescriptor)(nil), // 3: trunkline.identity.v1.NodeDescriptor
 	(*DomainDocument)(nil), // 4: trunkline.identity.v1.DomainDocument
-	(*DomainNode)(nil),     // 5: trunkline.identity.v1.DomainNode
+	(*DomainHandover)(nil), // 5: trunkline.identity.v1.DomainHandover
+	(*DomainNode)(nil),     // 6: trunkline.identity.v1.DomainNode
 }
 var file_identity_pb_identity_proto_depIdxs = []int32{
 	2, // 0: trunkline.identity.v1.DeviceList.homes:type_name -> trunkline.identity.v1.Home
-	5, // 1: trunkline.identity.v1.DomainDocument.nodes:type_name -> trunkline.identity.v1.DomainNode
+	6, // 1: trunkline.identity.v1.DomainDocument.nodes:type_name -> trunkline.identity.v1.DomainNode
 	2, // [2:2] is the sub-list for method output_type
 	2, // [2:2] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
@@ -653,7 +748,7 @@ func file_identity_pb_identity_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_identity_pb_identity_proto_rawDesc), len(file_identity_pb_identity_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
