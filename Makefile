@@ -1,0 +1,71 @@
+# What a person does in this repository. Nothing here needs more than Go, make and a shell;
+# "make test" gets the rest by itself.
+
+GO       ?= go
+FUZZTIME ?= 30s
+TIMEOUT  ?= 20m
+
+# Without a HOME that can be written (a container, a build account), Go finds no place for its
+# caches. Then they go into this folder, unless the environment already says where.
+ifneq ($(shell test -n "$$HOME" && test -d "$$HOME" && test -w "$$HOME" && echo yes),yes)
+ifeq ($(GOCACHE),)
+export GOCACHE := $(CURDIR)/.cache/go-build
+endif
+ifeq ($(GOMODCACHE)$(GOPATH),)
+export GOMODCACHE := $(CURDIR)/.cache/mod
+export GOPATH := $(CURDIR)/.cache/go
+endif
+endif
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help build test check plain race gcc vet lint generate fuzz bench demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/trunkline, static, without cgo
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/trunkline ./cmd/trunkline
+
+test: gcc vet check plain race ## everything a change has to pass (installs gcc if it is missing)
+
+# Zero-allocation tests only mean something without the race detector, so both passes count.
+plain: ## the tests, without the race detector
+	$(GO) test -timeout $(TIMEOUT) ./...
+
+race: gcc ## the tests, with the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
+
+gcc: # the race detector is built with cgo
+	@./.ci/need-gcc
+
+vet: ## go vet
+	$(GO) vet ./...
+
+check: # generated code is what would be generated now
+	$(GO) run ./internal/protogen -check
+
+lint: ## golangci-lint with .golangci.yml
+	@if command -v golangci-lint >/dev/null 2>&1; then golangci-lint run; \
+	else $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run; fi
+
+generate: ## write the Go code of the .proto files
+	$(GO) run ./internal/protogen
+
+fuzz: ## every fuzz target for FUZZTIME (30s) each
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+bench: ## every Go benchmark
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+demo: ## two nodes, two people, a note, a call, a file, a refusal
+	$(GO) run ./cmd/trunkline demo
+
+clean: ## what was built here
+	rm -rf bin
+	@if [ -d .cache ]; then chmod -R u+w .cache; rm -rf .cache; fi
