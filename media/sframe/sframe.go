@@ -1,9 +1,10 @@
 // Package sframe seals media frames end to end: RFC 9605 with the one suite
 // AES_256_GCM_SHA512_128. A relay or SFU on the way forwards what it cannot read.
 //
-// Call BaseKeys and NewSender on the sending side, NewReceiver and AddKey on the receiving
-// one, then Seal and Open whole encoded frames. It never uses a counter twice, never tries
-// more than one key on a frame, and never lets a plain frame through.
+// Call NewSender on the sending side, NewReceiver and AddKey on the receiving one, then Seal
+// and Open whole encoded frames. Base keys come from the session (one-to-one, one for each
+// direction) or from a room. It never uses a counter twice, never tries more than one key on a
+// frame, and never lets a plain frame through.
 //
 // Layout of a sealed frame (docs/spec/media.md):
 //
@@ -13,8 +14,6 @@
 package sframe
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -88,28 +87,6 @@ const (
 // one-to-one call the session's initiator has index 0 and the responder index 1.
 func KID(index uint32, slot Slot, generation uint32) uint64 {
 	return uint64(index)*128 + uint64(slot&7)*16 + uint64(generation%16)
-}
-
-// BaseKeys derives the two base keys of a one-to-one call, one per direction, from the
-// session's export "media".
-func BaseKeys(media []byte) (initiator, responder [KeySize]byte, err error) {
-	if len(media) != 32 {
-		return initiator, responder, fmt.Errorf("sframe: media key has %d bytes, not 32", len(media))
-	}
-	for _, d := range []struct {
-		label string
-		to    *[KeySize]byte
-	}{
-		{"trunkline/v1/sframe-i2r\x00", &initiator},
-		{"trunkline/v1/sframe-r2i\x00", &responder},
-	} {
-		k, err := hkdf.Key(sha256.New, media, nil, d.label, KeySize)
-		if err != nil {
-			return initiator, responder, fmt.Errorf("sframe: base key: %w", err)
-		}
-		copy(d.to[:], k)
-	}
-	return initiator, responder, nil
 }
 
 // Sender seals the frames of one KID. It may be used from several goroutines.

@@ -112,21 +112,6 @@ func TestKIDLayout(t *testing.T) {
 	}
 }
 
-func TestBaseKeysDifferByDirection(t *testing.T) {
-	media := bytes.Repeat([]byte{7}, 32)
-	i1, r1, err := BaseKeys(media)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i2, r2, err := BaseKeys(media)
-	if err != nil || i1 != i2 || r1 != r2 || i1 == r1 {
-		t.Fatalf("base keys are not two stable ones: %v", err)
-	}
-	if _, _, err := BaseKeys(media[:31]); err == nil {
-		t.Fatal("a media key of 31 bytes was taken")
-	}
-}
-
 // Test 63: a changed clear prefix, header or tag, or the KID of another sender, is dropped.
 func Test14_63_ChangedFrameIsDropped(t *testing.T) {
 	for _, f := range frames {

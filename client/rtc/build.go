@@ -1,0 +1,224 @@
+package rtc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pion/ice/v4"
+	"github.com/pion/interceptor"
+	"github.com/pion/logging"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/trunkline-net/trunkline/media/sframe"
+)
+
+// How long a nominated pair of each kind is held back for a better one. The library's defaults
+// (0, 500, 1000 and 2000 ms) cost a second or more of every call's beginning (media.md A3).
+const (
+	hostWait  = 0
+	srflxWait = 50 * time.Millisecond
+	prflxWait = 50 * time.Millisecond
+	relayWait = 100 * time.Millisecond
+)
+
+// maxMessage is the largest data channel message: 65,536 is where browsers begin to differ.
+const maxMessage = 65535
+
+var formats = map[sframe.Codec]webrtc.RTPCodecParameters{
+	sframe.Opus: {
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeOpus, ClockRate: 48000, Channels: 2,
+			SDPFmtpLine: "minptime=10;useinbandfec=1",
+			// Retransmission for audio too: sealed frames hold no redundancy to conceal with.
+			RTCPFeedback: []webrtc.RTCPFeedback{{Type: "nack"}},
+		},
+		PayloadType: 111,
+	},
+	sframe.VP8: {
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeVP8, ClockRate: 90000, RTCPFeedback: videoFeedback,
+		},
+		PayloadType: 96,
+	},
+	sframe.VP9: {
+		RTPCodecCapability: webrtc.RTPCodecCapability{
+			MimeType: webrtc.MimeTypeVP9, ClockRate: 90000, SDPFmtpLine: "profile-id=0", RTCPFeedback: videoFeedback,
+		},
+		PayloadType: 98,
+	},
+}
+
+var videoFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Parameter: "pli"}, {Type: "ccm", Parameter: "fir"}}
+
+// build makes the PeerConnection with everything on it, ready for an offer either way.
+func (p *Peer) build() error {
+	engine := &webrtc.MediaEngine{}
+	// No header extension is registered: the audio level of RFC 6464 would tell the path who
+	// speaks when, and nothing else is needed.
+	for codec, parameters := range formats {
+		kind := webrtc.RTPCodecTypeVideo
+		if codec == sframe.Opus {
+			kind = webrtc.RTPCodecTypeAudio
+		}
+		if err := engine.RegisterCodec(parameters, kind); err != nil {
+			return fmt.Errorf("rtc: codec %v: %w", codec, err)
+		}
+	}
+	registry := &interceptor.Registry{}
+	if err := webrtc.ConfigureNack(engine, registry); err != nil {
+		return fmt.Errorf("rtc: interceptors: %w", err)
+	}
+	if err := webrtc.ConfigureRTCPReports(registry); err != nil {
+		return fmt.Errorf("rtc: interceptors: %w", err)
+	}
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
+		webrtc.WithSettingEngine(p.settings()))
+	pc, err := api.NewPeerConnection(webrtc.Configuration{
+		ICEServers:         iceServers(p.cfg.ICEServers),
+		ICETransportPolicy: p.policy(),
+		BundlePolicy:       webrtc.BundlePolicyMaxBundle,
+		Certificates:       []webrtc.Certificate{p.certificate},
+	})
+	if err != nil {
+		return fmt.Errorf("rtc: %w", err)
+	}
+	p.pc = pc
+	if err := p.furnish(); err != nil {
+		return errors.Join(err, pc.GracefulClose())
+	}
+	return nil
+}
+
+// furnish adds channels, transceivers and callbacks.
+func (p *Peer) furnish() (err error) {
+	if p.control, err = p.openChannel("control", 0); err != nil {
+		return err
+	}
+	if p.file, err = p.openChannel("file", 1); err != nil {
+		return err
+	}
+	if err := p.addMedia(webrtc.RTPCodecTypeAudio, p.cfg.Audio, p.audio); err != nil {
+		return err
+	}
+	if err := p.addMedia(webrtc.RTPCodecTypeVideo, p.cfg.Video, p.video); err != nil {
+		return err
+	}
+	p.pc.OnICECandidate(p.localCandidate)
+	p.pc.OnTrack(p.incomingTrack)
+	p.pc.OnDataChannel(func(*webrtc.DataChannel) {
+		// Both channels are negotiated; there is no other.
+		p.end(fmt.Errorf("%w: a third channel was opened", ErrControl))
+	})
+	p.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
+		p.post(func() { p.connectionState(s) })
+	})
+	dtls := p.pc.SCTP().Transport()
+	dtls.OnStateChange(func(s webrtc.DTLSTransportState) {
+		p.post(func() { p.dtlsState(s) })
+	})
+	dtls.ICETransport().OnSelectedCandidatePairChange(func(*webrtc.ICECandidatePair) {
+		p.post(p.updateRoute)
+	})
+	p.watchControl()
+	p.watchFile()
+	return nil
+}
+
+func (p *Peer) settings() webrtc.SettingEngine {
+	var s webrtc.SettingEngine
+	// The library's log lines hold addresses and descriptions.
+	s.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
+	s.SetHostAcceptanceMinWait(hostWait)
+	s.SetSrflxAcceptanceMinWait(srflxWait)
+	s.SetPrflxAcceptanceMinWait(prflxWait)
+	s.SetRelayAcceptanceMinWait(relayWait)
+	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
+	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
+	s.SetIncludeLoopbackCandidate(p.cfg.IncludeLoopback)
+	s.SetSCTPMaxMessageSize(maxMessage)
+	if p.cfg.InterfaceFilter != nil {
+		s.SetInterfaceFilter(p.cfg.InterfaceFilter)
+	}
+	if p.cfg.IPFilter != nil {
+		s.SetIPFilter(p.cfg.IPFilter)
+	}
+	if p.tune != nil {
+		p.tune(&s)
+	}
+	return s
+}
+
+func (p *Peer) policy() webrtc.ICETransportPolicy {
+	if p.cfg.RelayOnly {
+		return webrtc.ICETransportPolicyRelay
+	}
+	return webrtc.ICETransportPolicyAll
+}
+
+func iceServers(in []ICEServer) []webrtc.ICEServer {
+	var out []webrtc.ICEServer
+	for _, s := range in {
+		out = append(out, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
+	}
+	return out
+}
+
+// addMedia adds one medium in the wanted direction.
+func (p *Peer) addMedia(kind webrtc.RTPCodecType, d Direction, track *sending) error {
+	init := webrtc.RTPTransceiverInit{}
+	switch d {
+	case Inactive:
+		return nil
+	case ReceiveOnly:
+		init.Direction = webrtc.RTPTransceiverDirectionRecvonly
+		if _, err := p.pc.AddTransceiverFromKind(kind, init); err != nil {
+			return fmt.Errorf("rtc: %v: %w", kind, err)
+		}
+		return nil
+	case SendOnly:
+		init.Direction = webrtc.RTPTransceiverDirectionSendonly
+	default:
+		init.Direction = webrtc.RTPTransceiverDirectionSendrecv
+	}
+	t, err := p.pc.AddTransceiverFromTrack(track, init)
+	if err != nil {
+		return fmt.Errorf("rtc: %v: %w", kind, err)
+	}
+	p.begin(func() { p.rtcpLoop(t.Sender()) })
+	return nil
+}
+
+// connectionState follows ICE and DTLS together.
+func (p *Peer) connectionState(s webrtc.PeerConnectionState) {
+	switch s {
+	case webrtc.PeerConnectionStateConnected:
+		if p.isBound() {
+			p.setState(StateBound)
+		}
+		p.updateRoute()
+	case webrtc.PeerConnectionStateDisconnected:
+		p.setState(StateDisconnected)
+	case webrtc.PeerConnectionStateFailed:
+		p.setState(StateFailed)
+	case webrtc.PeerConnectionStateClosed:
+		// The other side closed DTLS; our own close comes after the loop.
+		p.end(nil)
+	}
+}
+
+// dtlsState watches for the handshake's end, good or bad.
+func (p *Peer) dtlsState(s webrtc.DTLSTransportState) {
+	switch s {
+	case webrtc.DTLSTransportStateConnected:
+		if err := p.checkCertificate(); err != nil {
+			p.end(err)
+			return
+		}
+		p.binding.startTimer(p)
+	case webrtc.DTLSTransportStateFailed:
+		// A handshake with another certificate than the signed one ends here as well.
+		p.end(fmt.Errorf("%w: the DTLS handshake failed", ErrFingerprint))
+	}
+}

@@ -1,0 +1,201 @@
+package rtc
+
+import (
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/trunkline-net/trunkline/client/rtc/assemble"
+	"github.com/trunkline-net/trunkline/media/sframe"
+)
+
+const (
+	// How long the stream may go on past a missing packet before the frame is given up. A
+	// retransmission takes some 100 ms to ask for and one round trip.
+	audioDelay = 48000 / 2
+	videoDelay = 90000
+
+	// failingTime is how long frames fail to open before a key frame is asked for, and how
+	// long nothing is asked for again.
+	failingTime = time.Second
+)
+
+// receiving is one medium on its way in. It belongs to its track's goroutine.
+type receiving struct {
+	p      *Peer
+	codec  sframe.Codec
+	ssrc   uint32
+	frames *assemble.Assembler
+	opener *sframe.Receiver
+	lost   uint64
+
+	failing time.Time // since when no frame opened; zero: the last one did
+	asked   time.Time
+}
+
+// incomingTrack is called by the library for each track of the other side. Of each kind one is
+// read; a further one is left alone and nothing of it is handed out.
+func (p *Peer) incomingTrack(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
+	slot, at, delay := sframe.Microphone, 0, uint32(audioDelay)
+	wanted := p.cfg.Audio
+	if track.Kind() == webrtc.RTPCodecTypeVideo {
+		slot, at, delay, wanted = sframe.Camera, 1, videoDelay, p.cfg.Video
+	}
+	if wanted != SendReceive && wanted != ReceiveOnly || !p.receiving[at].CompareAndSwap(false, true) {
+		return
+	}
+	r := &receiving{p: p, ssrc: uint32(track.SSRC()), frames: assemble.New(delay), opener: sframe.NewReceiver()}
+	// The other side's index, and this slot alone: a frame of another sender or source finds
+	// no key.
+	if err := r.opener.AddKey(sframe.KID(1-uint32(p.cfg.Role), slot, 0), p.cfg.ReceiveKey); err != nil {
+		p.end(err)
+		return
+	}
+	p.begin(func() { r.readLoop(track) })
+}
+
+// readLoop reads packets until the track ends. Before binding it reads none.
+func (r *receiving) readLoop(track *webrtc.TrackRemote) {
+	select {
+	case <-r.p.bound:
+	case <-r.p.closing:
+		return
+	}
+	for {
+		packet, _, err := track.ReadRTP()
+		if err != nil {
+			return // the track was stopped: the end
+		}
+		// The payload type may change between the negotiated codecs; the frame's codec must
+		// be the packet's.
+		codec, ok := codecOf(track.Codec().MimeType)
+		if !ok || uint8(track.PayloadType()) != packet.PayloadType {
+			continue
+		}
+		r.codec = codec
+		r.packet(packet)
+	}
+}
+
+func codecOf(mime string) (sframe.Codec, bool) {
+	for codec, parameters := range formats {
+		if parameters.MimeType == mime {
+			return codec, true
+		}
+	}
+	return 0, false
+}
+
+// packet takes the codec's payload header off and hands completed frames on.
+func (r *receiving) packet(packet *rtp.Packet) {
+	out := assemble.Packet{Seq: packet.SequenceNumber, Timestamp: packet.Timestamp, End: packet.Marker}
+	switch {
+	case len(packet.Payload) == 0:
+	case r.codec == sframe.VP8:
+		var h codecs.VP8Packet
+		payload, err := h.Unmarshal(packet.Payload)
+		if err != nil {
+			return
+		}
+		out.Payload, out.Start = payload, h.S == 1 && h.PID == 0
+	case r.codec == sframe.VP9:
+		var h codecs.VP9Packet
+		payload, err := h.Unmarshal(packet.Payload)
+		if err != nil {
+			return
+		}
+		out.Payload, out.Start = payload, h.B
+	default:
+		out.Payload, out.Start, out.End = packet.Payload, true, true
+	}
+	for _, f := range r.frames.Push(out) {
+		r.frame(f)
+	}
+	if lost := r.frames.Lost(); lost != r.lost {
+		r.p.counts.framesLost.Add(lost - r.lost)
+		r.lost = lost
+		r.askKeyframe()
+	}
+}
+
+// frame opens one sealed frame. One that does not open is counted and dropped, never shown.
+func (r *receiving) frame(f assemble.Frame) {
+	r.p.counts.bytesReceived.Add(uint64(len(f.Data)))
+	data, _, err := r.opener.Open(make([]byte, 0, len(f.Data)), r.codec, f.Data)
+	if err != nil {
+		r.p.counts.sframeFailed.Add(1)
+		now := r.p.clock.Now()
+		if r.failing.IsZero() {
+			r.failing = now
+		} else if now.Sub(r.failing) >= failingTime {
+			r.askKeyframe()
+		}
+		return
+	}
+	r.failing = time.Time{}
+	out := Frame{Codec: r.codec, Timestamp: f.Timestamp, Key: keyframe(r.codec, data), Data: data}
+	if r.codec == sframe.Opus {
+		r.p.counts.audioReceived.Add(1)
+		if r.p.cfg.OnAudio != nil {
+			r.p.cfg.OnAudio(out)
+		}
+		return
+	}
+	r.p.counts.videoReceived.Add(1)
+	if r.p.cfg.OnVideo != nil {
+		r.p.cfg.OnVideo(out)
+	}
+}
+
+// askKeyframe asks the other side for a picture that can be decoded alone, at most once in
+// failingTime.
+func (r *receiving) askKeyframe() {
+	now := r.p.clock.Now()
+	if r.codec == sframe.Opus || !r.asked.IsZero() && now.Sub(r.asked) < failingTime {
+		return
+	}
+	r.asked = now
+	if err := r.p.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: r.ssrc}}); err != nil {
+		r.p.log.Info("could not ask for a key frame", "reason", err)
+		return
+	}
+	r.p.counts.keyframesAsked.Add(1)
+}
+
+// RequestKeyframe asks the other side for a key frame: for a recorder that starts in mid-call.
+func (p *Peer) RequestKeyframe() error {
+	if err := p.boundAndOpen(); err != nil {
+		return err
+	}
+	for _, t := range p.pc.GetTransceivers() {
+		if t.Kind() != webrtc.RTPCodecTypeVideo || t.Receiver() == nil || t.Receiver().Track() == nil {
+			continue
+		}
+		p.counts.keyframesAsked.Add(1)
+		return p.pc.WriteRTCP([]rtcp.Packet{&rtcp.PictureLossIndication{MediaSSRC: uint32(t.Receiver().Track().SSRC())}})
+	}
+	return errNoTrack
+}
+
+// keyframe reports whether a frame can be decoded without the ones before it.
+func keyframe(c sframe.Codec, frame []byte) bool {
+	if len(frame) == 0 {
+		return false
+	}
+	switch c {
+	case sframe.VP8:
+		return frame[0]&1 == 0
+	case sframe.VP9:
+		// frame marker 2 bits, profile 2 (and one reserved bit if both are set),
+		// show_existing_frame, frame_type: 0 is a key frame.
+		b := frame[0] << 2
+		if b&0xc0 == 0xc0 {
+			b <<= 1
+		}
+		return b<<2&0xc0 == 0
+	}
+	return true
+}

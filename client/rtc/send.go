@@ -1,0 +1,190 @@
+package rtc
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pion/rtcp"
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+	"github.com/pion/webrtc/v4"
+
+	"github.com/trunkline-net/trunkline/media/sframe"
+)
+
+const (
+	// packetSize keeps RTP, SRTP, TURN and IPv6 headers together below 1,280 bytes.
+	packetSize = 1200
+	// maxSent is the largest frame that is sent; a receiver gives up on larger ones.
+	maxSent = 1 << 20
+	// padCount packets follow the last frame.
+	padCount = 3
+)
+
+// sending is one medium on its way out: a local track that seals each frame before it is cut
+// into packets. Nothing else writes to the track, so nothing can leave in plain.
+type sending struct {
+	codec  sframe.Codec
+	sealer *sframe.Sender
+	frames atomic.Uint64
+
+	mu     sync.Mutex // guards all below; held while writing, so that packets keep their order
+	writer webrtc.TrackLocalWriter
+	id     string
+	ssrc   uint32
+	ptype  uint8
+	cutter rtp.Packetizer
+	order  rtp.Sequencer
+	sealed []byte
+	rest   time.Duration // of a duration that is no whole number of ticks
+	rate   uint32
+}
+
+func newSending(codec sframe.Codec, kid uint64, base [sframe.KeySize]byte) (*sending, error) {
+	sealer, err := sframe.NewSender(kid, base)
+	if err != nil {
+		return nil, err
+	}
+	return &sending{codec: codec, sealer: sealer, rate: formats[codec].ClockRate}, nil
+}
+
+// payloader cuts sealed frames. VP9 must be in flexible mode: the other one reads the frame
+// header, which is ciphertext here.
+func payloader(c sframe.Codec) rtp.Payloader {
+	switch c {
+	case sframe.VP8:
+		return &codecs.VP8Payloader{EnablePictureID: true}
+	case sframe.VP9:
+		return &codecs.VP9Payloader{FlexibleMode: true}
+	}
+	return &codecs.OpusPayloader{}
+}
+
+// ID, RID, StreamID, Kind, Bind and Unbind make it a webrtc.TrackLocal. The ids say nothing.
+func (s *sending) ID() string       { return s.codec.String() }
+func (s *sending) RID() string      { return "" }
+func (s *sending) StreamID() string { return "call" }
+func (s *sending) Kind() webrtc.RTPCodecType {
+	if s.codec == sframe.Opus {
+		return webrtc.RTPCodecTypeAudio
+	}
+	return webrtc.RTPCodecTypeVideo
+}
+
+// Bind is called by the library when the codec is negotiated.
+func (s *sending) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, error) {
+	for _, codec := range c.CodecParameters() {
+		if codec.MimeType != formats[s.codec].MimeType {
+			continue
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.writer, s.id = c.WriteStream(), c.ID()
+		s.ssrc, s.ptype = uint32(c.SSRC()), uint8(codec.PayloadType)
+		if s.cutter == nil {
+			s.order = rtp.NewRandomSequencer()
+			s.cutter = rtp.NewPacketizer(packetSize, s.ptype, s.ssrc, payloader(s.codec), s.order, s.rate)
+		}
+		return codec, nil
+	}
+	return webrtc.RTPCodecParameters{}, fmt.Errorf("%w: the other side takes no %v", ErrNotSending, s.codec)
+}
+
+// Unbind is called by the library when the track ends.
+func (s *sending) Unbind(c webrtc.TrackLocalContext) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.id != c.ID() {
+		return fmt.Errorf("rtc: %v is not bound there", s.codec)
+	}
+	s.writer = nil
+	return nil
+}
+
+// send seals and sends one frame and returns the sealed size.
+func (s *sending) send(frame []byte, d time.Duration) (int, error) {
+	if len(frame) == 0 || len(frame) > maxSent || d < 0 || d > time.Minute {
+		return 0, fmt.Errorf("rtc: frame of %d bytes and %v", len(frame), d)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writer == nil {
+		return 0, ErrNotSending
+	}
+	var err error
+	if s.sealed, err = s.sealer.Seal(s.sealed[:0], s.codec, frame); err != nil {
+		return 0, err
+	}
+	d += s.rest
+	ticks := uint32(d * time.Duration(s.rate) / time.Second)
+	s.rest = d - time.Duration(ticks)*time.Second/time.Duration(s.rate)
+	for _, packet := range s.cutter.Packetize(s.sealed, ticks) {
+		packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
+		if _, err := s.writer.WriteRTP(&packet.Header, packet.Payload); err != nil {
+			return 0, fmt.Errorf("rtc: send %v: %w", s.codec, err)
+		}
+	}
+	s.frames.Add(1)
+	return len(s.sealed), nil
+}
+
+// pad sends packets without content behind the last frame.
+func (s *sending) pad() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writer == nil {
+		return nil
+	}
+	for _, packet := range s.cutter.GeneratePadding(padCount) {
+		packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
+		packet.Header.PaddingSize = packet.PaddingSize
+		if _, err := s.writer.WriteRTP(&packet.Header, packet.Payload); err != nil {
+			return fmt.Errorf("rtc: pad %v: %w", s.codec, err)
+		}
+	}
+	return nil
+}
+
+// SendAudio seals and sends one Opus frame that lasts d. The caller paces.
+func (p *Peer) SendAudio(frame []byte, d time.Duration) error { return p.sendFrame(p.audio, frame, d) }
+
+// SendVideo seals and sends one frame of the configured codec that is shown for d.
+func (p *Peer) SendVideo(frame []byte, d time.Duration) error { return p.sendFrame(p.video, frame, d) }
+
+func (p *Peer) sendFrame(s *sending, frame []byte, d time.Duration) error {
+	if s == nil {
+		return ErrNotSending
+	}
+	if err := p.boundAndOpen(); err != nil {
+		return err
+	}
+	n, err := s.send(frame, d)
+	p.counts.bytesSent.Add(uint64(n))
+	return err
+}
+
+// rtcpLoop reads the other side's reports about one medium; the interceptors see them on the
+// way. What remains for the application is the wish for a key frame.
+func (p *Peer) rtcpLoop(sender *webrtc.RTPSender) {
+	for {
+		packets, _, err := sender.ReadRTCP()
+		if err != nil {
+			return // the sender was stopped: the end
+		}
+		for _, packet := range packets {
+			switch packet.(type) {
+			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
+				p.post(func() {
+					if p.cfg.OnKeyframeRequest != nil {
+						p.cfg.OnKeyframeRequest()
+					}
+				})
+			}
+		}
+	}
+}
+
+var errNoTrack = errors.New("rtc: no video is received")
