@@ -1,0 +1,21 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// commands are all commands in the order of the help, by the group they stand under. A new
+// command is a file cmd_NAME.go with one constructor, and a line here.
+func commands() []group {
+	return []group{
+		{"id", "Your identity:", []constructor{newIDCommand}},
+		{"admin", "The administrator:", []constructor{newPolicyCommand}},
+		{"other", "Other commands:", []constructor{newVersionCommand, newCompletionCommand, newManCommand}},
+	}
+}
+
+// constructor makes one command. It runs no code of the command.
+type constructor func(*app) *cobra.Command
+
+type group struct {
+	id, title string
+	commands  []constructor
+}
