@@ -32,14 +32,13 @@ type Body interface {
 
 // Grant is leave to deliver to one mailbox without knocking.
 type Grant struct {
+	redact
 	Home       identity.Home
 	Tag        RouteTag
 	Token      Token
 	TokenEpoch uint64
 	Device     identity.DeviceID
 }
-
-func (Grant) Format(s fmt.State, _ rune) { print(s) }
 
 func (g *Grant) proto() *pb.Grant {
 	return &pb.Grant{PeerId: g.Home.PeerID[:], Domain: g.Home.Domain, RouteTag: g.Tag[:],
@@ -75,13 +74,12 @@ func homeFrom(peer []byte, domain string) (identity.Home, error) {
 
 // ReplyAddress is where answers and frames of one call go.
 type ReplyAddress struct {
+	redact
 	Home   identity.Home
 	Tag    RouteTag
 	Token  Token
 	Handle Handle // of the ring answer; zero in an ACCEPT
 }
-
-func (ReplyAddress) Format(s fmt.State, _ rune) { print(s) }
 
 func (r *ReplyAddress) proto(withHandle bool) *pb.ReplyAddress {
 	m := &pb.ReplyAddress{PeerId: r.Home.PeerID[:], Domain: r.Home.Domain, RouteTag: r.Tag[:], Token: r.Token[:]}
@@ -205,6 +203,7 @@ func ParseBody(t pb.Type, b []byte) (Body, error) {
 
 // Knock is the first words of a stranger, or, with Accept, the answer to them.
 type Knock struct {
+	redact
 	Accept bool // KNOCK_ACCEPT; the grant stands in the message
 	Text   string
 	Name   string
@@ -248,6 +247,7 @@ func ParseKnock(b []byte) (*Knock, error) {
 
 // Note is a written message.
 type Note struct {
+	redact
 	Text    string
 	ReplyTo MessageID // zero: a reply to nothing
 }
@@ -283,6 +283,7 @@ func ParseNote(b []byte) (*Note, error) {
 
 // Read acknowledges notes to the person that wrote them.
 type Read struct {
+	redact
 	IDs []MessageID // one to 64
 }
 
@@ -320,14 +321,14 @@ func ParseRead(b []byte) (*Read, error) {
 
 // RingBody asks a device to answer a call. It holds no address of the caller's network.
 type RingBody struct {
+	redact
 	Ephemeral []byte // 1216: an X-Wing key made for this device and this ring
 	Media     pb.Media
 	Reply     ReplyAddress
 	Collapse  CollapseKey // that of the hop, repeated by the CANCEL
 }
 
-func (*RingBody) Type() pb.Type              { return pb.Type_TYPE_RING }
-func (*RingBody) Format(s fmt.State, _ rune) { print(s) }
+func (*RingBody) Type() pb.Type { return pb.Type_TYPE_RING }
 
 func (r *RingBody) Marshal() ([]byte, error) {
 	return marshalBody(&pb.Ring{Ephemeral: r.Ephemeral, Media: r.Media, Reply: r.Reply.proto(true), CollapseKey: r.Collapse[:]})
@@ -357,6 +358,7 @@ func ParseRing(b []byte) (*RingBody, error) {
 
 // RingAnswer is the body of ACCEPT, DECLINE and BUSY.
 type RingAnswer struct {
+	redact
 	Kind     pb.Type // TYPE_ACCEPT, TYPE_DECLINE or TYPE_BUSY
 	RingHash [32]byte
 	EncHash  [32]byte
@@ -364,8 +366,7 @@ type RingAnswer struct {
 	Reason   pb.Reason    // DECLINE and BUSY
 }
 
-func (a *RingAnswer) Type() pb.Type            { return a.Kind }
-func (*RingAnswer) Format(s fmt.State, _ rune) { print(s) }
+func (a *RingAnswer) Type() pb.Type { return a.Kind }
 
 func (a *RingAnswer) Marshal() ([]byte, error) {
 	m := &pb.RingAnswer{RingHash: a.RingHash[:], EncHash: a.EncHash[:], Reason: a.Reason}
@@ -452,6 +453,7 @@ func ParseCancel(b []byte) (*Cancel, error) {
 // ListUpdate carries the sender's newest device list to a contact that a node may have kept
 // it from.
 type ListUpdate struct {
+	redact
 	List []byte // signed; the receiver checks it like any other list
 }
 
@@ -478,6 +480,7 @@ func ParseListUpdate(b []byte) (*ListUpdate, error) {
 
 // ContactSync tells an own other device what the person decided about a contact.
 type ContactSync struct {
+	redact
 	Root   identity.PublicKey
 	Home   identity.Home
 	State  pb.ContactState
@@ -485,8 +488,7 @@ type ContactSync struct {
 	Grants []Grant // at most 8
 }
 
-func (*ContactSync) Type() pb.Type              { return pb.Type_TYPE_CONTACT_SYNC }
-func (*ContactSync) Format(s fmt.State, _ rune) { print(s) }
+func (*ContactSync) Type() pb.Type { return pb.Type_TYPE_CONTACT_SYNC }
 
 func (c *ContactSync) check() error {
 	if c.State != pb.ContactState_CONTACT_STATE_ACCEPTED && c.State != pb.ContactState_CONTACT_STATE_BLOCKED {

@@ -26,14 +26,13 @@ var ErrCallCode = errors.New("envelope: call code does not match its commitment"
 
 // CallCode is one run of the exchange. It is not safe for concurrent use.
 type CallCode struct {
+	redact
 	sas    [32]byte
 	role   Role
 	stage  int
 	own    [32]byte
 	commit [32]byte
 }
-
-func (*CallCode) Format(s fmt.State, _ rune) { print(s) }
 
 // NewCallCode begins the exchange of a session. A session runs it once: a second run gives an
 // attacker a second try, so a client that aborted makes a new session.

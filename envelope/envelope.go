@@ -3,7 +3,6 @@ package envelope
 import (
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 
 	"github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/identity"
@@ -16,14 +15,12 @@ const version = 1
 // Envelope is what nodes carry. Nothing else about the message stands outside the payload:
 // no time, no type, no sender, no id.
 type Envelope struct {
+	redact
 	Destination identity.PeerID // the recipient's home node
 	Hop         [HopSize]byte
 	TTL         TTL
 	Payload     []byte // exactly one of the buckets
 }
-
-func (*Envelope) Format(s fmt.State, _ rune) { print(s) }
-func (*Envelope) LogValue() slog.Value       { return slog.StringValue(redacted) }
 
 // NewEnvelope seals h and puts the envelope around payload. It keeps payload.
 func NewEnvelope(routingKey [32]byte, dest identity.PeerID, ttl TTL, h Hop, payload []byte) (*Envelope, error) {

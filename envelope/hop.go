@@ -4,7 +4,6 @@ import (
 	"crypto/hpke"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 
 	"github.com/trunkline-net/trunkline/identity"
 )
@@ -22,6 +21,7 @@ const (
 // Hop is what the destination node learns: where to put the payload, and whether the sender
 // may.
 type Hop struct {
+	redact
 	Tag      RouteTag
 	Token    Token // all zero in a knock
 	Collapse CollapseKey
@@ -29,18 +29,13 @@ type Hop struct {
 	Knock    bool
 }
 
-func (Hop) Format(s fmt.State, _ rune) { print(s) }
-func (Hop) LogValue() slog.Value       { return slog.StringValue(redacted) }
-
 // RoutingKey is a node's X25519 key that hops and queries are sealed to. It changes weekly.
 type RoutingKey struct {
+	redact
 	seed [32]byte
 	pub  [32]byte
 	priv hpke.PrivateKey
 }
-
-func (*RoutingKey) Format(s fmt.State, _ rune) { print(s) }
-func (*RoutingKey) LogValue() slog.Value       { return slog.StringValue(redacted) }
 
 // GenerateRoutingKey draws a new routing key.
 func GenerateRoutingKey() (*RoutingKey, error) {
@@ -128,23 +123,33 @@ func (k *RoutingKey) OpenHop(e *Envelope, self identity.PeerID) (Hop, error) {
 		return Hop{}, ErrDecrypt
 	}
 	plain, err := r.Open(hopAAD(self, e.TTL, sha256.Sum256(e.Payload)), e.Hop[x25519Size:])
-	if err != nil || len(plain) != hopPlainSize {
+	if err != nil {
 		return Hop{}, ErrDecrypt
 	}
-	h := Hop{
-		Tag:      RouteTag(plain[0:16]),
-		Token:    Token(plain[16:32]),
-		Collapse: CollapseKey(plain[32:48]),
-		Hint:     Hint(plain[48:50]),
-		Knock:    plain[50]&flagKnock != 0,
-	}
-	if plain[50]&^flagKnock != 0 {
-		return Hop{}, fmt.Errorf("%w: unknown hop flag", ErrMalformed)
+	h, err := parseHop(plain)
+	if err != nil {
+		return Hop{}, err
 	}
 	if err := checkHop(e.TTL, len(e.Payload), h); err != nil {
 		return Hop{}, err
 	}
 	return h, nil
+}
+
+func parseHop(plain []byte) (Hop, error) {
+	if len(plain) != hopPlainSize {
+		return Hop{}, fmt.Errorf("%w: hop of %d bytes", ErrMalformed, len(plain))
+	}
+	if plain[50]&^flagKnock != 0 {
+		return Hop{}, fmt.Errorf("%w: unknown hop flag", ErrMalformed)
+	}
+	return Hop{
+		Tag:      RouteTag(plain[0:16]),
+		Token:    Token(plain[16:32]),
+		Collapse: CollapseKey(plain[32:48]),
+		Hint:     Hint(plain[48:50]),
+		Knock:    plain[50]&flagKnock != 0,
+	}, nil
 }
 
 // checkHop holds for both directions. A knock costs the recipient the most, so it has one

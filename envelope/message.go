@@ -12,6 +12,7 @@ import (
 // Message is the signed message inside (Inner). A sender fills the first group; the rest is
 // filled by what seals it, or by [Opener.Open].
 type Message struct {
+	redact
 	Type      pb.Type
 	ID        MessageID // zero: one is drawn
 	Created   time.Time // to the millisecond
@@ -31,8 +32,6 @@ type Message struct {
 	PrekeyID        PrekeyID // zero in ring answers
 	RouteTag        RouteTag
 }
-
-func (*Message) Format(s fmt.State, _ rune) { print(s) }
 
 // NewMessage is a message around body that lives for d from now.
 func NewMessage(body Body, now time.Time, d time.Duration) (Message, error) {

@@ -66,6 +66,7 @@ type OpenerConfig struct {
 
 // Opener opens what arrives for one device. It is safe for concurrent use.
 type Opener struct {
+	redact
 	c                   OpenerConfig
 	contacts, strangers *bucket
 }
@@ -107,6 +108,7 @@ const (
 
 // Opened is a message that passed every step.
 type Opened struct {
+	redact
 	Message
 	Content  Body     // the parsed Message.Body; nil for TOKEN_UPDATE
 	Hash     [32]byte // SHA-256 of the signed message, signature included

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -37,15 +36,13 @@ var (
 // seed is what ends the readability of recorded messages, so it is never derived from
 // anything.
 type Prekey struct {
+	redact
 	seed      [32]byte
 	created   time.Time
 	id        PrekeyID
 	recipient []byte
 	identity  *age.HybridIdentity
 }
-
-func (*Prekey) Format(s fmt.State, _ rune) { print(s) }
-func (*Prekey) LogValue() slog.Value       { return slog.StringValue(redacted) }
 
 // GeneratePrekey draws a prekey that begins its life now.
 func GeneratePrekey(now time.Time) (*Prekey, error) {
@@ -99,16 +96,16 @@ func (p *Prekey) Recipient() []byte { return slices.Clone(p.recipient) }
 
 // Route is where a device receives.
 type Route struct {
+	redact
 	Home       identity.Home
 	Tag        RouteTag
 	TokenEpoch uint64
 }
 
-func (Route) Format(s fmt.State, _ rune) { print(s) }
-
 // Bundle is a device's signed offer of a prekey and a route. It comes from [ParseBundle] or
 // [Prekey.Bundle] and is not changed afterwards.
 type Bundle struct {
+	redact
 	Root      identity.PublicKey
 	Device    identity.PublicKey
 	Epoch     uint64
@@ -120,8 +117,6 @@ type Bundle struct {
 	signed    []byte
 	recipient *age.HybridRecipient
 }
-
-func (*Bundle) Format(s fmt.State, _ rune) { print(s) }
 
 // Bytes returns a copy of the signed bundle.
 func (b *Bundle) Bytes() []byte { return slices.Clone(b.signed) }

@@ -10,12 +10,11 @@ import (
 
 // PrekeySecret is a prekey as a store keeps it.
 type PrekeySecret struct {
+	redact
 	ID      PrekeyID
 	Seed    [32]byte
 	Created time.Time
 }
-
-func (PrekeySecret) Format(s fmt.State, _ rune) { print(s) }
 
 // PrekeyStore keeps prekey secrets across restarts.
 type PrekeyStore interface {
@@ -38,6 +37,7 @@ var ErrNoPrekey = errors.New("envelope: no such prekey")
 // Prekeys are the prekeys of one device: a new one each day, offered for seven days, gone
 // after fifteen. One goroutine rotates and deletes; everything else is safe beside it.
 type Prekeys struct {
+	redact
 	store PrekeyStore
 
 	mu   sync.Mutex // guards live

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -33,24 +32,20 @@ const (
 
 // Query is an opened query, for the node that answers it.
 type Query struct {
+	redact
 	Operation   pb.Operation
 	Argument    []byte
 	responseKey [32]byte
 	hash        [32]byte
 }
 
-func (*Query) Format(s fmt.State, _ rune) { print(s) }
-func (*Query) LogValue() slog.Value       { return slog.StringValue(redacted) }
-
 // PendingQuery is what the asking client keeps until the answer comes.
 type PendingQuery struct {
+	redact
 	operation   pb.Operation
 	responseKey [32]byte
 	hash        [32]byte
 }
-
-func (*PendingQuery) Format(s fmt.State, _ rune) { print(s) }
-func (*PendingQuery) LogValue() slog.Value       { return slog.StringValue(redacted) }
 
 // queryAAD has a fixed width: version 1 | destination 38.
 func queryAAD(dest identity.PeerID) []byte {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -53,6 +52,7 @@ type RingConfig struct {
 // RingState is a ring that waits for its answer. It holds the ephemeral secret until the
 // answer came or the ring is closed.
 type RingState struct {
+	redact
 	Payload  []byte   // sealed RING, 4,096 bytes, for an envelope of class Ring
 	Hash     [32]byte // of the signed RING
 	Hint     Hint
@@ -66,13 +66,11 @@ type RingState struct {
 
 	reply ReplyAddress
 
-	mu    sync.Mutex // guards the rest
-	priv  hpke.PrivateKey
-	tries int
+	mu       sync.Mutex // guards the rest
+	priv     hpke.PrivateKey
+	tries    int
+	answered [32]byte // SHA-256 of the payload that answered
 }
-
-func (*RingState) Format(s fmt.State, _ rune) { print(s) }
-func (*RingState) LogValue() slog.Value       { return slog.StringValue(redacted) }
 
 // NewRing makes a RING for one device of the person to call. Each device gets a ring of its
 // own, with a fresh ephemeral key.
@@ -141,11 +139,15 @@ type Answered struct {
 
 // Finish opens an answer that arrived under r's handle. On success the ring is over and its
 // secret gone, so a second answer finds nothing; after an error the ring goes on, because
-// anyone on the way can make up bytes under a handle.
+// anyone on the way can make up bytes under a handle. The very same bytes again are
+// [ErrReplay]: the callee has not seen our first frame ([CallAcceptAgain]).
 func (r *RingState) Finish(payload []byte, o *Opener) (*Answered, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.priv == nil {
+		if r.answered != ([32]byte{}) && sha256.Sum256(payload) == r.answered {
+			return nil, ErrReplay
+		}
 		return nil, ErrRingOver
 	}
 	if len(payload) != ringAnswerSize || Handle(payload[:8]) != r.Handle {
@@ -186,7 +188,7 @@ func (r *RingState) Finish(payload []byte, o *Opener) (*Answered, error) {
 		s.ID, s.Peer, s.PeerDevice, s.Reply = r.Session, r.Peer, r.Device, body.Reply
 		answered.Session = s
 	}
-	r.priv = nil
+	r.priv, r.answered = nil, sha256.Sum256(payload)
 	return answered, nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 
 	"github.com/trunkline-net/trunkline/identity"
@@ -41,6 +40,7 @@ var ErrBinding = errors.New("envelope: channel binding does not verify")
 // restart is a new session, so no counter is ever used twice. It is safe for concurrent
 // use.
 type Session struct {
+	redact
 	ID   SessionID
 	Role Role
 	// Peer is the other end's identity and device, as the signed messages named them.
@@ -59,9 +59,6 @@ type Session struct {
 	step bool
 	shut bool
 }
-
-func (*Session) Format(s fmt.State, _ rune) { print(s) }
-func (*Session) LogValue() slog.Value       { return slog.StringValue(redacted) }
 
 // keys are all that a session derives (docs/spec/session.md, "Keys").
 type keys struct {

@@ -37,6 +37,13 @@ type (
 // that holds tags and ids is a record of who talks to whom.
 const redacted = "[redacted]"
 
+// redact is embedded in every struct that holds such a value or what a person wrote. Format
+// covers every verb, also where the struct is a field of another.
+type redact struct{}
+
+func (redact) Format(s fmt.State, _ rune) { print(s) }
+func (redact) LogValue() slog.Value       { return slog.StringValue(redacted) }
+
 func print(s fmt.State) { _, _ = s.Write([]byte(redacted)) } // fmt.State never fails
 
 func (ID) Format(s fmt.State, _ rune)          { print(s) }

@@ -1,0 +1,684 @@
+package envelope
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/canon"
+)
+
+func pair(t testing.TB) (a, b *party) {
+	t.Helper()
+	a, b = newParty(t, 1), newParty(t, 2)
+	a.knows(b)
+	return a, b
+}
+
+func Test14_19_StaleBelievedEpochIsAcceptedAndWantsAListUpdate(t *testing.T) {
+	a, b := pair(t)
+	old := *b // what a node may still serve of b
+	b.secondDevice(3)
+
+	payload, _, err := SealMessage(a.device, a.cert, old.bundle(), a.message(&Note{Text: "x"}, &old))
+	must(t, err)
+	opened, err := b.open(payload)
+	must(t, err)
+	if opened.Echo != EchoOld || !opened.WantsList() {
+		t.Fatalf("echo %d, wants list %v", opened.Echo, opened.WantsList())
+	}
+	// Never as an answer to one, and never to a stranger.
+	m := a.message(&ListUpdate{List: a.list.Bytes()}, &old)
+	payload, _, err = SealMessage(a.device, a.cert, b.bundle(), m)
+	must(t, err)
+	opened, err = b.open(payload)
+	must(t, err)
+	if opened.Echo != EchoOld || opened.WantsList() {
+		t.Fatal("a LIST_UPDATE is answered with a LIST_UPDATE")
+	}
+	opened.Type, opened.Standing = pb.Type_TYPE_KNOCK, Stranger
+	if opened.WantsList() {
+		t.Fatal("a stranger is given our list")
+	}
+	var limit UpdateLimit
+	dev := a.device.ID()
+	if !limit.Allow(dev, base) || limit.Allow(dev, base.Add(59*time.Minute)) || !limit.Allow(dev, base.Add(time.Hour)) {
+		t.Fatal("not one LIST_UPDATE per device and hour")
+	}
+}
+
+func TestALieAboutOurListIsSeen(t *testing.T) {
+	a, b := pair(t)
+	for name, c := range map[string]struct {
+		change func(*Message)
+		want   Echo
+	}{
+		"none":       {func(m *Message) { m.SetEpochs(a.list, nil) }, EchoNone},
+		"other hash": {func(m *Message) { m.BelievedHash[0] ^= 1 }, EchoConflict},
+		"later":      {func(m *Message) { m.BelievedEpoch++ }, EchoConflict},
+	} {
+		m := a.message(&Note{Text: "x"}, b)
+		c.change(&m)
+		payload, _, err := SealMessage(a.device, a.cert, b.bundle(), m)
+		must(t, err)
+		opened, err := b.open(payload)
+		must(t, err)
+		if opened.Echo != c.want {
+			t.Errorf("%s: echo %d, want %d", name, opened.Echo, c.want)
+		}
+	}
+}
+
+func Test14_25_EnvelopeWithHybridAndX25519StanzaIsRefused(t *testing.T) {
+	a, b := pair(t)
+	classic, err := age.GenerateX25519Identity()
+	must(t, err)
+	signed := a.inner(&Note{Text: "x"}, b)
+	hybrid := b.bundle().recipient
+	for _, rs := range [][]age.Recipient{
+		{hidden{hybrid}, classic.Recipient()},
+		{classic.Recipient(), hidden{hybrid}},
+	} {
+		drops(t, b, sealWith(t, bucket4K, signed, rs...), ErrOverhead)
+	}
+	drops(t, b, sealWith(t, bucket4K, signed, classic.Recipient()), ErrDecrypt)
+}
+
+func Test14_26_EnvelopeWithTwoHybridStanzasOrAGreaseStanzaIsRefused(t *testing.T) {
+	a, b := pair(t)
+	c := newParty(t, 3)
+	signed := a.inner(&Note{Text: "x"}, b)
+	hybrid := b.bundle().recipient
+	for name, rs := range map[string][]age.Recipient{
+		"two readers":  {hybrid, c.bundle().recipient},
+		"reader twice": {hybrid, hybrid},
+		"grease":       {hidden{hybrid}, grease{}},
+		"grease first": {grease{}, hidden{hybrid}},
+	} {
+		t.Run(name, func(t *testing.T) { drops(t, b, sealWith(t, bucket8K, signed, rs...), ErrOverhead) })
+	}
+}
+
+func Test14_27_EnvelopeToAnotherPrekeyIsDropped(t *testing.T) {
+	a, b := pair(t)
+	payload := a.seal(&Note{Text: "x"}, b)
+	old := b.prekeys.Current().Hint()
+	_, err := b.prekeys.RotateNow(b.now)
+	must(t, err)
+	drops(t, b, payload, ErrDecrypt) // the hint of the new one
+	if _, err := b.opener.Open(payload, Hint{old[0], ^old[1]}, false); !errors.Is(err, ErrNoPrekey) && !errors.Is(err, ErrDecrypt) {
+		t.Fatalf("unknown hint: %v", err)
+	}
+	if _, err := b.opener.Open(payload, old, false); err != nil {
+		t.Fatalf("right prekey: %v", err)
+	}
+	drops(t, newParty(t, 3), payload, ErrDecrypt)
+}
+
+func Test14_28_ChangedTruncatedOrExtendedEnvelopeIsDropped(t *testing.T) {
+	a, b := pair(t)
+	payload := a.seal(&Note{Text: string(make([]byte, 0)) + "x"}, b)
+	for _, at := range []int{0, 30, 100, 1500, 1600, 1630, 1645, 2000, 4095} {
+		bad := bytes.Clone(payload)
+		bad[at] ^= 1
+		drops(t, b, bad, ErrDecrypt)
+	}
+	drops(t, b, payload[:4000], ErrSize)
+	drops(t, b, payload[:1024], ErrDecrypt)
+	drops(t, b, append(bytes.Clone(payload), make([]byte, 4096)...), ErrDecrypt)
+}
+
+// blindPrekeys fails the test when anyone asks for a prekey.
+type blindPrekeys struct{ t *testing.T }
+
+func (b blindPrekeys) ByHint(Hint) (*Prekey, error) {
+	b.t.Error("a prekey was looked up")
+	return nil, ErrNoPrekey
+}
+
+func Test14_29_PayloadOffABucketIsDroppedBeforeDecryption(t *testing.T) {
+	a, b := pair(t)
+	payload := a.seal(&Note{Text: "x"}, b)
+	b.opener.c.Prekeys = blindPrekeys{t}
+	for _, p := range [][]byte{payload[:4095], append(bytes.Clone(payload), 0), nil, make([]byte, MaxPayload+1)} {
+		if _, err := b.opener.Open(p, Hint{}, false); !errors.Is(err, ErrSize) {
+			t.Errorf("%d bytes: %v", len(p), err)
+		}
+	}
+	if _, err := b.opener.Open(make([]byte, 8192), Hint{}, true); !errors.Is(err, ErrSize) {
+		t.Errorf("knock of 8192 bytes: %v", err)
+	}
+}
+
+func Test14_30_WrongPaddingIsDropped(t *testing.T) {
+	a, b := pair(t)
+	signed := a.inner(&Note{Text: "x"}, b)
+	good := make([]byte, bucket4K-ageOverhead)
+	must(t, pad(good, signed))
+	if _, err := b.open(sealPlain(t, good, b)); err != nil {
+		t.Fatalf("good padding: %v", err)
+	}
+	for name, change := range map[string]func([]byte){
+		"last byte":            func(p []byte) { p[len(p)-1] = 1 },
+		"first byte of it":     func(p []byte) { p[4+len(signed)] = 1 },
+		"length one more":      func(p []byte) { p[3]++ },
+		"length of the block":  func(p []byte) { p[2], p[3] = byte(len(p)>>8), byte(len(p)) },
+		"length of four bytes": func(p []byte) { p[0] = 0xff },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bad := bytes.Clone(good)
+			bad[len(bad)-2] = 0
+			change(bad)
+			before := b.count()
+			if _, err := b.open(sealPlain(t, bad, b)); err == nil || before.n != 0 {
+				t.Fatalf("error %v, %d entries", err, before.n)
+			}
+		})
+	}
+}
+
+func Test14_31_ForwardedMessageIsDropped(t *testing.T) {
+	a, b := pair(t)
+	c := newParty(t, 3)
+	a.knows(c)
+	b.knows(c)
+	// B opens what A wrote to B, and seals A's signed bytes to C.
+	signed := a.inner(&Note{Text: "for B only"}, b)
+	drops(t, c, b.sealSignedTo(signed, c), ErrRecipient)
+	// Also to another device of the same person.
+	b2 := b.secondDevice(4)
+	a.contacts[b.root.Public()] = Contact{Standing: Accepted, List: b.list}
+	b2.list = b.list
+	drops(t, b2, b.sealSignedTo(signed, b2), ErrRecipient)
+}
+
+func Test14_32_OtherRouteTagInsideIsDropped(t *testing.T) {
+	a, b := pair(t)
+	signed := a.forge(b, func(m *pb.Inner) { m.RouteTag = bytes.Repeat([]byte{9}, 16) })
+	drops(t, b, a.sealSignedTo(signed, b), ErrRecipient)
+	signed = a.forge(b, func(m *pb.Inner) { m.PrekeyId = bytes.Repeat([]byte{9}, 16) })
+	drops(t, b, a.sealSignedTo(signed, b), ErrRecipient)
+}
+
+func Test14_33_SwappedSenderRootIsDropped(t *testing.T) {
+	a, b := pair(t)
+	c := newParty(t, 3)
+	c.knows(b)
+	other := c.root.Public()
+	drops(t, b, a.sealSignedTo(a.forge(b, func(m *pb.Inner) { m.SenderRoot = other[:] }), b), ErrSender)
+	// The certificate of another person's device, signed by ours.
+	drops(t, b, a.sealSignedTo(a.forge(b, func(m *pb.Inner) {
+		m.SenderRoot, m.SenderCert = other[:], c.cert.Bytes()
+	}), b), ErrSender)
+}
+
+func TestOnlyAListedDeviceSpeaksForAnIdentity(t *testing.T) {
+	a, b := pair(t)
+	// A certificate of the right root, for a device that the pinned list does not name.
+	ghost := identity.DeviceFromSeed(seed(0x77))
+	cert, err := a.root.CertifyDevice(ghost.Public(), a.list.Epoch, base.Add(-time.Hour), base.Add(24*time.Hour))
+	must(t, err)
+	payload, _, err := SealMessage(ghost, cert, b.bundle(), a.message(&Note{Text: "x"}, b))
+	must(t, err)
+	drops(t, b, payload, ErrSender)
+
+	// The same device with a certificate newer than the list goes on, unverified.
+	cert, err = a.root.CertifyDevice(ghost.Public(), a.list.Epoch+1, base.Add(-time.Hour), base.Add(24*time.Hour))
+	must(t, err)
+	payload, _, err = SealMessage(ghost, cert, b.bundle(), a.message(&Note{Text: "x"}, b))
+	must(t, err)
+	opened, err := b.open(payload)
+	must(t, err)
+	if opened.List != ListNewer || !opened.FetchList() {
+		t.Fatalf("list state %d", opened.List)
+	}
+	// A list that ended is said so; one that ended long ago starts no session.
+	b.now = a.list.Expires.Add(time.Hour)
+	a.now = b.now
+	opened, err = b.open(a.seal(&Note{Text: "x"}, b2(t, b)))
+	must(t, err)
+	if opened.List != ListStale {
+		t.Fatalf("list state %d an hour after its end", opened.List)
+	}
+	b.now = a.list.Expires.Add(8 * 24 * time.Hour)
+	a.now = b.now
+	opened, err = b.open(a.seal(&Note{Text: "x"}, b2(t, b)))
+	must(t, err)
+	if opened.List != ListEnded {
+		t.Fatalf("list state %d eight days after its end", opened.List)
+	}
+}
+
+// b2 renews b's own list and prekey at b's present time.
+func b2(t *testing.T, b *party) *party {
+	t.Helper()
+	list, err := b.root.Renew(b.list, b.now)
+	must(t, err)
+	b.list = list
+	_, err = b.prekeys.RotateNow(b.now)
+	must(t, err)
+	return b
+}
+
+func Test14_34_ExactReplayIsDropped(t *testing.T) {
+	a, b := pair(t)
+	payload := a.seal(&Note{Text: "x"}, b)
+	opened, err := b.open(payload)
+	must(t, err)
+	drops(t, b, payload, ErrReplay)
+	// A note is acknowledged again, so the client learns which one came.
+	_, err = b.open(payload)
+	var again *ReplayError
+	if !errors.As(err, &again) || again.ID != opened.ID || again.Sender != a.root.Public() || again.Type != pb.Type_TYPE_NOTE {
+		t.Fatalf("replay says %v", err)
+	}
+}
+
+func Test14_35_ReplayAfterRestartAndAfterCacheLossIsDropped(t *testing.T) {
+	a, b := pair(t)
+	payload := a.seal(&Note{Text: "x"}, b)
+	hint := b.prekeys.Current().Hint()
+	_, err := b.open(payload)
+	must(t, err)
+	b.restart()
+	drops(t, b, payload, ErrReplay)
+
+	// The cache is lost: the horizon is now, and the prekeys are new.
+	b.now = b.now.Add(10 * time.Second)
+	b.replay, b.horizon = NewMemoryReplay(b.clock), b.now
+	b.restart()
+	drops(t, b, payload, ErrTime)
+	_, err = b.prekeys.RotateNow(b.now)
+	must(t, err)
+	n, err := b.prekeys.DeleteBefore(b.now)
+	must(t, err)
+	if n != 1 {
+		t.Fatalf("%d prekeys deleted", n)
+	}
+	if _, err := b.opener.Open(payload, hint, false); !errors.Is(err, ErrNoPrekey) {
+		t.Fatalf("after the prekey is gone: %v", err)
+	}
+	a.now = b.now
+	if _, err := b.open(a.seal(&Note{Text: "new"}, b)); err != nil {
+		t.Fatalf("a new message: %v", err)
+	}
+}
+
+func Test14_36_SameMessageIDFromTwoSendersIsTwoMessages(t *testing.T) {
+	a, b := pair(t)
+	c := newParty(t, 3)
+	c.knows(b)
+	for _, p := range []*party{a, c} {
+		m := p.message(&Note{Text: "x"}, b)
+		m.ID = MessageID(bytes.Repeat([]byte{5}, 16))
+		payload, _, err := SealMessage(p.device, p.cert, b.bundle(), m)
+		must(t, err)
+		if _, err := b.open(payload); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func Test14_37_ResealedInnerIsAReplay(t *testing.T) {
+	a, b := pair(t)
+	signed := a.inner(&Note{Text: "x"}, b)
+	_, err := b.open(a.sealSignedTo(signed, b))
+	must(t, err)
+	again := a.sealSignedTo(signed, b)
+	drops(t, b, again, ErrReplay)
+}
+
+func Test14_38_WrongTimesAreDropped(t *testing.T) {
+	a, b := pair(t)
+	ms := func(d time.Duration) uint64 { return uint64(base.Add(d).UnixMilli()) }
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct {
+		created, expires uint64
+		ok               bool
+	}{
+		"expired":                  {ms(-time.Hour), ms(-3 * time.Minute), false},
+		"expired within the grace": {ms(-time.Hour), ms(-time.Minute), true},
+		"created 6 min ahead":      {ms(6 * time.Minute), ms(time.Hour), false},
+		"created 4 min ahead":      {ms(4 * time.Minute), ms(time.Hour), true},
+		"expires before created":   {ms(time.Minute), ms(0), false},
+		"expires with created":     {ms(0), ms(0), false},
+		"lifetime 8 days":          {ms(0), ms(8 * day), false},
+		"lifetime 7 days":          {ms(0), ms(7 * day), true},
+		"time beyond reason":       {ms(0), 1 << 62, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			signed := a.forge(b, func(m *pb.Inner) { m.Created, m.Expires = c.created, c.expires })
+			payload := a.sealSignedTo(signed, b)
+			if !c.ok {
+				want := ErrTime
+				if c.expires > maxMillis {
+					want = ErrMalformed
+				}
+				drops(t, b, payload, want)
+				return
+			}
+			opened, err := b.open(payload)
+			must(t, err)
+			if opened.Late != (name == "expired within the grace") {
+				t.Errorf("late: %v", opened.Late)
+			}
+		})
+	}
+	// A ring lives a minute.
+	signed := a.forge(b, func(m *pb.Inner) {
+		m.Type, m.Created, m.Expires = pb.Type_TYPE_RING, ms(0), ms(61*time.Second)
+	})
+	drops(t, b, a.sealSignedTo(signed, b), ErrTime)
+}
+
+func Test14_39_ClockSetBackDoesNotBringOldMessagesBack(t *testing.T) {
+	a, b := pair(t)
+	fresh := a.seal(&Note{Text: "a minute"}, b)
+	// An hour later the device notes the time and stops; then its clock is set back.
+	wall := base.Add(time.Hour)
+	clock := NewClock(func() time.Time { return wall }, time.Time{})
+	floor := clock.Now()
+	wall = base
+	if got := clock.Now(); got.Before(floor) {
+		t.Fatalf("the clock went back to %v", got)
+	}
+	clock = NewClock(func() time.Time { return wall }, floor)
+	b.opener.c.Now = clock.Now
+	before := b.count()
+	b.opener.c.Now = clock.Now
+	if _, err := b.open(fresh); !errors.Is(err, ErrTime) || before.n != 0 {
+		t.Fatalf("old message after the clock was set back: %v", err)
+	}
+	wall = base.Add(2 * time.Hour)
+	if got := clock.Now(); !got.Equal(wall) {
+		t.Fatalf("the clock stands still at %v", got)
+	}
+}
+
+func Test14_40_NonCanonicalMessagesAreDropped(t *testing.T) {
+	a, b := pair(t)
+	good := a.inner(&Note{Text: "x"}, b)[identity.SignatureSize:]
+	tag := func(n protowire.Number, w protowire.Type) []byte { return protowire.AppendTag(nil, n, w) }
+	field := func(n protowire.Number, v []byte) []byte {
+		return protowire.AppendBytes(tag(n, protowire.BytesType), v)
+	}
+	for name, msg := range map[string][]byte{
+		"duplicate field":  slices.Concat(good[:2], good),
+		"descending order": slices.Concat(good[2:], good[:2]),
+		"unknown field":    slices.Concat(good, field(99, []byte{1})),
+		"long varint":      slices.Concat([]byte{0x08, 0x81, 0x00}, good[2:]),
+		"long tag":         slices.Concat([]byte{0x88, 0x00, 0x01}, good[2:]),
+		"overrun":          slices.Concat(good, tag(18, protowire.BytesType), []byte{0xff, 0x01}),
+		"group":            slices.Concat(good, tag(18, protowire.StartGroupType), tag(18, protowire.EndGroupType)),
+		"explicit zero":    slices.Concat(good, tag(16, protowire.VarintType), []byte{0}),
+		"empty bytes":      slices.Concat(good, field(18, nil)),
+		"fixed width":      slices.Concat(good, tag(18, protowire.Fixed32Type), []byte{1, 2, 3, 4}),
+		"nothing":          {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			signed := a.device.SignObject(identity.ContextInner, msg)
+			before := b.count()
+			if _, err := b.open(a.sealSignedTo(signed, b)); err == nil || before.n != 0 {
+				t.Fatalf("error %v, %d entries", err, before.n)
+			}
+		})
+	}
+	// The same for a body.
+	body, err := (&Note{Text: "x"}).Marshal()
+	must(t, err)
+	signed := a.forge(b, func(m *pb.Inner) { m.Body = append(slices.Clone(body), field(9, []byte{1})...) })
+	if _, err := b.open(a.sealSignedTo(signed, b)); err == nil {
+		t.Error("a body with an unknown field was opened")
+	}
+}
+
+func Test14_41_BombsAreDroppedWithoutAllocation(t *testing.T) {
+	lengths := protowire.AppendVarint(protowire.AppendTag(nil, 13, protowire.BytesType), 10<<20)
+	var nest []byte
+	for range 2000 {
+		nest = protowire.AppendBytes(protowire.AppendTag(nil, 18, protowire.BytesType), nest)
+		if len(nest) > 20000 {
+			break
+		}
+	}
+	for name, msg := range map[string][]byte{"length": lengths, "nesting": nest} {
+		if _, _, err := parseInner(msg); err == nil {
+			t.Fatalf("%s bomb parsed", name)
+		}
+		if n := testing.AllocsPerRun(20, func() { _, _, _ = parseInner(msg) }); n > 20 {
+			t.Errorf("%s bomb: %v allocations", name, n)
+		}
+	}
+	block := make([]byte, 64)
+	block[0] = 0x00
+	block[1], block[2] = 0x98, 0x96 // a length of ten million in a block of 64 bytes
+	if n := testing.AllocsPerRun(20, func() { _, _ = unpad(block) }); n != 0 {
+		t.Errorf("padded block: %v allocations", n)
+	}
+}
+
+func TestWhoMaySendWhat(t *testing.T) {
+	a, b := pair(t)
+	knock := &Knock{Text: "hello", Name: "A", Home: a.home}
+	accept := &Knock{Accept: true, Name: "A", Home: a.home}
+	sync := &ContactSync{Root: a.root.Public(), Home: a.home, State: pb.ContactState_CONTACT_STATE_ACCEPTED, Grants: []Grant{*a.grant()}}
+	note, read := &Note{Text: "x"}, &Read{IDs: []MessageID{{1}}}
+	update, cancel := &ListUpdate{List: a.list.Bytes()}, &Cancel{Reason: pb.Reason_REASON_ENDED}
+	for _, c := range []struct {
+		standing Standing
+		allowed  []Body
+		refused  []Body
+	}{
+		{Stranger, []Body{knock}, []Body{accept, note, read, update, cancel, sync}},
+		{Knocked, []Body{knock, accept}, []Body{note, read, update, cancel, sync}},
+		{Accepted, []Body{knock, accept, note, read, update, cancel}, []Body{sync}},
+		{Blocked, nil, []Body{knock, accept, note, read, update, cancel, sync}},
+	} {
+		b.contacts[a.root.Public()] = Contact{Standing: c.standing, List: a.list}
+		try := func(body Body) error {
+			m := a.message(body, b)
+			if body == Body(accept) {
+				m.Grant = a.grant()
+			}
+			payload, _, err := SealMessage(a.device, a.cert, b.bundle(), m)
+			must(t, err)
+			_, err = b.open(payload)
+			return err
+		}
+		for _, body := range c.allowed {
+			if err := try(body); err != nil {
+				t.Errorf("standing %d, %v: %v", c.standing, body.Type(), err)
+			}
+		}
+		for _, body := range c.refused {
+			if err := try(body); !errors.Is(err, ErrPolicy) {
+				t.Errorf("standing %d, %v: %v", c.standing, body.Type(), err)
+			}
+		}
+	}
+	// Own devices may tell each other about contacts.
+	own := b.secondDevice(3)
+	b2 := *b
+	payload, _, err := SealMessage(own.device, own.cert, b2.bundle(), own.message(sync, &b2))
+	must(t, err)
+	opened, err := b.open(payload)
+	must(t, err)
+	if opened.Standing != Own || opened.Content.(*ContactSync).Root != a.root.Public() {
+		t.Fatal("own device's message changed")
+	}
+}
+
+func TestStrangersAreLimitedApartFromContacts(t *testing.T) {
+	a, b := pair(t)
+	s := newParty(t, 9)
+	b.opener.contacts = newBucket(Rate{PerSecond: 1, Burst: 3})
+	b.opener.strangers = newBucket(Rate{PerSecond: 1, Burst: 2})
+	knock := func() error {
+		_, err := b.opener.Open(s.seal(&Knock{Name: "S", Home: s.home}, b), b.prekeys.Current().Hint(), true)
+		return err
+	}
+	counter := &countingReplay{Replay: b.replay}
+	b.opener.c.Replay = counter
+	for range 2 {
+		must(t, knock())
+	}
+	if counter.strangers != 2 || counter.n != 2 {
+		t.Fatalf("%d entries, %d of strangers", counter.n, counter.strangers)
+	}
+	if err := knock(); !errors.Is(err, ErrRate) {
+		t.Fatalf("third knock at once: %v", err)
+	}
+	for range 3 {
+		if _, err := b.open(a.seal(&Note{Text: "x"}, b)); err != nil {
+			t.Fatalf("a contact after the strangers: %v", err)
+		}
+	}
+	if _, err := b.open(a.seal(&Note{Text: "x"}, b)); !errors.Is(err, ErrRate) {
+		t.Fatalf("fourth note at once: %v", err)
+	}
+	b.now = b.now.Add(time.Second)
+	s.now = b.now
+	must(t, knock())
+	if counter.strangers != 3 {
+		t.Fatalf("%d entries of strangers", counter.strangers)
+	}
+}
+
+func TestAKnockOfAnAcceptedContactIsSaidToBeOne(t *testing.T) {
+	a, b := pair(t)
+	opened, err := b.opener.Open(a.seal(&Note{Text: "old token"}, b), b.prekeys.Current().Hint(), true)
+	must(t, err)
+	if !opened.Knock || opened.Standing != Accepted {
+		t.Fatal("the client cannot know that a TOKEN_UPDATE is due")
+	}
+}
+
+func TestARingAnswerIsNoSealedMessage(t *testing.T) {
+	a, b := pair(t)
+	m := a.message(&RingAnswer{Kind: pb.Type_TYPE_BUSY, Reason: pb.Reason_REASON_BUSY}, b)
+	if _, _, err := SealMessage(a.device, a.cert, b.bundle(), m); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("sealed a ring answer: %v", err)
+	}
+	body, err := (&RingAnswer{Kind: pb.Type_TYPE_BUSY, Reason: pb.Reason_REASON_BUSY}).Marshal()
+	must(t, err)
+	for _, withPrekey := range []bool{true, false} {
+		signed := a.forge(b, func(m *pb.Inner) {
+			m.Type, m.Body = pb.Type_TYPE_BUSY, body
+			if !withPrekey {
+				m.PrekeyId = nil
+			}
+		})
+		before := b.count()
+		if _, err := b.open(a.sealSignedTo(signed, b)); err == nil || before.n != 0 {
+			t.Errorf("opened with prekey id %v: %v", withPrekey, err)
+		}
+	}
+}
+
+func Test14_57_PeerThatLostSuiteOneIsRefused(t *testing.T) {
+	a, b := pair(t)
+	drops(t, b, a.sealSignedTo(a.forge(b, func(m *pb.Inner) { m.Suite = 2 }), b), ErrMalformed)
+	drops(t, b, a.sealSignedTo(a.forge(b, func(m *pb.Inner) { m.Suite = 0 }), b), ErrMalformed)
+
+	signed := resign(t, b, func(m *pb.PrekeyBundle) { m.Suites = []uint32{2} })
+	if _, err := ParseBundle(signed, b.list, b.now); !errors.Is(err, identity.ErrSuite) {
+		t.Errorf("bundle without suite 1: %v", err)
+	}
+	// Newer suites beside it are no reason to refuse.
+	if _, err := ParseBundle(resign(t, b, func(m *pb.PrekeyBundle) { m.Suites = []uint32{1, 2} }), b.list, b.now); err != nil {
+		t.Errorf("bundle with suites 1 and 2: %v", err)
+	}
+	l := *b.list
+	l.LowestSuite, l.Epoch, l.Previous = 2, b.list.Epoch+1, b.list.Hash()
+	list, err := b.root.SignList(l)
+	must(t, err)
+	if _, err := ParseBundle(b.bundle().Bytes(), list, b.now); !errors.Is(err, identity.ErrSuite) {
+		t.Errorf("list that demands suite 2: %v", err)
+	}
+	if err := (identity.Pin{Suite: 1}).CheckSuite(0); !errors.Is(err, identity.ErrSuite) {
+		t.Errorf("pin of suite 1 takes an offer of none: %v", err)
+	}
+}
+
+func TestTheHashOfAMessageCoversItsSignature(t *testing.T) {
+	a, b := pair(t)
+	payload, signed, err := SealMessage(a.device, a.cert, b.bundle(), a.message(&Note{Text: "x"}, b))
+	must(t, err)
+	opened, err := b.open(payload)
+	must(t, err)
+	if opened.Hash != sha256.Sum256(signed) {
+		t.Fatal("sender and recipient hash different bytes")
+	}
+}
+
+func TestASenderIsToldWhatARecipientWouldDrop(t *testing.T) {
+	a, b := pair(t)
+	for name, change := range map[string]func(*Message){
+		"no lifetime":     func(m *Message) { m.Expires = m.Created },
+		"lifetime 8 days": func(m *Message) { m.Expires = m.Created.Add(8 * 24 * time.Hour) },
+		"no epoch":        func(m *Message) { m.OwnEpoch = 0 },
+		"other body":      func(m *Message) { m.Type = pb.Type_TYPE_READ },
+		"no grant":        func(m *Message) { m.Type, m.Body = pb.Type_TYPE_TOKEN_UPDATE, nil },
+	} {
+		m := a.message(&Note{Text: "x"}, b)
+		change(&m)
+		if _, _, err := SealMessage(a.device, a.cert, b.bundle(), m); err == nil {
+			t.Errorf("%s: sealed", name)
+		}
+	}
+	if _, _, err := SealMessage(b.device, a.cert, b.bundle(), a.message(&Note{}, b)); err == nil {
+		t.Error("sealed under another device's certificate")
+	}
+}
+
+func TestInnerRefusesWrongSizes(t *testing.T) {
+	a, b := pair(t)
+	for name, change := range map[string]func(*pb.Inner){
+		"version":        func(m *pb.Inner) { m.Version = 2 },
+		"root":           func(m *pb.Inner) { m.SenderRoot = m.SenderRoot[:31] },
+		"cert":           func(m *pb.Inner) { m.SenderCert = make([]byte, 257) },
+		"recipient":      func(m *pb.Inner) { m.RecipientRoot = nil },
+		"device":         func(m *pb.Inner) { m.RecipientDevice = make([]byte, 15) },
+		"prekey id":      func(m *pb.Inner) { m.PrekeyId = nil },
+		"message id":     func(m *pb.Inner) { m.MessageId = make([]byte, 17) },
+		"session id":     func(m *pb.Inner) { m.SessionId = make([]byte, 8) },
+		"own epoch":      func(m *pb.Inner) { m.OwnEpoch = 0 },
+		"believed hash":  func(m *pb.Inner) { m.BelievedHash = nil },
+		"believed epoch": func(m *pb.Inner) { m.BelievedEpoch = 0 },
+		"zero-token grant": func(m *pb.Inner) {
+			g := a.grant()
+			g.Token = Token{}
+			m.Grant = g.proto()
+		},
+		"type": func(m *pb.Inner) { m.Type = 99 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			signed := a.forge(b, change)
+			before := b.count()
+			_, err := b.open(a.sealSignedTo(signed, b))
+			// A type that nobody knows passes to step 11, where nobody may send it.
+			if err == nil || before.n != 0 && name != "type" {
+				t.Fatalf("error %v, %d entries", err, before.n)
+			}
+		})
+	}
+}
+
+// resign changes b's bundle and signs it again with b's device.
+func resign(t *testing.T, b *party, change func(*pb.PrekeyBundle)) []byte {
+	t.Helper()
+	var m pb.PrekeyBundle
+	must(t, canon.Unmarshal(b.bundle().Bytes()[identity.SignatureSize:], maxBundle, &m))
+	change(&m)
+	msg, err := canon.Marshal(&m)
+	must(t, err)
+	return b.device.SignObject(identity.ContextPrekey, msg)
+}
