@@ -706,6 +706,8 @@ func (x *Authenticate) GetHost() string {
 
 type Authenticated struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`                 // newest device list of this root that the node holds; absent: none, Publish must bring what the policy wants
+	IdleMs        uint64                 `protobuf:"varint,2,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"` // the node closes a link it has heard nothing on for this long, so ping at half of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -738,6 +740,20 @@ func (x *Authenticated) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Authenticated.ProtoReflect.Descriptor instead.
 func (*Authenticated) Descriptor() ([]byte, []int) {
 	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Authenticated) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Authenticated) GetIdleMs() uint64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
 }
 
 type Publish struct {
@@ -1807,8 +1823,10 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\fAuthenticate\x12\x12\n" +
 	"\x04cert\x18\x01 \x01(\fR\x04cert\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\tR\x04host\"\x0f\n" +
-	"\rAuthenticated\"W\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\">\n" +
+	"\rAuthenticated\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x17\n" +
+	"\aidle_ms\x18\x02 \x01(\x04R\x06idleMs\"W\n" +
 	"\aPublish\x12\x12\n" +
 	"\x04list\x18\x01 \x01(\fR\x04list\x12\x18\n" +
 	"\abundles\x18\x02 \x03(\fR\abundles\x12\x1e\n" +
