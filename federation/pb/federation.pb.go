@@ -295,7 +295,6 @@ type Hello struct {
 	WindowBytes   uint64                 `protobuf:"varint,7,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"`
 	Descriptor_   []byte                 `protobuf:"bytes,8,opt,name=descriptor,proto3" json:"descriptor,omitempty"`             // signed NodeDescriptor
 	ProbeKey      []byte                 `protobuf:"bytes,9,opt,name=probe_key,json=probeKey,proto3" json:"probe_key,omitempty"` // 32: X25519 key of the sender's probe, for this process only
-	Succession    []byte                 `protobuf:"bytes,10,opt,name=succession,proto3" json:"succession,omitempty"`            // 64: the former domain key's signature over the document's message, or absent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -389,13 +388,6 @@ func (x *Hello) GetDescriptor_() []byte {
 func (x *Hello) GetProbeKey() []byte {
 	if x != nil {
 		return x.ProbeKey
-	}
-	return nil
-}
-
-func (x *Hello) GetSuccession() []byte {
-	if x != nil {
-		return x.Succession
 	}
 	return nil
 }
@@ -1072,7 +1064,7 @@ const file_federation_pb_federation_proto_rawDesc = "" +
 	"\x04back\x18\v \x01(\v2\x1d.trunkline.federation.v1.BackH\x00R\x04back\x123\n" +
 	"\x04echo\x18\f \x01(\v2\x1d.trunkline.federation.v1.EchoH\x00R\x04echo\x123\n" +
 	"\x04open\x18\r \x01(\v2\x1d.trunkline.federation.v1.OpenH\x00R\x04openB\x06\n" +
-	"\x04kind\"\x9e\x02\n" +
+	"\x04kind\"\xfe\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bversions\x18\x01 \x03(\rR\bversions\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\x12\x14\n" +
@@ -1084,11 +1076,7 @@ const file_federation_pb_federation_proto_rawDesc = "" +
 	"\n" +
 	"descriptor\x18\b \x01(\fR\n" +
 	"descriptor\x12\x1b\n" +
-	"\tprobe_key\x18\t \x01(\fR\bprobeKey\x12\x1e\n" +
-	"\n" +
-	"succession\x18\n" +
-	" \x01(\fR\n" +
-	"succession\"\x9b\x01\n" +
+	"\tprobe_key\x18\t \x01(\fR\bprobeKey\"\x9b\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12#\n" +

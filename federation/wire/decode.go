@@ -158,8 +158,6 @@ func (h *Hello) decode(c *cursor) {
 			h.Descriptor = c.bytes(maxDescriptor)
 		case 9:
 			h.ProbeKey = c.fixed(32)
-		case 10:
-			h.Succession = c.fixed(64)
 		default:
 			c.unknown()
 		}

@@ -100,8 +100,7 @@ func (h *Hello) versionsSize() int {
 func (h *Hello) size() int {
 	return sizeBytes(1, h.versionsSize()) + sizeBytes(2, len(h.Document)) + sizeBytes(3, len(h.Nonce)) +
 		sizeBytes(4, len(h.From)) + sizeBytes(5, len(h.To)) + sizeUint(6, uint64(h.WindowFrames)) +
-		sizeUint(7, h.WindowBytes) + sizeBytes(8, len(h.Descriptor)) + sizeBytes(9, len(h.ProbeKey)) +
-		sizeBytes(10, len(h.Succession))
+		sizeUint(7, h.WindowBytes) + sizeBytes(8, len(h.Descriptor)) + sizeBytes(9, len(h.ProbeKey))
 }
 
 func (h *Hello) append(dst []byte) []byte {
@@ -119,8 +118,7 @@ func (h *Hello) append(dst []byte) []byte {
 	dst = appendUint(dst, 6, uint64(h.WindowFrames))
 	dst = appendUint(dst, 7, h.WindowBytes)
 	dst = appendBytes(dst, 8, h.Descriptor)
-	dst = appendBytes(dst, 9, h.ProbeKey)
-	return appendBytes(dst, 10, h.Succession)
+	return appendBytes(dst, 9, h.ProbeKey)
 }
 
 func (a *Ack) size() int {

@@ -43,7 +43,9 @@ func FuzzDecode(f *testing.F) {
 func FuzzReader(f *testing.F) {
 	var all []byte
 	for _, s := range samples() {
-		all = Append(all, &s.frame)
+		if b := Append(nil, &s.frame); len(b) < 256 { // large seeds only keep the minimizer busy
+			all = append(all, b...)
+		}
 	}
 	f.Add(all, uint16(MaxFirst))
 	f.Add([]byte{0xff, 0xff, 0x3f, 1}, uint16(100))

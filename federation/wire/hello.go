@@ -64,3 +64,13 @@ func (n *Nonces) Fresh(now time.Time, peer [38]byte, nonce []byte) bool {
 	n.current[key] = struct{}{}
 	return true
 }
+
+// Clone returns a Hello that does not share memory with the buffer it was read from.
+func (h *Hello) Clone() Hello {
+	c := *h
+	c.Versions = slices.Clone(h.Versions)
+	for _, b := range []*[]byte{&c.Document, &c.Nonce, &c.From, &c.To, &c.Descriptor, &c.ProbeKey} {
+		*b = bytes.Clone(*b)
+	}
+	return c
+}

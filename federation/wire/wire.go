@@ -126,7 +126,6 @@ type Hello struct {
 	WindowBytes  uint64
 	Descriptor   []byte // signed NodeDescriptor
 	ProbeKey     []byte // 32
-	Succession   []byte // 64 or nil
 }
 
 // Welcome says yes to a Hello.

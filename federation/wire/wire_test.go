@@ -30,11 +30,11 @@ func samples() []struct {
 		pb    *pb.Frame
 	}
 	hello := Hello{Versions: []uint32{1, 300}, Document: fill(700, 1), Nonce: fill(32, 2), From: fill(38, 3), To: fill(38, 4),
-		WindowFrames: 256, WindowBytes: 4 << 20, Descriptor: fill(200, 5), ProbeKey: fill(32, 6), Succession: fill(64, 7)}
+		WindowFrames: 256, WindowBytes: 4 << 20, Descriptor: fill(200, 5), ProbeKey: fill(32, 6)}
 	return []sample{
 		{Frame{Kind: KindHello, Hello: hello}, &pb.Frame{Kind: &pb.Frame_Hello{Hello: &pb.Hello{
 			Versions: []uint32{1, 300}, Document: fill(700, 1), Nonce: fill(32, 2), From: fill(38, 3), To: fill(38, 4),
-			WindowFrames: 256, WindowBytes: 4 << 20, Descriptor_: fill(200, 5), ProbeKey: fill(32, 6), Succession: fill(64, 7)}}}},
+			WindowFrames: 256, WindowBytes: 4 << 20, Descriptor_: fill(200, 5), ProbeKey: fill(32, 6)}}}},
 		{Frame{Kind: KindWelcome, Welcome: Welcome{Version: 1, Session: fill(16, 1), CreditFrames: 256, CreditBytes: 1 << 22, Nonce: fill(32, 2)}},
 			&pb.Frame{Kind: &pb.Frame_Welcome{Welcome: &pb.Welcome{Version: 1, Session: fill(16, 1), CreditFrames: 256, CreditBytes: 1 << 22, Nonce: fill(32, 2)}}}},
 		{Frame{Kind: KindRefuse, Code: CodePolicy, Millis: 300000}, &pb.Frame{Kind: &pb.Frame_Refuse{Refuse: &pb.Refuse{Code: "policy", RetryAfterMs: 300000}}}},
@@ -209,7 +209,6 @@ func TestCheckHello(t *testing.T) {
 		code   string
 	}{
 		"good":              {func(*Hello) {}, ""},
-		"no succession":     {func(h *Hello) { h.Succession = nil }, ""},
 		"other version":     {func(h *Hello) { h.Versions = []uint32{2} }, CodeVersion},
 		"no version":        {func(h *Hello) { h.Versions = nil }, CodeVersion},
 		"from another":      {func(h *Hello) { h.From = fill(38, 9) }, CodeWrongPeer},

@@ -1,0 +1,511 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/federation/wire"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/policy"
+)
+
+// Timers of a link.
+const (
+	backoffMin  = 500 * time.Millisecond
+	backoffMax  = 5 * time.Minute
+	dialTime    = 20 * time.Second // to connect and shake hands
+	liveWait    = 10 * time.Second // how long a live envelope waits for a link
+	outboxTime  = 24 * time.Hour   // the longest an envelope waits for its destination
+	linkedAfter = 10 * time.Minute // a link on demand is dialled again that long after its last use
+	scanEvery   = 30 * time.Second // the durable outbox is searched for expired entries while the peer is away
+	scanPage    = 256
+)
+
+// link is what this node holds of one peer: the queue to it, the session when there is one,
+// and the wish to have one when there is none.
+type link struct {
+	f    *Federation
+	peer identity.PeerID
+	id   peer.ID
+	wake chan struct{}
+
+	seen dedupe // envelopes that came from the peer
+
+	mu      sync.Mutex // guards all below
+	domain  string
+	queue   queue
+	session *session
+	changed chan struct{} // closed and made anew when a session begins or a try ends
+	closed  bool          // the federation is stopping: nothing more goes in
+
+	state       State
+	since       time.Time
+	lastContact time.Time
+	lastUsed    time.Time
+	why         string
+	dialling    bool
+	greeted     bool // this process has had a session with the peer
+	tries       int  // failed tries in a row
+	pause       time.Duration
+	retryAt     time.Time
+	nextScan    time.Time
+	descriptor  *identity.NodeDescriptor
+	echoRTT     time.Duration
+	echoMissed  int
+}
+
+func newLink(f *Federation, id identity.PeerID, domain string) *link {
+	now := time.Now()
+	return &link{f: f, peer: id, id: peer.ID(id[:]), domain: domain, wake: make(chan struct{}, 1),
+		changed: make(chan struct{}), state: StateIdle, since: now}
+}
+
+// poke makes the loop look again, and the session's sender too.
+func (l *link) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	l.mu.Lock()
+	s := l.session
+	l.mu.Unlock()
+	if s != nil {
+		s.kickSender()
+	}
+}
+
+// send queues an envelope. It is memory's as long as there is room and nothing older waits
+// on disk; then it goes to the durable outbox, unless it is live.
+func (l *link) send(e *envelope.Envelope, done func(Outcome)) (durable bool, err error) {
+	it := &item{raw: e.Marshal(), id: e.ID(), done: done, live: e.TTL == envelope.Live}
+	wait := liveWait
+	if !it.live {
+		wait = min(e.TTL.Duration(), outboxTime)
+	}
+	it.expires = l.f.cfg.Now().Add(wait)
+	if len(it.raw) > wire.MaxEnvelope {
+		return false, ErrTooLarge
+	}
+
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return false, ErrDraining
+	}
+	l.lastUsed = time.Now()
+	disk := l.f.cfg.Outbox != nil && !it.live
+	behind := disk && (l.queue.unread > 0 || l.queue.enqueuing > 0)
+	if l.queue.fits(len(it.raw)) && !behind {
+		l.queue.push(it)
+		l.mu.Unlock()
+		l.poke()
+		return false, nil
+	}
+	if !disk {
+		l.mu.Unlock()
+		return false, ErrQueueFull
+	}
+	l.queue.enqueuing++
+	l.mu.Unlock()
+
+	err = l.store(it)
+	l.poke()
+	if err != nil {
+		if !errors.Is(err, ErrQueueFull) {
+			l.f.log.Error("an envelope could not be stored for later", "domain", l.f.domainName(l), "err", err)
+			return false, ErrUnavailable
+		}
+		return false, ErrQueueFull
+	}
+	return true, nil
+}
+
+// store writes an item to the durable outbox; the caller has counted it in enqueuing.
+func (l *link) store(it *item) error {
+	seq, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.id, it.expires)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.queue.enqueuing--
+	if err == nil {
+		if l.queue.written == nil {
+			l.queue.written = make(map[uint64]written)
+		}
+		l.queue.written[seq] = written{done: it.done, size: len(it.raw)}
+		l.queue.unread++
+		l.queue.unreadBytes += int64(len(it.raw))
+	}
+	if l.session != nil {
+		l.f.feeder.want(l)
+	}
+	return err
+}
+
+// feed is the link's turn at the durable outbox.
+func (l *link) feed(budget int) (took int, more bool) {
+	l.mu.Lock()
+	cursor, want := l.queue.cursor, l.session != nil && l.queue.unread > 0 && l.queue.stored < readAhead
+	l.mu.Unlock()
+	if !want {
+		return 0, false
+	}
+	entries, err := l.f.cfg.Outbox.Next(l.peer, cursor, readAhead)
+	if err != nil {
+		l.f.log.Error("the outbox cannot be read", "domain", l.f.domainName(l), "err", err)
+		return 0, false // the loop asks again with its next scan
+	}
+	l.mu.Lock()
+	var gone []*item
+	if len(entries) == 0 {
+		gone = l.queue.vanished()
+	} else {
+		took, more = l.queue.read(entries, budget)
+	}
+	l.mu.Unlock()
+	l.finish(gone, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	l.poke()
+	return took, more
+}
+
+// finish ends items: the durable outbox forgets them and whoever sent them is told.
+func (l *link) finish(items []*item, o Outcome) {
+	outcomes := make([]Outcome, len(items))
+	for i := range outcomes {
+		outcomes[i] = o
+	}
+	l.finishEach(items, outcomes)
+}
+
+func (l *link) finishEach(items []*item, outcomes []Outcome) {
+	if len(items) == 0 {
+		return
+	}
+	var seqs []uint64
+	l.mu.Lock()
+	for _, it := range items {
+		if it.seq != 0 {
+			seqs = append(seqs, it.seq)
+			delete(l.queue.written, it.seq)
+		}
+	}
+	l.mu.Unlock()
+	if len(seqs) > 0 {
+		// When this is lost the entry is sent once more after a restart, and the other side
+		// recognises it.
+		if err := l.f.cfg.Outbox.Done(l.peer, seqs); err != nil {
+			l.f.log.Error("finished envelopes could not be removed from the outbox", "domain", l.f.domainName(l), "err", err)
+		}
+	}
+	for i, it := range items {
+		switch {
+		case it.done != nil:
+			it.done(outcomes[i])
+		case l.f.cfg.Outcome != nil:
+			l.f.cfg.Outcome(l.peer, it.id, outcomes[i])
+		}
+	}
+}
+
+// loop does what is due while the link lives: notices of expiry, and a session when one is
+// wanted.
+func (l *link) loop(ctx context.Context) {
+	for {
+		next := l.step(ctx)
+		timer := time.NewTimer(max(time.Until(next), time.Millisecond))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-l.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// step does what is due now and says when to look again.
+func (l *link) step(ctx context.Context) time.Time {
+	now := time.Now()
+	next := now.Add(time.Hour)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	l.mu.Lock()
+	expired, end := l.queue.expire(l.f.cfg.Now())
+	l.mu.Unlock()
+	l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	if !end.IsZero() {
+		sooner(now.Add(end.Sub(l.f.cfg.Now())))
+	}
+	sooner(l.scan(now))
+
+	want, allowed := l.wanted(now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.session != nil || l.dialling || l.closed:
+	case !allowed:
+		if l.state != StateRefused {
+			l.announceLocked()
+		}
+		l.setStateLocked(StateRefused, wire.CodePolicy)
+		l.retryAt = time.Time{}
+	case !want:
+		l.setStateLocked(StateIdle, l.why)
+		l.retryAt = time.Time{}
+	case now.Before(l.retryAt):
+		sooner(l.retryAt)
+	default:
+		l.dialling = true
+		l.setStateLocked(StateConnecting, l.why)
+		l.f.goWith(func() { l.dial(ctx) })
+	}
+	return next
+}
+
+// wanted says whether there should be a session, and whether the policy lets us ask for one.
+func (l *link) wanted(now time.Time) (want, allowed bool) {
+	l.mu.Lock()
+	busy := !l.queue.empty() || !l.lastUsed.IsZero() && now.Sub(l.lastUsed) < linkedAfter
+	l.mu.Unlock()
+	domain := l.f.domainName(l)
+	if domain == "" || l.f.isDraining() {
+		return false, true
+	}
+	d := l.f.decide(domain, policy.ActionFederate, policy.Out)
+	if !d.Allow {
+		return busy, !busy
+	}
+	return busy || d.Level == policy.Internal || d.Level == policy.Partner, true
+}
+
+// scan finds entries of the durable outbox whose time is over while nobody reads it.
+func (l *link) scan(now time.Time) time.Time {
+	l.mu.Lock()
+	q := &l.queue
+	due := l.session == nil && q.unread > 0
+	if !due || now.Before(l.nextScan) {
+		defer l.mu.Unlock()
+		if l.session != nil && q.unread > 0 && q.stored < readAhead {
+			l.f.feeder.want(l)
+			return now.Add(scanEvery)
+		}
+		if due {
+			return l.nextScan
+		}
+		return time.Time{}
+	}
+	after := max(q.scanned, q.cursor)
+	l.nextScan = now.Add(scanEvery)
+	again := l.nextScan
+	l.mu.Unlock()
+
+	entries, err := l.f.cfg.Outbox.Next(l.peer, after, scanPage)
+	if err != nil {
+		l.f.log.Error("the outbox cannot be read", "domain", l.f.domainName(l), "err", err)
+		return again
+	}
+	var expired []*item
+	clock := l.f.cfg.Now()
+	l.mu.Lock()
+	if l.session != nil { // the feeder reads now, and its cursor is its own
+		l.mu.Unlock()
+		return again
+	}
+	q.scanned = 0 // around again, unless there is more
+	for _, e := range entries {
+		q.scanned = e.Seq
+		if clock.Before(e.Expires) || e.Seq <= q.cursor {
+			continue
+		}
+		w, ok := q.written[e.Seq]
+		if !ok {
+			if q.boot == 0 {
+				continue
+			}
+			q.boot--
+		}
+		q.unread--
+		q.unreadBytes -= int64(len(e.Envelope))
+		expired = append(expired, &item{id: e.ID, done: w.done, seq: e.Seq})
+	}
+	if len(entries) < scanPage {
+		q.scanned = 0
+	} else {
+		again = now // the next page at once
+		l.nextScan = now
+	}
+	l.mu.Unlock()
+	l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	return again
+}
+
+// contact is a sign of life that the peer gave by itself: whatever kept us waiting is over.
+func (l *link) contact() {
+	l.mu.Lock()
+	l.tries, l.pause, l.retryAt = 0, 0, time.Time{}
+	l.lastContact = time.Now()
+	l.mu.Unlock()
+}
+
+// failed plans the next try with decorrelated jitter: partners that lost each other at one
+// moment do not come back at one moment. least is what the other side asked for.
+func (l *link) failed(state State, why string, least time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tries++
+	l.pause = nextPause(l.pause, rand.Float64())
+	l.retryAt = time.Now().Add(max(l.pause, min(least, backoffMax)))
+	l.setStateLocked(state, why)
+	l.announceLocked()
+}
+
+// nextPause is min(max, uniform(min, 3 × last)).
+func nextPause(last time.Duration, random float64) time.Duration {
+	top := max(3*last, 2*backoffMin)
+	return min(backoffMin+time.Duration(random*float64(top-backoffMin)), backoffMax)
+}
+
+func (l *link) setStateLocked(s State, why string) {
+	if l.state != s {
+		l.state, l.since = s, time.Now()
+	}
+	l.why = why
+}
+
+// announceLocked wakes those who wait for a session.
+func (l *link) announceLocked() {
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// connected waits for a session, and asks for one.
+func (l *link) connected(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, liveWait)
+	defer cancel()
+	for first := true; ; first = false {
+		l.mu.Lock()
+		l.lastUsed = time.Now()
+		s, changed, state, why := l.session, l.changed, l.state, l.why
+		l.mu.Unlock()
+		if s != nil {
+			return s, nil
+		}
+		if state == StateRefused && !first {
+			if why == wire.CodePolicy && !l.f.decide(l.f.domainName(l), policy.ActionFederate, policy.Out).Allow {
+				return nil, ErrPolicy
+			}
+			return nil, &RemoteError{Code: why}
+		}
+		l.poke()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, ErrUnreachable
+		}
+	}
+}
+
+// begin makes s the link's session, after the one before it has ended.
+func (l *link) begin(s *session) bool {
+	for {
+		l.mu.Lock()
+		if l.closed {
+			l.mu.Unlock()
+			return false
+		}
+		old := l.session
+		if old == nil {
+			l.session = s
+			l.domain = s.domain
+			l.tries, l.pause, l.retryAt = 0, 0, time.Time{}
+			l.lastContact = time.Now()
+			l.descriptor = s.descriptor
+			l.setStateLocked(StateConnected, "")
+			l.announceLocked()
+			s.back = !l.greeted
+			l.greeted = true
+			l.mu.Unlock()
+			l.f.feeder.want(l)
+			return true
+		}
+		l.mu.Unlock()
+		old.end(errReplaced)
+		<-old.ended
+	}
+}
+
+// over takes back what a session had on the way and plans the next one.
+func (l *link) over(s *session, err error) {
+	l.mu.Lock()
+	l.session = nil
+	l.lastContact = time.Unix(0, s.lastFrame.Load())
+	l.queue.restore()
+	l.mu.Unlock()
+	var refused *refusedError
+	switch {
+	case errors.Is(err, errReplaced):
+		// The next session is waiting for this one to be over.
+	case errors.As(err, &refused):
+		l.failed(StateRefused, refused.code, refusedFor(refused))
+	case s.drained():
+		l.failed(StateDraining, wire.CodeDraining, s.backAfter())
+	default:
+		l.failed(StateWaiting, reason(err), 0)
+	}
+	l.poke()
+}
+
+// flush ends the link's life: what may wait is written to the durable outbox, what may not
+// is told to its sender.
+func (l *link) flush() {
+	l.mu.Lock()
+	l.closed = true
+	l.queue.restore()
+	var lost []*item
+	var keep []*item
+	for _, it := range l.queue.ready[l.queue.head:] {
+		switch {
+		case it.seq != 0:
+		case it.live || l.f.cfg.Outbox == nil || !l.f.cfg.Now().Before(it.expires):
+			lost = append(lost, it)
+		default:
+			keep = append(keep, it)
+		}
+	}
+	l.queue.ready, l.queue.head = nil, 0
+	l.announceLocked()
+	l.mu.Unlock()
+	for _, it := range keep {
+		if _, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.id, it.expires); err != nil {
+			lost = append(lost, it)
+		}
+	}
+	l.finish(lost, Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: wire.CodeDraining})
+}
+
+func (l *link) status() PeerStatus {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := PeerStatus{
+		Domain: l.domain, Peer: l.peer, State: l.state, Since: l.since, LastContact: l.lastContact,
+		EchoRTT: l.echoRTT, EchoMissed: l.echoMissed,
+		QueueLen:   l.queue.len() + len(l.queue.flight) + l.queue.unread,
+		QueueBytes: l.queue.bytes + int64(l.queue.flightBytes) + l.queue.unreadBytes,
+		Why:        l.why,
+	}
+	if l.session != nil {
+		st.LastContact = time.Unix(0, l.session.lastFrame.Load())
+	} else if !l.dialling {
+		st.RetryAt = l.retryAt
+	}
+	return st
+}

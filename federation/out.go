@@ -1,0 +1,237 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/federation/wire"
+	"github.com/trunkline-net/trunkline/policy"
+)
+
+// One batch: enough to make the cost of a write small, little enough that an echo or the
+// next destination does not wait long behind it.
+const (
+	batchItems = 64
+	batchBytes = 192 << 10
+)
+
+// outbound is the sending half of a session: envelopes from the link's queue on our data
+// stream, acknowledgements on its way back.
+type outbound struct {
+	s      *session
+	wake   chan struct{}
+	echoes chan []byte // encoded Echo frames, before any envelope
+
+	mu           sync.Mutex // guards all below
+	creditFrames int
+	creditBytes  uint64
+	sent, acked  uint64
+}
+
+func newOutbound(s *session) *outbound {
+	return &outbound{s: s, wake: make(chan struct{}, 1), echoes: make(chan []byte, 2)}
+}
+
+func (o *outbound) kick() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbound) grant(frames uint32, bytes uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.creditFrames, o.creditBytes = int(frames), bytes
+}
+
+func (o *outbound) run() error {
+	ctx, cancel := context.WithTimeout(o.s.ctx, openTime)
+	st, err := o.s.f.host.NewStream(network.WithNoDial(ctx, "session"), o.s.l.id, protocol.ID(wire.Protocol))
+	cancel()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(o.s.ctx, func() { st.Reset() })
+	defer stop()
+	defer st.Reset()
+	if err := writeFrame(st, &wire.Frame{Kind: wire.KindOpen, Session: o.s.id[:]}); err != nil {
+		return err
+	}
+	ackErr := make(chan error, 1)
+	go func() { ackErr <- o.ackLoop(st) }()
+	err = o.sendLoop(st)
+	if err != nil {
+		o.s.end(err) // stops the ack loop too
+	}
+	return errors.Join(err, <-ackErr)
+}
+
+// sendLoop writes what may be written: echoes first, then envelopes within the peer's credit
+// and our own rate.
+func (o *outbound) sendLoop(st network.Stream) error {
+	var frame wire.Frame
+	var buf []byte
+	var batch, expired []*item
+	o.kick()
+	for {
+		select {
+		case <-o.s.ctx.Done():
+			return nil
+		case b := <-o.echoes:
+			if err := o.write(st, b); err != nil {
+				return err
+			}
+			continue
+		case <-o.wake:
+		}
+		for o.s.ctx.Err() == nil && !o.s.drained() {
+			limits := o.s.limit(policy.Out)
+			batch, expired = o.fill(limits, batch[:0], expired[:0])
+			o.s.l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+			if len(batch) == 0 {
+				if len(expired) > 0 {
+					continue
+				}
+				break
+			}
+			o.mu.Lock()
+			frame.Kind, frame.First = wire.KindBatch, o.sent+1
+			o.sent += uint64(len(batch))
+			o.mu.Unlock()
+			frame.Envelopes = frame.Envelopes[:0]
+			var size int64
+			for _, it := range batch {
+				frame.Envelopes = append(frame.Envelopes, it.raw)
+				size += int64(len(it.raw))
+			}
+			if err := o.s.f.pace(o.s.ctx, "out/"+o.s.domain, limits, len(batch), size); err != nil {
+				return nil // the session ended; what was taken is restored to the queue
+			}
+			buf = wire.Append(buf[:0], &frame)
+			if err := o.write(st, buf); err != nil {
+				return err
+			}
+			select {
+			case b := <-o.echoes:
+				if err := o.write(st, b); err != nil {
+					return err
+				}
+			default:
+			}
+		}
+	}
+}
+
+func (o *outbound) fill(limits policy.Limits, batch, expired []*item) (_, _ []*item) {
+	frames := batchItems
+	if limits.PerSecond > 0 {
+		frames = min(frames, max(1, int(limits.PerSecond)))
+	}
+	l := o.s.l
+	o.mu.Lock()
+	credit, bytes := o.creditFrames, o.creditBytes
+	o.mu.Unlock()
+	l.mu.Lock()
+	frames = min(frames, credit-len(l.queue.flight))
+	room := bytes - min(bytes, l.queue.flightBytes)
+	batch, expired = l.queue.take(l.f.cfg.Now(), frames, room, batchBytes, batch, expired)
+	more := l.queue.unread > 0 && l.queue.stored < readAhead/2
+	l.mu.Unlock()
+	if more {
+		l.f.feeder.want(l)
+	}
+	return batch, expired
+}
+
+func (o *outbound) write(st network.Stream, b []byte) error {
+	if err := st.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+		return err
+	}
+	_, err := st.Write(b)
+	return err
+}
+
+// ackLoop reads how the envelopes ended.
+func (o *outbound) ackLoop(st network.Stream) error {
+	in := wire.NewReader(st, wire.MaxAckFrame)
+	var f wire.Frame
+	var items []*item
+	var outcomes []Outcome
+	for {
+		if err := in.Next(&f); err != nil {
+			o.s.end(err)
+			if err == io.EOF {
+				return errClosed
+			}
+			return err
+		}
+		o.s.touch()
+		if f.Kind != wire.KindAck {
+			return o.fail("a frame that is no Ack on the way back")
+		}
+		var err error
+		if outcomes, err = o.check(&f.Ack, outcomes[:0]); err != nil {
+			o.s.end(err)
+			return err
+		}
+		l := o.s.l
+		l.mu.Lock()
+		items = l.queue.acked(len(outcomes), items[:0])
+		l.mu.Unlock()
+		o.kick()
+		l.finishEach(items, outcomes)
+		clear(items)
+	}
+}
+
+func (o *outbound) fail(what string) error {
+	err := errProtocol(what)
+	o.s.end(err)
+	return err
+}
+
+// check holds an Ack against what was sent: it goes forward, no further than what was sent,
+// and has exactly one known outcome for each number it covers.
+func (o *outbound) check(a *wire.Ack, outcomes []Outcome) ([]Outcome, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if a.Through <= o.acked || a.Through > o.sent {
+		return nil, errProtocol("an Ack for what was not sent or is acknowledged already")
+	}
+	covered := a.Through - o.acked
+	for _, r := range a.Outcomes {
+		fate := envelopepb.Fate(r.Fate)
+		switch fate {
+		case envelopepb.Fate_FATE_DELIVERED, envelopepb.Fate_FATE_STORED, envelopepb.Fate_FATE_EXPIRED:
+			if r.Code != "" {
+				return nil, errProtocol("an outcome with a code it cannot have")
+			}
+		case envelopepb.Fate_FATE_REFUSED:
+			if r.Code == "" {
+				return nil, errProtocol("a refusal without a code")
+			}
+		default:
+			return nil, errProtocol("an outcome that is not known")
+		}
+		if uint64(len(outcomes))+uint64(r.Count) > covered {
+			return nil, errProtocol("more outcomes than envelopes")
+		}
+		for range r.Count {
+			outcomes = append(outcomes, Outcome{Fate: fate, Code: r.Code})
+		}
+	}
+	if uint64(len(outcomes)) != covered {
+		return nil, errProtocol("fewer outcomes than envelopes")
+	}
+	o.acked = a.Through
+	o.creditFrames, o.creditBytes = int(a.CreditFrames), a.CreditBytes
+	return outcomes, nil
+}

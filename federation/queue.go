@@ -1,0 +1,207 @@
+package federation
+
+import (
+	"time"
+
+	"github.com/trunkline-net/trunkline/envelope"
+)
+
+// What waits for one destination in memory. The rest goes to the durable outbox.
+const (
+	memoryItems = 512
+	memoryBytes = 256 << 10
+	// readAhead is how many entries of the durable outbox are read in before they can be sent.
+	readAhead = 64
+)
+
+// item is one envelope on its way out.
+type item struct {
+	raw     []byte
+	id      envelope.ID
+	expires time.Time
+	done    func(Outcome)
+	live    bool
+	seq     uint64 // its place in the durable outbox; 0: it is only in memory
+}
+
+// queue is what one link has to send, in the order in which it is sent: first what was on
+// the way when a session broke, then memory, then the durable outbox, read in bit by bit.
+// It has no lock of its own: the link's guards it.
+type queue struct {
+	ready []*item // ready[head:] waits to be sent
+	head  int
+	bytes int64 // of ready
+
+	memory      int // items of ready that are only in memory, and their bytes
+	memoryBytes int
+	stored      int // items of ready that are also in the durable outbox
+
+	flight      []*item // sent and not acknowledged, in the order of their sequence numbers
+	flightBytes uint64
+
+	// The durable outbox: unread entries are those above cursor. Every entry that this
+	// process wrote is in written until it is done. While enqueuing is not zero, an entry may
+	// be on disk and not in written yet; boot counts the entries that an earlier process left,
+	// which are all older.
+	unread      int
+	unreadBytes int64
+	cursor      uint64
+	scanned     uint64
+	boot        int
+	enqueuing   int
+	written     map[uint64]written
+}
+
+type written struct {
+	done func(Outcome)
+	size int
+}
+
+func (q *queue) len() int { return len(q.ready) - q.head }
+
+func (q *queue) empty() bool {
+	return q.len() == 0 && len(q.flight) == 0 && q.unread == 0 && q.enqueuing == 0
+}
+
+func (q *queue) fits(size int) bool {
+	return q.memory < memoryItems && q.memoryBytes+size <= memoryBytes
+}
+
+func (q *queue) count(it *item, sign int) {
+	q.bytes += int64(sign * len(it.raw))
+	if it.seq != 0 {
+		q.stored += sign
+	} else {
+		q.memory += sign
+		q.memoryBytes += sign * len(it.raw)
+	}
+}
+
+func (q *queue) push(it *item) {
+	if q.head > 0 && q.head == len(q.ready) {
+		q.ready, q.head = q.ready[:0], 0
+	}
+	q.ready = append(q.ready, it)
+	q.count(it, +1)
+}
+
+// take moves what may be sent now to flight and appends it to batch: at most frames items,
+// at most window bytes on the way in all. Items whose time is over go to expired.
+func (q *queue) take(now time.Time, frames int, room, limit uint64, batch, expired []*item) (_, _ []*item) {
+	var size uint64
+	for len(batch) < frames && q.head < len(q.ready) {
+		it := q.ready[q.head]
+		n := uint64(len(it.raw))
+		over := !now.Before(it.expires)
+		if !over && (size+n > room || size > 0 && size+n > limit) {
+			break
+		}
+		q.ready[q.head] = nil
+		q.head++
+		q.count(it, -1)
+		if over {
+			expired = append(expired, it)
+			continue
+		}
+		size += n
+		q.flight = append(q.flight, it)
+		q.flightBytes += n
+		batch = append(batch, it)
+	}
+	if q.head > 1024 && q.head*2 > len(q.ready) {
+		n := copy(q.ready, q.ready[q.head:])
+		clear(q.ready[n:])
+		q.ready, q.head = q.ready[:n], 0
+	}
+	return batch, expired
+}
+
+// acked removes the first n items on the way.
+func (q *queue) acked(n int, into []*item) []*item {
+	for _, it := range q.flight[:n] {
+		q.flightBytes -= uint64(len(it.raw))
+		into = append(into, it)
+	}
+	rest := copy(q.flight, q.flight[n:])
+	clear(q.flight[rest:])
+	q.flight = q.flight[:rest]
+	return into
+}
+
+// restore puts back what was on the way when a session ended: it is sent first, in its old
+// order, so that what belongs together stays in order.
+func (q *queue) restore() {
+	if len(q.flight) == 0 {
+		return
+	}
+	again := append(q.flight, q.ready[q.head:]...)
+	for _, it := range q.flight {
+		q.count(it, +1)
+	}
+	q.ready, q.head = again, 0
+	q.flight, q.flightBytes = nil, 0
+}
+
+// expire removes the items of ready whose time is over and returns when the next one ends.
+func (q *queue) expire(now time.Time) (expired []*item, next time.Time) {
+	keep := q.ready[q.head:q.head]
+	for _, it := range q.ready[q.head:] {
+		if !now.Before(it.expires) {
+			q.count(it, -1)
+			expired = append(expired, it)
+			continue
+		}
+		if next.IsZero() || it.expires.Before(next) {
+			next = it.expires
+		}
+		keep = append(keep, it)
+	}
+	if len(expired) > 0 {
+		clear(q.ready[q.head+len(keep):])
+		q.ready = q.ready[:q.head+len(keep)]
+	}
+	return expired, next
+}
+
+// read takes entries of the durable outbox into ready, at most budget bytes but always one
+// where there is one. It returns how many bytes it took and whether more can be read now.
+func (q *queue) read(entries []Queued, budget int) (took int, more bool) {
+	for _, e := range entries {
+		if e.Seq <= q.cursor {
+			continue
+		}
+		if took > 0 && took+len(e.Envelope) > budget || q.stored >= readAhead {
+			return took, q.stored < readAhead
+		}
+		w, ok := q.written[e.Seq]
+		if !ok {
+			if q.boot == 0 {
+				return took, false // its Enqueue has not returned to us yet; that will wake us
+			}
+			q.boot--
+		}
+		q.cursor = e.Seq
+		q.unread--
+		q.unreadBytes -= int64(len(e.Envelope))
+		q.push(&item{raw: e.Envelope, id: e.ID, expires: e.Expires, done: w.done, seq: e.Seq})
+		took += len(e.Envelope)
+	}
+	return took, q.unread > 0 && len(entries) > 0
+}
+
+// vanished drops what the durable outbox no longer has although it should: the store removed
+// it when its time was over. Nothing may be dropped without a notice.
+func (q *queue) vanished() []*item {
+	if q.enqueuing > 0 {
+		return nil
+	}
+	var gone []*item
+	for seq, w := range q.written {
+		if seq > q.cursor {
+			gone = append(gone, &item{done: w.done, seq: seq})
+			delete(q.written, seq)
+		}
+	}
+	q.unread, q.unreadBytes, q.boot = 0, 0, 0
+	return gone
+}
