@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/trunkline-net/trunkline/identity/pb"
 	"github.com/trunkline-net/trunkline/internal/canon"
 )
 
@@ -87,4 +88,22 @@ func testDomain(n byte) DomainDocument {
 		})
 	}
 	return d
+}
+
+// certsOf is n certificates of different devices of epoch 1, as a message holds them.
+func certsOf(r *Root, n byte) [][]byte {
+	var certs [][]byte
+	for i := range n {
+		certs = append(certs, must(r.CertifyDevice(testDevice(20+i).Public(), 1, t0, t0.Add(day))).signed)
+	}
+	return certs
+}
+
+// homesOf is testHomes as a message holds them.
+func homesOf(n ...byte) []*pb.Home {
+	var homes []*pb.Home
+	for _, h := range testHomes(n...) {
+		homes = append(homes, &pb.Home{PeerId: h.PeerID.Bytes(), Domain: h.Domain})
+	}
+	return homes
 }

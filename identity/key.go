@@ -24,8 +24,8 @@ type PublicKey [32]byte
 // The check exists because verifiers disagree about bad keys: under a key of small order
 // there are signatures that the standard library accepts for every message, and under a
 // key with a small-order part implementations give different answers, so that a signer
-// could show one message to some clients and not to others (section 1.3 of the design;
-// docs/spec/identity.md, "Key check").
+// could show one message to some clients and not to others
+// (docs/spec/identity.md, "Key check").
 func CheckKey(b []byte) (PublicKey, error) {
 	if len(b) != len(PublicKey{}) {
 		return PublicKey{}, fmt.Errorf("%w: %d bytes", ErrKey, len(b))

@@ -304,8 +304,9 @@ func TestKeyCacheIsBounded(t *testing.T) {
 	}
 }
 
-func TestX25519KeysThatAreRefused(t *testing.T) {
-	for name, s := range map[string]string{
+// x25519Keys are hexadecimal, by name.
+func x25519Keys() (accepted, refused map[string]string) {
+	refused = map[string]string{
 		"zero":           "0000000000000000000000000000000000000000000000000000000000000000",
 		"one":            "0100000000000000000000000000000000000000000000000000000000000000",
 		"order 8":        "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
@@ -317,17 +318,24 @@ func TestX25519KeysThatAreRefused(t *testing.T) {
 		"nine, top bit":  "0900000000000000000000000000000000000000000000000000000000000080",
 		"31 bytes":       "09000000000000000000000000000000000000000000000000000000000000",
 		"33 bytes":       "090000000000000000000000000000000000000000000000000000000000000000",
-	} {
-		if err := CheckX25519(unhex(t, s)); !errors.Is(err, ErrKey) {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
-	for name, s := range map[string]string{
+	accepted = map[string]string{
 		"base point":  "0900000000000000000000000000000000000000000000000000000000000000",
 		"p-2":         "ebffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 		"some key":    "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
 		"top byte 7e": "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7e",
-	} {
+	}
+	return accepted, refused
+}
+
+func TestX25519KeysThatAreRefused(t *testing.T) {
+	accepted, refused := x25519Keys()
+	for name, s := range refused {
+		if err := CheckX25519(unhex(t, s)); !errors.Is(err, ErrKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, s := range accepted {
 		if err := CheckX25519(unhex(t, s)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
