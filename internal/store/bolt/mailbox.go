@@ -1,0 +1,356 @@
+package bolt
+
+import (
+	"bytes"
+	"container/heap"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/trunkline-net/trunkline/envelope"
+	"github.com/trunkline-net/trunkline/internal/store"
+	"github.com/trunkline-net/trunkline/internal/store/kv"
+)
+
+// maxPayload bounds what is stored: the largest payload there is.
+const maxPayload = envelope.MaxPayload
+
+// Put implements store.Mailbox. The values are sealed here, on the caller's goroutine, so
+// that the writer's has little to do for each.
+func (d *DB) Put(ctx context.Context, envelopes []store.Envelope) ([]store.PutResult, error) {
+	if len(envelopes) == 0 {
+		return nil, nil
+	}
+	puts := make([]put, len(envelopes))
+	size := 0
+	for i := range envelopes {
+		e := &envelopes[i]
+		if e.TTL == envelope.Live || !e.TTL.Valid() {
+			return nil, store.ErrLive
+		}
+		if len(e.Payload) > maxPayload {
+			return nil, fmt.Errorf("put: payload of %d bytes", len(e.Payload))
+		}
+		if err := d.seal(&puts[i], e); err != nil {
+			return nil, err
+		}
+		size += len(puts[i].value) + 128
+	}
+	results := make([]store.PutResult, len(puts))
+	err := d.do(ctx, size, func(tx *bbolt.Tx) error {
+		changed := false
+		for i := range puts {
+			wrote := false
+			var err error
+			if results[i], wrote, err = d.put(tx, &puts[i]); err != nil {
+				return err
+			}
+			changed = changed || wrote
+		}
+		if !changed {
+			return kv.NoChange
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// put is an envelope on its way to the writer.
+type put struct {
+	env   *store.Envelope
+	key   kv.Key // that value is sealed under
+	value []byte
+	entry entry
+}
+
+func (d *DB) seal(p *put, e *store.Envelope) error {
+	k, err := d.ring.Ensure(kv.KeyID(e.Mailbox))
+	if err != nil {
+		return err
+	}
+	value, err := sealEnvelope(k, e)
+	if err != nil {
+		return err
+	}
+	*p = put{env: e, key: k, value: value, entry: entry{
+		id: e.ID, collapse: e.Collapse, source: sourceTag(k, e.Source),
+		expires: int64(kv.Milli(e.Expires)), size: uint32(len(e.Payload)), ttl: e.TTL, knock: e.Knock,
+	}}
+	return nil
+}
+
+// put decides about one envelope and writes it. wrote says whether the file changes.
+func (d *DB) put(tx *bbolt.Tx, p *put) (r store.PutResult, wrote bool, err error) {
+	id, e := p.env.Mailbox, p.entry
+	b := d.st.boxes[id]
+	if b == nil {
+		b = &box{}
+	}
+	for i := range b.entries {
+		if b.entries[i].id == e.id {
+			return store.PutResult{Seq: b.entries[i].seq, Status: store.StatusDuplicate}, false, nil
+		}
+	}
+	// One that was delivered, expired or replaced does not come back. One that was refused
+	// may: the sender tries again.
+	switch fate := d.st.outcome(tx, e.id); fate {
+	case store.FateDelivered, store.FateExpired:
+		return store.PutResult{Status: store.StatusDuplicate}, false, nil
+	}
+	earlier := b.collapses(e)
+	status, closes := b.admit(d.quotas, e, earlier)
+	if status == store.StatusQuota {
+		if !closes {
+			return store.PutResult{Status: status}, false, nil
+		}
+		b.closed = true
+		d.st.boxes[id] = b
+		return store.PutResult{Status: status}, true, tx.Bucket(bucketBoxes).Put(id[:], []byte{1})
+	}
+	// The mailbox may have been removed, and its key dropped, since the value was sealed.
+	if k, ok := d.ring.Get(kv.KeyID(id)); !ok || k != p.key {
+		if err := d.seal(p, p.env); err != nil {
+			return r, false, err
+		}
+		e = p.entry
+	}
+	if earlier >= 0 {
+		if err := d.st.record(tx, b.entries[earlier].id, store.FateExpired, d.now().Add(store.OutcomeKept)); err != nil {
+			return r, false, err
+		}
+		if err := d.st.delete(tx, id, b, earlier); err != nil {
+			return r, false, err
+		}
+	}
+	d.st.last++
+	e.seq = d.st.last
+	log := tx.Bucket(bucketLog)
+	log.FillPercent = kv.AppendFill
+	if err := log.Put(seqKey(e.seq), p.value); err != nil {
+		return r, false, err
+	}
+	d.st.insert(id, e)
+	return store.PutResult{Seq: e.seq, Status: status}, true, d.st.settle(tx, id, d.st.boxes[id])
+}
+
+// collapses returns the place of the envelope that e replaces, or -1.
+func (b *box) collapses(e entry) int {
+	if e.collapse.IsZero() {
+		return -1
+	}
+	for i := range b.entries {
+		if b.entries[i].collapse == e.collapse && b.entries[i].knock == e.knock {
+			return i
+		}
+	}
+	return -1
+}
+
+// admit applies the quotas to an envelope that would replace the one at earlier (or -1).
+// closes says that the box closes by this refusal. store.Quotas has the rules in words.
+func (b *box) admit(q store.Quotas, e entry, earlier int) (status store.Status, closes bool) {
+	// What the box would hold beside e. Only the replacement of one by its like is exempt
+	// from a closed box: a ring does not open the way for a note with its collapse key.
+	rest, status, like := *b, store.StatusStored, false
+	if earlier >= 0 {
+		gone := b.entries[earlier]
+		rest.count(gone, -1)
+		status, like = store.StatusReplaced, (gone.ttl == envelope.Ring) == (e.ttl == envelope.Ring)
+	}
+	if e.knock {
+		if int(e.size) > q.KnockBytes || rest.knocks >= q.MaxKnocks {
+			return store.StatusQuota, false
+		}
+		return status, false
+	}
+	if e.ttl != envelope.Ring {
+		switch {
+		case b.closed && !like:
+			return store.StatusQuota, false
+		case rest.full(q, e):
+			return store.StatusQuota, !b.closed
+		}
+	}
+	// Together with the ring class, which is gone in a minute: no reason to close.
+	if rest.ordinary+rest.rings >= q.MaxEnvelopes || rest.heldBytes+int64(e.size) > q.MaxBytes {
+		return store.StatusQuota, false
+	}
+	source := 0
+	for i := range b.entries {
+		if i != earlier && !b.entries[i].knock && b.entries[i].source == e.source {
+			source++
+		}
+	}
+	if source >= q.PerSource {
+		return store.StatusQuota, false
+	}
+	return status, false
+}
+
+// full says that an ordinary envelope does not fit beside the ordinary ones.
+func (b *box) full(q store.Quotas, e entry) bool {
+	limit := max(q.MaxBytes-int64(q.RingReserve)*store.RingReserveBytes, q.MaxBytes/2)
+	return b.ordinary >= q.MaxEnvelopes-q.RingReserve || b.ordinaryBytes+int64(e.size) > limit
+}
+
+// Peek implements store.Mailbox.
+func (d *DB) Peek(_ context.Context, id store.MailboxID, after store.Seq, max int) ([]store.Stored, error) {
+	k, ok := d.ring.Get(kv.KeyID(id))
+	if !ok || max <= 0 {
+		return nil, nil // never had an envelope
+	}
+	var out []store.Stored
+	now := d.now()
+	err := d.view(func(tx *bbolt.Tx) error {
+		log := tx.Bucket(bucketLog)
+		c := tx.Bucket(bucketIndex).Cursor()
+		for key, _ := c.Seek(indexKey(id, after+1)); len(out) < max && bytes.HasPrefix(key, id[:]); key, _ = c.Next() {
+			_, seq, err := parseIndexKey(key)
+			if err != nil {
+				return err
+			}
+			e, err := openEnvelope(k, log.Get(key[16:]))
+			if err != nil || e.Mailbox != id {
+				// A damaged value must not keep the device from the others. It is counted, and
+				// leaves with its time; verify store names it.
+				d.corrupt.Add(1)
+				continue
+			}
+			if !e.Expires.After(now) {
+				continue
+			}
+			out = append(out, store.Stored{Seq: seq, Envelope: e})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Ack implements store.Mailbox.
+func (d *DB) Ack(ctx context.Context, id store.MailboxID, seqs []store.Seq) error {
+	return d.do(ctx, 64*len(seqs), func(tx *bbolt.Tx) error {
+		b := d.st.boxes[id]
+		if b == nil {
+			return kv.NoChange
+		}
+		until := d.now().Add(store.OutcomeKept)
+		changed := false
+		for _, seq := range seqs {
+			i, ok := b.find(seq)
+			if !ok {
+				continue
+			}
+			changed = true
+			if err := d.st.record(tx, b.entries[i].id, store.FateDelivered, until); err != nil {
+				return err
+			}
+			if err := d.st.delete(tx, id, b, i); err != nil {
+				return err
+			}
+		}
+		if !changed {
+			return kv.NoChange
+		}
+		return d.st.settle(tx, id, b)
+	})
+}
+
+// Stats implements store.Mailbox.
+func (d *DB) Stats(ctx context.Context, id store.MailboxID) (store.Usage, error) {
+	u := store.Usage{MaxEnvelopes: d.quotas.MaxEnvelopes, MaxBytes: d.quotas.MaxBytes}
+	err := d.ask(ctx, func() {
+		if b := d.st.boxes[id]; b != nil {
+			u.Envelopes, u.Bytes = b.ordinary+b.rings, b.heldBytes
+			u.Knocks, u.Closed = b.knocks, b.closed
+		}
+	})
+	return u, err
+}
+
+// Expire implements store.Mailbox. It also forgets outcomes whose day is over.
+func (d *DB) Expire(ctx context.Context, now time.Time, max int) (int, error) {
+	n := 0
+	err := d.do(ctx, 64*max, func(tx *bbolt.Tx) error {
+		n = 0
+		forgot, err := d.st.forget(tx, now)
+		if err != nil {
+			return err
+		}
+		until := now.Add(store.OutcomeKept)
+		for n < max && len(d.st.expiry) > 0 && d.st.expiry[0].at <= now.UnixMilli() {
+			x := heap.Pop(&d.st.expiry).(expiring)
+			b := d.st.boxes[x.box]
+			if b == nil {
+				continue
+			}
+			i, ok := b.find(x.seq)
+			if !ok {
+				continue // acknowledged or replaced before
+			}
+			n++
+			if err := d.st.record(tx, b.entries[i].id, store.FateExpired, until); err != nil {
+				return err
+			}
+			if err := d.st.delete(tx, x.box, b, i); err != nil {
+				return err
+			}
+			if err := d.st.settle(tx, x.box, b); err != nil {
+				return err
+			}
+		}
+		if n == 0 && !forgot {
+			return kv.NoChange
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// Remove implements store.Mailbox.
+func (d *DB) Remove(ctx context.Context, id store.MailboxID) error {
+	err := d.do(ctx, 4096, func(tx *bbolt.Tx) error {
+		b := d.st.boxes[id]
+		if b == nil {
+			return kv.NoChange
+		}
+		until := d.now().Add(store.OutcomeKept)
+		for len(b.entries) > 0 {
+			last := len(b.entries) - 1
+			if err := d.st.record(tx, b.entries[last].id, store.FateRefused, until); err != nil {
+				return err
+			}
+			if err := d.st.delete(tx, id, b, last); err != nil {
+				return err
+			}
+		}
+		return d.st.settle(tx, id, b)
+	})
+	if err != nil {
+		return err
+	}
+	// The key goes on the writer's goroutine and only if the box is still empty: a Put that
+	// was sealed under it is either in the box by now, or seals again when its turn comes.
+	var dropped error
+	err = d.ask(ctx, func() {
+		b := d.st.boxes[id]
+		if _, ok := d.ring.Get(kv.KeyID(id)); ok && (b == nil || len(b.entries) == 0) {
+			dropped = d.ring.Drop(kv.KeyID(id))
+		}
+	})
+	return errors.Join(err, translate(dropped))
+}
+
+// day is the number of the UTC day that a time is in.
+func day(t time.Time) uint32 { return uint32(max(t.Unix(), 0) / 86400) }
+
+func dayKey(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }

@@ -1,0 +1,217 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// op is one operation in the writer's queue. An op without apply is a question to what is
+// held in memory.
+type op struct {
+	apply  func(tx *bbolt.Tx) error
+	ask    func()
+	size   int
+	answer chan error // holds one
+}
+
+var opPool = sync.Pool{New: func() any { return &op{answer: make(chan error, 1)} }}
+
+// Do runs apply inside a write transaction that it shares with others, and returns after
+// that has been committed. size is about how many bytes it writes.
+//
+// apply runs on the writer's goroutine, may run more than once and must therefore begin by
+// resetting what it reports. An error of apply undoes the operation, and only that one;
+// where refusing is ordinary business it is cheaper to report through a variable and to
+// return NoChange. Once queued an operation is carried out, whatever becomes of ctx: the
+// caller always learns the truth, and waits for the disk at most.
+func (f *File) Do(ctx context.Context, size int, apply func(tx *bbolt.Tx) error) error {
+	return f.enqueue(ctx, apply, nil, size)
+}
+
+// Ask runs fn on the writer's goroutine when memory and file agree, that is after the batch
+// it belongs to has been committed or has failed.
+func (f *File) Ask(ctx context.Context, fn func()) error {
+	return f.enqueue(ctx, nil, fn, 0)
+}
+
+func (f *File) enqueue(ctx context.Context, apply func(tx *bbolt.Tx) error, ask func(), size int) error {
+	o := opPool.Get().(*op)
+	o.apply, o.ask, o.size = apply, ask, size
+	// The lock is held over the send so that Close cannot close the channel under it. The
+	// writer takes from the channel without the lock, so the send does end.
+	f.sending.RLock()
+	if f.closed {
+		f.sending.RUnlock()
+		return ErrClosed
+	}
+	select {
+	case f.ops <- o:
+		f.sending.RUnlock()
+	case <-ctx.Done():
+		f.sending.RUnlock()
+		return ctx.Err()
+	}
+	err := <-o.answer
+	o.apply, o.ask = nil, nil
+	opPool.Put(o)
+	return err
+}
+
+// writeLoop owns every write. It takes one operation, then all that wait already, and
+// commits them together: while it waits for the disk the next batch gathers, so the fsync is
+// the batching window and no timer is needed.
+func (f *File) writeLoop() {
+	defer close(f.done)
+	batch := make([]*op, 0, maxBatchOps)
+	var carry *op // did not fit into the last batch
+	for {
+		batch = batch[:0]
+		first := carry
+		carry = nil
+		if first == nil {
+			var ok bool
+			if first, ok = <-f.ops; !ok {
+				return
+			}
+		}
+		batch = append(batch, first)
+		size := first.size
+	drain:
+		for len(batch) < maxBatchOps {
+			select {
+			case o, ok := <-f.ops:
+				if !ok {
+					break drain
+				}
+				if size+o.size > maxBatchBytes {
+					carry = o
+					break drain
+				}
+				size += o.size
+				batch = append(batch, o)
+			default:
+				break drain
+			}
+		}
+		f.commit(batch)
+		clear(batch)
+	}
+}
+
+// commit carries a batch out and answers everyone in it.
+func (f *File) commit(batch []*op) {
+	asks := make([]*op, 0, len(batch))
+	writes := make([]*op, 0, len(batch))
+	for _, o := range batch {
+		if o.ask != nil {
+			asks = append(asks, o)
+		} else {
+			writes = append(writes, o)
+		}
+	}
+	for len(writes) > 0 {
+		failed, err := f.transact(writes)
+		if failed < 0 {
+			for _, o := range writes {
+				o.answer <- err
+			}
+			break
+		}
+		// One operation failed: it alone is answered, the others begin again without it.
+		writes[failed].answer <- err
+		writes = append(writes[:failed], writes[failed+1:]...)
+	}
+	if len(asks) == 0 {
+		return
+	}
+	err := f.refresh()
+	if err == nil {
+		err = protect(func() error {
+			for _, o := range asks {
+				o.ask()
+			}
+			return nil
+		})
+	}
+	for _, o := range asks {
+		o.answer <- err
+	}
+}
+
+// transact tries one transaction. failed is the place of the operation whose apply returned
+// an error, or -1 when err (nil on success) is everyone's answer.
+func (f *File) transact(writes []*op) (failed int, err error) {
+	if err := f.refresh(); err != nil {
+		return -1, err
+	}
+	failed = -1
+	perr := protect(func() error {
+		tx, e := f.db.Begin(true)
+		if e != nil {
+			return e
+		}
+		changed := false
+		for i, o := range writes {
+			// A damaged page ends one operation, not the others.
+			switch e := protect(func() error { return o.apply(tx) }); {
+			case errors.Is(e, NoChange):
+			case e != nil:
+				failed, err, f.stale = i, e, true
+				return tx.Rollback()
+			default:
+				changed = true
+			}
+		}
+		if !changed {
+			return tx.Rollback()
+		}
+		f.stale = true // until the commit has succeeded
+		if f.o.Flush != nil {
+			if e := f.o.Flush(tx); e != nil {
+				return errors.Join(e, tx.Rollback())
+			}
+		}
+		if e := tx.Commit(); e != nil {
+			return e
+		}
+		f.stale = false
+		return nil
+	})
+	if perr == nil {
+		return failed, err
+	}
+	if errors.Is(perr, berrors.ErrDatabaseNotOpen) {
+		return -1, ErrClosed
+	}
+	var broken *fault
+	if errors.As(perr, &broken) {
+		// bbolt panicked with its locks held. Nothing can be written any more in this process;
+		// everyone is told so instead of waiting for ever.
+		f.broken = perr
+	}
+	f.log.Error("store cannot be written", "file", filepath.Base(f.path), "err", perr)
+	return -1, fmt.Errorf("%w: %w", ErrUnavailable, perr)
+}
+
+// refresh makes memory agree with the file again after a failure.
+func (f *File) refresh() error {
+	if f.broken != nil {
+		return fmt.Errorf("%w: %w", ErrUnavailable, f.broken)
+	}
+	if !f.stale {
+		return nil
+	}
+	if f.o.Reload != nil {
+		if err := f.View(f.o.Reload); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
+	f.stale = false
+	return nil
+}
