@@ -223,8 +223,10 @@ func TestBucketsFromManyGoroutines(t *testing.T) {
 
 func TestSlots(t *testing.T) {
 	var s policy.Slots
-	if !s.Acquire("a", 2) || !s.Acquire("a", 2) || s.Acquire("a", 2) {
-		t.Fatal("two of two")
+	for i, want := range []bool{true, true, false} {
+		if s.Acquire("a", 2) != want {
+			t.Fatalf("slot %d of two: %v", i+1, !want)
+		}
 	}
 	if !s.Acquire("b", 2) || !s.Acquire("a", 0) {
 		t.Error("another key, and no limit")
