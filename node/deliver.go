@@ -1,0 +1,197 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/federation"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/internal/store"
+	"github.com/trunkline-net/trunkline/policy"
+)
+
+func refused(code string) federation.Outcome {
+	return federation.Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: code}
+}
+
+var (
+	outcomeDelivered = federation.Outcome{Fate: envelopepb.Fate_FATE_DELIVERED}
+	outcomeStored    = federation.Outcome{Fate: envelopepb.Fate_FATE_STORED}
+)
+
+// Deliver takes an envelope from another node. It is the federation's door to the
+// mailboxes.
+func (n *Node) Deliver(ctx context.Context, from federation.Source, e *envelope.Envelope) federation.Outcome {
+	n.views.envelope(viewFederation, e)
+	out, put, write := n.route(ctx, from, e)
+	if write {
+		results, err := n.db.Put(ctx, []store.Envelope{put})
+		if err != nil {
+			out = n.storeFailed(err)
+		} else {
+			out = n.written(ctx, &put, results[0])
+		}
+	}
+	n.metrics.countDelivery("federation", out)
+	return out
+}
+
+// route finds the mailbox of an envelope and delivers it if it is live. Local senders and
+// other nodes go the same way; the only difference is that the policy speaks about other
+// domains. With write set there is no outcome yet: the caller puts the envelope into the
+// store, alone or together with others, and asks written.
+//
+// The order is from cheap to dear and from "says something about the source" to "says
+// something about the recipient": the policy and the source's rate come first and may be
+// told apart; what comes after looks alike to a stranger.
+func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.Envelope) (out federation.Outcome, put store.Envelope, write bool) {
+	if e.Destination != n.self {
+		return refused(link.CodeUnknownDestination), put, false
+	}
+	remote := from.Peer != n.self
+	if remote && !n.admit(from.Domain, policy.ActionSignal) && !n.admit(from.Domain, policy.ActionKnock) {
+		n.metrics.policyDenials.WithLabelValues(policy.ActionSignal.String()).Inc()
+		return refused(link.CodePolicy), put, false
+	}
+	hop, err := n.routing.openHop(e, n.self)
+	if errors.Is(err, errNoRoutingKey) {
+		// Another payload, another node's hop, or a routing key that is gone: the sender
+		// needs a fresh descriptor in the last case and nothing in the others.
+		return refused(link.CodeUnknownDestination), put, false
+	}
+	if err != nil {
+		return refused(link.CodeRefused), put, false
+	}
+	if remote {
+		if code := n.admitHop(from.Domain, hop, e); code != "" {
+			return refused(code), put, false
+		}
+	}
+	id, ephemeral := e.ID(), [32]byte(e.Hop[:32])
+	switch n.hops.seen(ephemeral, id, n.now()) {
+	case hopOther:
+		// One encapsulation on two envelopes: no honest sender does this.
+		return refused(link.CodeRefused), put, false
+	case hopSame:
+		// A retry of what was live and has been delivered. The stored classes are
+		// recognised by the mailbox, which remembers them longer.
+		if e.TTL == envelope.Live {
+			return outcomeDelivered, put, false
+		}
+	}
+	box := n.mailboxes.byTag(ctx, hop.Tag)
+	allowed := tokenMatches(box, hop.Token)
+	switch {
+	case hop.Knock && box.exists:
+		return out, n.stored(box.device, from, hop, e, id), true
+	case hop.Knock:
+		return n.lostKnock(ctx, id), put, false
+	case !allowed:
+		n.hops.forget(ephemeral)
+		return refused(link.CodeRefused), put, false
+	case e.TTL != envelope.Live:
+		return out, n.stored(box.device, from, hop, e, id), true
+	case n.hub.deliverLive(box.device, hop, id, e.Payload):
+		return outcomeDelivered, put, false
+	}
+	// Not delivered, so a retry of the same bytes must be taken for a first try.
+	n.hops.forget(ephemeral)
+	return refused(link.CodeUnreachable), put, false
+}
+
+// written is the outcome of an envelope that the store has taken or refused.
+func (n *Node) written(ctx context.Context, put *store.Envelope, r store.PutResult) federation.Outcome {
+	switch {
+	case r.Status == store.StatusQuota && put.Knock:
+		return n.lostKnock(ctx, put.ID)
+	case r.Status == store.StatusQuota:
+		return refused(link.CodeQuota)
+	}
+	if put.Knock {
+		n.metrics.knocks.WithLabelValues("kept").Inc()
+	}
+	n.hub.wake(put.Mailbox)
+	return outcomeStored
+}
+
+// lostKnock answers a knock that nobody will read as one that waits: a stranger learns
+// neither whether the mailbox exists nor whether it had room. The write makes it take as
+// long, and gives a later question about it the same answer.
+func (n *Node) lostKnock(ctx context.Context, id envelope.ID) federation.Outcome {
+	n.metrics.knocks.WithLabelValues("dropped").Inc()
+	if err := n.db.Record(ctx, id, store.FateStored, n.now().Add(store.OutcomeKept)); err != nil {
+		return n.storeFailed(err)
+	}
+	return outcomeStored
+}
+
+func (n *Node) stored(device identity.DeviceID, from federation.Source, hop envelope.Hop, e *envelope.Envelope, id envelope.ID) store.Envelope {
+	now := n.now()
+	return store.Envelope{
+		Mailbox: device, ID: id, TTL: e.TTL, Source: from.Peer, Collapse: hop.Collapse,
+		Knock: hop.Knock, Hint: hop.Hint, Payload: e.Payload, Received: now, Expires: now.Add(e.TTL.Duration()),
+	}
+}
+
+func (n *Node) storeFailed(err error) federation.Outcome {
+	n.metrics.storeErrors.Inc()
+	n.log.Error("mailbox write failed", "error", err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, store.ErrClosed) {
+		return refused(link.CodeDraining)
+	}
+	return refused(link.CodeUnavailable)
+}
+
+// tokenMatches compares in constant time, and does the same work for a mailbox that does
+// not exist.
+func tokenMatches(box *mailbox, token envelope.Token) bool {
+	hash := sha256.Sum256(token[:])
+	ok := subtle.ConstantTimeCompare(hash[:], box.route.TokenHash[:])
+	previous := subtle.ConstantTimeCompare(hash[:], box.route.PreviousHash[:])
+	return box.exists && ok|previous == 1
+}
+
+// admit asks the policy whether a domain may do something to us at all.
+func (n *Node) admit(domain string, a policy.Action) bool {
+	return n.policy.Decide(policy.Request{Domain: domain, Action: a, Direction: policy.In, At: n.now()}).Allow
+}
+
+// admitBytes also takes one request of so many bytes from the rate that the policy gives
+// the domain. It returns the code of a refusal, or "".
+func (n *Node) admitBytes(domain string, a policy.Action, bytes int64) string {
+	now := n.now()
+	d := n.policy.Decide(policy.Request{Domain: domain, Action: a, Direction: policy.In, At: now})
+	if !d.Allow {
+		n.metrics.policyDenials.WithLabelValues(a.String()).Inc()
+		return link.CodePolicy
+	}
+	if d.Limits == (policy.Limits{}) {
+		return ""
+	}
+	if ok, _ := n.buckets.Take(now, n.bucketKeys.key(domain, a), d.Limits, 1, bytes); !ok {
+		return link.CodeRate
+	}
+	return ""
+}
+
+// admitHop applies the actions that the hop shows to be meant.
+func (n *Node) admitHop(domain string, hop envelope.Hop, e *envelope.Envelope) string {
+	action := policy.ActionSignal
+	if hop.Knock {
+		action = policy.ActionKnock
+	}
+	if code := n.admitBytes(domain, action, int64(len(e.Payload))); code != "" {
+		return code
+	}
+	// A knock is stored by its nature: the permission to knock is the permission to leave
+	// one of the ten.
+	if e.TTL == envelope.Live || hop.Knock {
+		return ""
+	}
+	return n.admitBytes(domain, policy.ActionStore, int64(len(e.Payload)))
+}

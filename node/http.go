@@ -1,0 +1,233 @@
+package node
+
+import (
+	"crypto/tls"
+	_ "embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/policy"
+)
+
+const (
+	// maxLinks bounds the open links; it is far above what file limits allow by default.
+	maxLinks = 1 << 17
+	// maxHandshakes bounds the links that have not authenticated yet. In a storm the rest is
+	// told when to come back.
+	maxHandshakes = 2048
+	// maxStrangersPerPrefix bounds the links without a registered device from one IPv4
+	// address or IPv6 /64.
+	maxStrangersPerPrefix = 64
+)
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// pageCSP allows the page its own style sheet and nothing else from anywhere.
+const pageCSP = "default-src 'none'; style-src 'sha256-%s'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+func (n *Node) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+link.Path, n.serveLink)
+	mux.HandleFunc("GET /.well-known/trunkline/domain", n.serveDocument)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch {
+		case n.draining.Load():
+			plain(w, http.StatusServiceUnavailable, "draining\n")
+		case !n.isReady():
+			plain(w, http.StatusServiceUnavailable, "starting\n")
+		default:
+			plain(w, http.StatusOK, "ready\n")
+		}
+	})
+	mux.HandleFunc("GET /{$}", n.servePage)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func plain(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	// The client may be gone; there is nobody to tell.
+	_, _ = io.WriteString(w, text)
+}
+
+// serveDocument shows which nodes speak for the domain. It is meant for everybody.
+func (n *Node) serveDocument(w http.ResponseWriter, r *http.Request) {
+	doc := n.documents.current.Load()
+	if doc == nil || !n.isReady() {
+		plain(w, http.StatusServiceUnavailable, "starting\n")
+		return
+	}
+	hash := doc.Hash()
+	tag := `"` + hex.EncodeToString(hash[:16]) + `"`
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Cache-Control", "public, max-age=300")
+	h.Set("ETag", tag)
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+	if r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(doc.Bytes())
+}
+
+// servePage says in plain words what answers here.
+func (n *Node) servePage(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", fmt.Sprintf(pageCSP, pageStyleHash))
+	h.Set("Cache-Control", "no-cache")
+	mode, _ := n.policy.Policy().Register()
+	_ = page.Execute(w, map[string]any{
+		"Domain": n.cfg.Domain, "PeerID": n.self.String(), "URL": n.publicURL, "Style": template.CSS(pageStyle),
+		"Open": mode == policy.RegisterOpen, "Invitation": mode == policy.RegisterInvitation,
+	})
+}
+
+// serveLink upgrades to the client link and returns: the request's goroutine, with the
+// stack that TLS and HTTP have grown, ends here, and a fresh one reads.
+func (n *Node) serveLink(w http.ResponseWriter, r *http.Request) {
+	if !slices.Contains(websocket.Subprotocols(r), link.Subprotocol) {
+		plain(w, http.StatusBadRequest, "this is a Trunkline client link; it wants the WebSocket subprotocol "+link.Subprotocol+"\n")
+		return
+	}
+	if !n.originAllowed(r) {
+		plain(w, http.StatusForbidden, "this origin may not open the client link; see http.origins in node.toml\n")
+		return
+	}
+	if n.draining.Load() || !n.isReady() {
+		n.comeBack(w)
+		return
+	}
+	if n.handshaking.Add(1) > maxHandshakes {
+		n.handshaking.Add(-1)
+		n.comeBack(w)
+		return
+	}
+	ws, err := n.upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		n.handshaking.Add(-1)
+		return // Upgrade has answered
+	}
+	l := &clientLink{n: n, ws: ws, address: addressClass(ws.RemoteAddr())}
+	l.heard.Store(n.coarse.Load())
+	ws.SetPongHandler(l.pong)
+	ws.SetPingHandler(l.ping)
+	if !n.hub.add(l, maxLinks) {
+		n.handshaking.Add(-1)
+		_ = ws.Close()
+		return
+	}
+	n.views.links.Add(1)
+	n.group.Go(l.readLoop)
+}
+
+// comeBack spreads clients out that all came at once.
+func (n *Node) comeBack(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", strconv.Itoa(1+int(n.spread.Add(1)%5)))
+	plain(w, http.StatusServiceUnavailable, "not now\n")
+}
+
+// originAllowed keeps pages of other sites from opening a link in a visitor's name. Clients
+// that are no browsers send no Origin.
+func (n *Node) originAllowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(n.cfg.HTTP.Origins, origin) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	// The Host must be one of ours as well: a page whose name is made to point at this
+	// machine sends its own name in both.
+	return err == nil && u.Host != "" && u.Host == r.Host && n.ownHost(u.Host)
+}
+
+// addressClass is what strangers are counted by: an IPv4 address or an IPv6 /64. Empty for
+// this machine, which is not counted. It is never logged or stored.
+func addressClass(a net.Addr) string {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return ""
+	}
+	ip := ap.Addr().Unmap().WithZone("")
+	if ip.IsLoopback() {
+		return ""
+	}
+	if ip.Is6() {
+		p, err := ip.Prefix(64)
+		if err != nil {
+			return ""
+		}
+		return p.String()
+	}
+	return ip.String()
+}
+
+// newServer has limits for slow clients, and no voice: the library's log has addresses in
+// it.
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    8 << 10,
+		ErrorLog:          log.New(io.Discard, "", 0),
+		// A WebSocket needs HTTP/1.1; nothing else here gains from HTTP/2.
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+	}
+}
+
+func (n *Node) metricsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// certificates holds the TLS certificate that is in force.
+func (n *Node) loadCertificate() (*tls.Certificate, error) {
+	if n.cfg.HTTP.TLS != "files" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(n.cfg.HTTP.CertFile, n.cfg.HTTP.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("http.cert_file and http.key_file: %w", err)
+	}
+	return &cert, nil
+}
+
+func (n *Node) tlsConfig() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return n.certificate.Load(), nil
+		},
+	}
+}

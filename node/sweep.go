@@ -1,0 +1,106 @@
+package node
+
+import (
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/trunkline-net/trunkline/internal/link"
+)
+
+// tickLoop moves the coarse clock and looks after what has no timer of its own: one loop
+// instead of two timers for each of ten thousand links.
+func (n *Node) tickLoop() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for i := 1; ; i++ {
+		select {
+		case <-n.background.Done():
+			return
+		case <-ticker.C:
+		}
+		now := n.now()
+		n.coarse.Store(now.Unix())
+		if i%5 == 0 {
+			n.sweep(now)
+			n.turnGrants.expire(now)
+		}
+		if i%10 == 0 {
+			n.expire(now)
+		}
+		if i%3600 == 0 {
+			n.renewKeys()
+		}
+	}
+}
+
+// sweep closes links that are silent or hold a message back, and asks those that have been
+// silent for a while.
+func (n *Node) sweep(now time.Time) {
+	for _, l := range n.hub.all() {
+		silent := now.Unix() - l.heard.Load()
+		began := l.began.Load()
+		switch {
+		case began != 0 && now.Unix()-began > int64(link.FrameTimeout/time.Second),
+			silent > int64(link.IdleTimeout/time.Second):
+			n.metrics.swept.Inc()
+			l.close()
+		case silent > int64(link.PingInterval/time.Second):
+			n.group.Go(func() {
+				// A failure shows itself to the read loop.
+				_ = l.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
+			})
+		}
+	}
+}
+
+// pong and ping are what a WebSocket's own control frames mean here: somebody is there.
+func (l *clientLink) pong(string) error {
+	l.heard.Store(l.n.coarse.Load())
+	return nil
+}
+
+func (l *clientLink) ping(data string) error {
+	l.heard.Store(l.n.coarse.Load())
+	err := l.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
+	if err == websocket.ErrCloseSent {
+		return nil
+	}
+	return err
+}
+
+// expire ends what has outlived its class; the outcome is recorded with it.
+func (n *Node) expire(now time.Time) {
+	const batch = 4096
+	for {
+		count, err := n.db.Expire(n.background, now, batch)
+		if err != nil {
+			if n.background.Err() == nil {
+				n.metrics.storeErrors.Inc()
+				n.log.Error("mailbox expiry failed", "error", err)
+			}
+			return
+		}
+		n.metrics.expired.Add(float64(count))
+		if count < batch {
+			return
+		}
+	}
+}
+
+// renewKeys rotates the routing key and renews the domain document when their time comes.
+func (n *Node) renewKeys() {
+	changed, err := n.routing.rotate(n.background)
+	if err != nil {
+		n.log.Error("routing key not rotated", "error", err)
+	}
+	if changed {
+		n.metrics.routingKeyRotations.Inc()
+		n.log.Info("routing keys rotated")
+	}
+	if renewed, err := n.documents.renew(documentAddresses(n.fed.Addrs())); err != nil {
+		n.log.Error("domain document not renewed", "error", err)
+	} else if renewed {
+		n.log.Info("domain document renewed", "epoch", n.documents.current.Load().Epoch)
+	}
+}

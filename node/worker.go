@@ -1,0 +1,206 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"sync"
+
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/federation"
+	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/internal/store"
+)
+
+// Bounds of what one link may have waiting for the disk. At the bound the read loop waits,
+// and the client's TCP connection with it: nothing is dropped.
+const (
+	maxJobs     = 64
+	maxJobBytes = 1 << 20
+)
+
+// job is one thing that a link wants of the disk: an envelope of a stored class, or
+// acknowledgements.
+type job struct {
+	id   uint64
+	buf  *buffer // holds the envelope's payload
+	e    envelope.Envelope
+	acks []store.Seq
+}
+
+// worker does the jobs of one link, in order, many in one write where it can: order
+// matters, because a CANCEL must not arrive before its RING. It exists while there is work.
+type worker struct {
+	jobs  []job
+	bytes int
+	space *sync.Cond // on the link's mu
+}
+
+// enqueue gives a job to the link's worker and starts one if there is none.
+func (l *clientLink) enqueue(j job) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.work != nil && (len(l.work.jobs) >= maxJobs || l.work.bytes > maxJobBytes) {
+		l.work.space.Wait()
+	}
+	start := l.work == nil
+	if start {
+		l.work = &worker{space: sync.NewCond(&l.mu)}
+	}
+	l.work.jobs = append(l.work.jobs, j)
+	l.work.bytes += len(j.e.Payload)
+	if start {
+		l.n.group.Go(l.workLoop)
+	}
+}
+
+func (l *clientLink) workLoop() {
+	for {
+		l.mu.Lock()
+		w := l.work
+		jobs := w.jobs
+		if len(jobs) == 0 {
+			l.work = nil
+			w.space.Broadcast()
+			l.mu.Unlock()
+			return
+		}
+		w.jobs, w.bytes = nil, 0
+		w.space.Broadcast()
+		l.mu.Unlock()
+
+		for len(jobs) > 0 {
+			run := 1
+			for run < len(jobs) && (jobs[run].acks == nil) == (jobs[0].acks == nil) {
+				run++
+			}
+			if jobs[0].acks != nil {
+				var seqs []store.Seq
+				for _, j := range jobs[:run] {
+					seqs = append(seqs, j.acks...)
+				}
+				l.acknowledge(l.n.background, seqs)
+			} else {
+				l.submitStored(l.n.background, jobs[:run])
+			}
+			jobs = jobs[run:]
+		}
+	}
+}
+
+// submitStored brings envelopes of the stored classes on their way, those for this node's
+// own mailboxes in one write.
+func (l *clientLink) submitStored(ctx context.Context, jobs []job) {
+	n := l.n
+	outs := make([]federation.Outcome, len(jobs))
+	var puts []store.Envelope
+	var at []int // which job each of puts belongs to
+	for i := range jobs {
+		j := &jobs[i]
+		if j.e.Destination != n.self {
+			l.submitRemote(j.id, &j.e)
+			j.buf.free()
+			j.buf = nil
+			continue
+		}
+		out, put, write := n.route(ctx, n.local, &j.e)
+		if outs[i] = out; write {
+			puts, at = append(puts, put), append(at, i)
+		}
+	}
+	if len(puts) > 0 {
+		results, err := n.db.Put(ctx, puts)
+		for k, i := range at {
+			if err != nil {
+				outs[i] = n.storeFailed(err)
+			} else {
+				outs[i] = n.written(ctx, &puts[k], results[k])
+			}
+		}
+	}
+	for i := range jobs {
+		if jobs[i].buf == nil {
+			continue // went to another node
+		}
+		l.receipts(jobs[i].id, jobs[i].e.ID(), outs[i])
+		jobs[i].buf.free()
+	}
+}
+
+// submitLive brings an envelope of the live class on its way, in the read loop.
+func (l *clientLink) submitLive(id uint64, e *envelope.Envelope) {
+	if e.Destination != l.n.self {
+		l.submitRemote(id, e)
+		return
+	}
+	out, _, _ := l.n.route(l.n.background, l.n.local, e)
+	l.receipts(id, e.ID(), out)
+}
+
+// receipts answers a Submit whose envelope stayed on this node.
+func (l *clientLink) receipts(id uint64, eid envelope.ID, out federation.Outcome) {
+	l.n.metrics.countDelivery("local", out)
+	class := receiptOf(out)
+	if class != pb.ReceiptClass_RECEIPT_REFUSED {
+		l.receipt(id, eid, pb.ReceiptClass_RECEIPT_ACCEPTED, class == pb.ReceiptClass_RECEIPT_STORED, "")
+	}
+	l.receipt(id, eid, class, false, out.Code)
+}
+
+func (l *clientLink) receipt(id uint64, eid envelope.ID, class pb.ReceiptClass, durable bool, code string) {
+	buf := getBuffer(64 + len(code))
+	buf.b = link.AppendReceipt(buf.b, id, eid[:], class, durable, code, 0)
+	l.send(buf)
+}
+
+func receiptOf(out federation.Outcome) pb.ReceiptClass {
+	switch out.Fate {
+	case envelopepb.Fate_FATE_DELIVERED:
+		return pb.ReceiptClass_RECEIPT_DELIVERED
+	case envelopepb.Fate_FATE_STORED:
+		return pb.ReceiptClass_RECEIPT_STORED
+	case envelopepb.Fate_FATE_EXPIRED:
+		return pb.ReceiptClass_RECEIPT_EXPIRED
+	}
+	return pb.ReceiptClass_RECEIPT_REFUSED
+}
+
+// submitRemote hands an envelope to the federation, which keeps a copy: the read buffer is
+// used again at once.
+func (l *clientLink) submitRemote(id uint64, e *envelope.Envelope) {
+	own := *e
+	own.Payload = bytes.Clone(e.Payload)
+	eid := own.ID()
+	// The end may come before Send has returned; the client hears "accepted" first all the
+	// same.
+	var mu sync.Mutex // guards accepted, early
+	var accepted bool
+	var early *federation.Outcome
+	finish := func(out federation.Outcome) {
+		l.n.metrics.countDelivery("remote", out)
+		l.receipt(id, eid, receiptOf(out), false, out.Code)
+	}
+	durable, err := l.n.fed.Send(&own, func(out federation.Outcome) {
+		mu.Lock()
+		if !accepted {
+			early = &out
+			mu.Unlock()
+			return
+		}
+		mu.Unlock()
+		finish(out)
+	})
+	if err != nil {
+		finish(refused(federation.Code(err)))
+		return
+	}
+	l.receipt(id, eid, pb.ReceiptClass_RECEIPT_ACCEPTED, durable, "")
+	mu.Lock()
+	accepted = true
+	out := early
+	mu.Unlock()
+	if out != nil {
+		finish(*out)
+	}
+}
