@@ -151,6 +151,7 @@ func TestHandoversFormOneChainToTheKey(t *testing.T) {
 	bc := must(SignHandover(b, "a.example", publicOf(c), 3))
 	late := must(SignHandover(b, "a.example", publicOf(c), 9))
 	same := must(SignHandover(b, "a.example", publicOf(c), 2))
+	xc := must(SignHandover(testHost(9), "a.example", publicOf(c), 3))
 	elsewhere := must(SignHandover(b, "b.example", publicOf(c), 3))
 	for name, tt := range map[string]struct {
 		key  ed25519.PrivateKey
@@ -162,7 +163,8 @@ func TestHandoversFormOneChainToTheKey(t *testing.T) {
 		"last link only":           {c, []*Handover{bc}, true},
 		"does not lead to the key": {a, []*Handover{ab, bc}, false},
 		"wrong order":              {b, []*Handover{bc, ab}, false},
-		"gap":                      {c, []*Handover{ab, ab}, false},
+		"gap, epochs rising":       {c, []*Handover{ab, xc}, false},
+		"the same twice":           {c, []*Handover{ab, ab}, false},
 		"of a later epoch":         {c, []*Handover{late}, false},
 		"two at one epoch":         {c, []*Handover{ab, same}, false},
 		"of another domain":        {c, []*Handover{elsewhere}, false},

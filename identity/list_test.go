@@ -174,6 +174,16 @@ func TestListHelpersRefuse(t *testing.T) {
 	}
 }
 
+func TestRevokedDeviceNeedsANewKey(t *testing.T) {
+	root := testRoot(1)
+	l := must(root.NewList(testDevice(1).Public(), testHomes(1), [32]byte{}, t0))
+	l = must(root.AddDevice(l, testDevice(2).Public(), t0))
+	l = must(root.Revoke(l, testDevice(2).ID(), t0))
+	if _, err := root.AddDevice(l, testDevice(2).Public(), t0); !errors.Is(err, ErrRevoked) {
+		t.Errorf("%v, want ErrRevoked, which says what to do", err)
+	}
+}
+
 func second[T any](_ T, err error) error { return err }
 
 func TestOldRevocationsFallOutOfTheList(t *testing.T) {
