@@ -210,7 +210,7 @@ func (r *request) allocate() answer {
 	if !ok {
 		return r.refuse(400, refusedBadRequest)
 	}
-	lifetime = max(lifetime, defaultLifetime)
+	lifetime = max(lifetime, r.s.leastLifetime)
 	// A port pair cannot be reserved, so no token of ours exists either.
 	if r.token != nil || (r.evenPort != nil && r.evenPort[0]&0x80 != 0) || r.s.draining.Load() {
 		return r.refuse(508, refusedCapacity)
@@ -283,7 +283,7 @@ func (r *request) refresh() answer {
 		}
 	}
 	if lifetime > 0 {
-		lifetime = max(lifetime, defaultLifetime)
+		lifetime = max(lifetime, r.s.leastLifetime)
 	} else {
 		a.end(endedByClient)
 	}
@@ -308,11 +308,10 @@ func (r *request) judgePeers(a *allocation) (code int, why counter) {
 	}
 	for _, peer := range r.peers {
 		v := r.s.judge(peer, a)
-		if v == peerOwnAddress && r.method == methodCreatePermission && peer != a.relayed &&
-			r.s.relayHost(peer.Addr()) && a.tables.Load().permitted(peer.Addr(), r.now) {
-			// A refresh that still names a peer of this relay that has gone. Each datagram to this address is
-			// judged by itself, so nothing is opened, and the client's other permissions, which it refreshes with
-			// the same request, do not die with that peer.
+		if v == peerOwnAddress && r.method == methodCreatePermission && a.tables.Load().grantedTo(peer, r.now) {
+			// A refresh that still names an allocation of this relay that has gone. Each datagram to this address
+			// is judged by itself, so nothing is opened, and the client's other permissions, which it refreshes
+			// with the same request, do not die with that peer.
 			v = peerAllowed
 		}
 		r.s.count.peer(v)

@@ -78,6 +78,11 @@ func (t *table) permitted(a netip.Addr, now time.Time) bool {
 	return now.Before(t.permissions[a].expires)
 }
 
+// grantedTo says whether a permission was asked for with exactly this peer, and still stands.
+func (t *table) grantedTo(peer netip.AddrPort, now time.Time) bool {
+	return t.permitted(peer.Addr(), now) && slices.Contains(t.permissions[peer.Addr()].granted, peer)
+}
+
 // channel finds a usable channel. A channel outlives its permission, but is silent until the client renews it.
 func (t *table) channel(number uint16, now time.Time) (netip.AddrPort, bool) {
 	c := t.channels[number]
@@ -352,28 +357,35 @@ func newTable() *table {
 }
 
 // review sweeps what has expired and takes back what the rules no longer allow.
-func (a *allocation) review(now time.Time) {
+//
+// Other allocations of this relay come and go, so an address of the relay itself is reviewed only when the rules
+// were changed on purpose; between that, every single datagram from and to it is judged anyway. Taking the
+// permission because one of several peers there has gone would break those that stay.
+func (a *allocation) review(now time.Time, reloaded bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	current := a.tables.Load()
 	next := current.live(now)
+	open := func(peer netip.AddrPort) bool { return a.s.judge(peer, a).ok() }
 	for addr, p := range next.permissions {
-		// Towards the relay's own address every single datagram is judged, in both directions, because allocations
-		// come and go there. Taking the permission would break the ones that stay.
-		if a.s.relayHost(addr) {
+		if !reloaded && a.s.relayHost(addr) {
 			continue
 		}
-		if !slices.ContainsFunc(p.granted, func(peer netip.AddrPort) bool { return a.s.judge(peer, a).ok() }) {
+		granted := slices.DeleteFunc(slices.Clone(p.granted), func(peer netip.AddrPort) bool { return !open(peer) })
+		if len(granted) == 0 {
 			delete(next.permissions, addr)
+			continue
 		}
+		p.granted = granted
+		next.permissions[addr] = p
 	}
 	for number, c := range next.channels {
-		if !a.s.relayHost(c.peer.Addr()) && !a.s.judge(c.peer, a).ok() {
+		if (reloaded || !a.s.relayHost(c.peer.Addr())) && !open(c.peer) {
 			delete(next.channels, number)
 			delete(next.byPeer, c.peer)
 		}
 	}
-	if len(next.permissions) != len(current.permissions) || len(next.channels) != len(current.channels) {
+	if reloaded || len(next.permissions) != len(current.permissions) || len(next.channels) != len(current.channels) {
 		a.tables.Store(next)
 	}
 }
@@ -384,11 +396,11 @@ func (a *allocation) review(now time.Time) {
 // end closes the allocation and returns everything it held. Only the first reason counts.
 func (a *allocation) end(reason counter) {
 	a.once.Do(func() {
-		a.s.forget(a)
-		a.s.ledger.giveBack(a.place, a)
-		a.s.count.inc(reason)
 		a.socket.Close()
 		a.s.ports.free(a.relayed.Port(), a.s.now())
+		a.s.ledger.giveBack(a.place, a)
+		a.s.count.inc(reason)
+		a.s.forget(a) // last: who waits for the last allocation finds everything given back
 		if a.conn != nil {
 			a.conn.allocationEnded(reason)
 		}

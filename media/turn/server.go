@@ -29,6 +29,8 @@ type Server struct {
 	denyPorts    map[uint16]bool
 	nat64        []netip.Prefix
 
+	strangerTime, leastLifetime time.Duration
+
 	external4, external6 netip.Addr // advertised; invalid: the family is not served
 	bind4, bind6         netip.Addr
 
@@ -83,8 +85,15 @@ func New(c Config) (*Server, error) {
 	if c.DenyPorts == nil {
 		c.DenyPorts = defaultDenyPorts
 	}
+	if c.strangerTime == 0 {
+		c.strangerTime = strangerTime
+	}
+	if c.leastLifetime == 0 {
+		c.leastLifetime = defaultLifetime
+	}
 	now := c.Clock()
 	s := &Server{
+		strangerTime: c.strangerTime, leastLifetime: c.leastLifetime,
 		realm: c.Realm, quotas: c.Quotas.withDefaults(), strictExpiry: c.StrictExpiry, log: c.Logger, now: c.Clock,
 		ownAddrs: c.OwnAddrs, interfaces: c.Interfaces, denyPorts: map[uint16]bool{}, nat64: slices.Clone(c.NAT64),
 		control: newControl(), keys: newKeyring(now), nonces: newNonces(now), strangers: newStrangers(),
@@ -220,7 +229,7 @@ func (s *Server) Reload(allow []PeerRule) error {
 	s.reload.Lock()
 	defer s.reload.Unlock()
 	s.rules.Store(s.buildRules(slices.Clone(allow), local))
-	s.reviewAll(s.now())
+	s.reviewAll(s.now(), true)
 	return nil
 }
 
@@ -263,9 +272,9 @@ func (s *Server) refreshRules() {
 	}
 }
 
-func (s *Server) reviewAll(now time.Time) {
+func (s *Server) reviewAll(now time.Time, reloaded bool) {
 	for _, a := range s.allocations() {
-		a.review(now)
+		a.review(now, reloaded)
 	}
 }
 
@@ -355,7 +364,7 @@ func (s *Server) tick() {
 	s.keys.turn(now)
 	s.endAll(s.ledger.drop(func(g *grant) bool { return g.due(now) }), endedByRelease)
 	s.refreshRules()
-	s.reviewAll(now)
+	s.reviewAll(now, false)
 }
 
 // readLoop reads the UDP socket.

@@ -268,7 +268,7 @@ func (c *tcpConn) message(frame []byte) (stranger, ok bool) {
 // reply sends a control answer. A stranger's goes out at once; later the queue keeps the order.
 func (c *tcpConn) reply(b []byte) bool {
 	if !c.trusted.Load() {
-		c.net.SetWriteDeadline(time.Now().Add(strangerTime))
+		c.net.SetWriteDeadline(time.Now().Add(c.side.s.strangerTime))
 		_, err := c.net.Write(b)
 		return err == nil
 	}
@@ -354,7 +354,7 @@ func (c *tcpConn) rearm() {
 	defer c.arm.Unlock()
 	var deadline time.Time
 	if c.side.s.allocationOf(c.tuple) == nil {
-		deadline = time.Now().Add(strangerTime)
+		deadline = time.Now().Add(c.side.s.strangerTime)
 	}
 	if err := c.net.SetReadDeadline(deadline); err != nil {
 		c.close()
@@ -379,9 +379,9 @@ func (c *tcpConn) close() {
 
 // finish runs when reading has ended: the allocation of a closed connection is gone (RFC 8656 section 3.1).
 func (c *tcpConn) finish() {
-	c.close()
 	if a := c.side.s.allocationOf(c.tuple); a != nil && a.conn == c {
 		a.end(endedByDisconnect)
 	}
-	c.side.leave(c)
+	c.side.leave(c) // before the close: who sees the connection closed finds its place free
+	c.close()
 }

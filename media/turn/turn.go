@@ -44,6 +44,9 @@ type Config struct {
 
 	Logger *slog.Logger     // nil: silent
 	Clock  func() time.Time // nil: time.Now
+
+	// Set by tests only: sockets and pion's timers run on the real clock.
+	strangerTime, leastLifetime time.Duration
 }
 
 // Quotas bound what one party can take. Zero: the default in brackets.
