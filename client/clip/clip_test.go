@@ -154,8 +154,8 @@ func TestVideoFramesSurviveAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Codec != VP8 || r.Width != 320 || r.Height != 240 || b[24] != 3 {
-		t.Errorf("header says %q, %d by %d, %d frames", r.Codec, r.Width, r.Height, b[24])
+	if r.Codec != VP8 || r.Width != 320 || r.Height != 240 || b[24] != 0x30 || b[25] != 0x2a {
+		t.Errorf("header says %q, %d by %d, length %x", r.Codec, r.Width, r.Height, b[24:28])
 	}
 	for i := range 3 {
 		f, err := r.Next()

@@ -12,7 +12,7 @@ import (
 // An IVF file: a header of 32 bytes, then frames of 12 bytes of header and their data, all
 // little endian:
 //
-//	"DKIF" | version 2 | header size 2 | FourCC 4 | width 2 | height 2 | rate 4 | scale 4 | frames 4 | 0 4
+//	"DKIF" | version 2 | header size 2 | FourCC 4 | width 2 | height 2 | rate 4 | scale 4 | length 4 | 0 4
 //	size 4 | timestamp 8 (in scale/rate seconds) | data
 const ivfHeader, ivfFrame = 32, 12
 
@@ -113,8 +113,9 @@ func (v *IVFReader) read() ([]byte, uint64, error) {
 
 // IVFWriter writes frames with timestamps of the 90 kHz RTP clock.
 type IVFWriter struct {
-	w      io.WriteSeeker
-	frames uint32
+	w    io.WriteSeeker
+	last uint64 // when the newest frame begins
+	step uint64 // how long the one before it lasted
 }
 
 // NewIVFWriter writes the header. Width and height are what players size their window with.
@@ -134,7 +135,7 @@ func NewIVFWriter(w io.WriteSeeker, codec Codec, width, height int) (*IVFWriter,
 	h = binary.LittleEndian.AppendUint16(h, uint16(height))
 	h = binary.LittleEndian.AppendUint32(h, 90000)
 	h = binary.LittleEndian.AppendUint32(h, 1)
-	h = append(h, make([]byte, 8)...) // number of frames, filled in by Close
+	h = append(h, make([]byte, 8)...) // length, filled in by Close
 	if _, err := w.Write(h); err != nil {
 		return nil, err
 	}
@@ -152,16 +153,19 @@ func (v *IVFWriter) Write(frame []byte, at uint64) error {
 	if _, err := v.w.Write(append(b, frame...)); err != nil {
 		return err
 	}
-	v.frames++
+	if at > v.last {
+		v.step, v.last = at-v.last, at
+	}
 	return nil
 }
 
-// Close fills in the number of frames. The underlying writer stays open.
+// Close fills in the length, in steps of the clock: players of today read the field so,
+// although it once counted frames. The underlying writer stays open.
 func (v *IVFWriter) Close() error {
 	if _, err := v.w.Seek(24, io.SeekStart); err != nil {
 		return err
 	}
-	if _, err := v.w.Write(binary.LittleEndian.AppendUint32(nil, v.frames)); err != nil {
+	if _, err := v.w.Write(binary.LittleEndian.AppendUint32(nil, uint32(min(v.last+v.step, 1<<32-1)))); err != nil {
 		return err
 	}
 	_, err := v.w.Seek(0, io.SeekEnd)

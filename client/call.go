@@ -1,0 +1,404 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/client/transfer"
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/internal/store/keep"
+)
+
+// CallOptions say how this side takes part in a call.
+type CallOptions struct {
+	// RelayOnly hides this side's addresses from the other: only the own node's relay is
+	// used and offered.
+	RelayOnly bool
+	// Media is what the call is for; an answer takes the caller's.
+	Media Media
+	// Source is what this side sends; nil: nothing.
+	Source *Source
+	// Sink gets what the other side sends; nil: it is counted and dropped.
+	Sink Sink
+	// Files receives files; nil: offered files are refused.
+	Files *FileOptions
+}
+
+// Media is what a call is for.
+type Media = envelopepb.Media
+
+// Kinds of calls.
+const (
+	DataOnly = envelopepb.Media_MEDIA_UNSPECIFIED
+	Audio    = envelopepb.Media_MEDIA_AUDIO
+	Video    = envelopepb.Media_MEDIA_VIDEO
+)
+
+// Call is one ring and what came of it, from the first envelope to the end. One goroutine
+// drives it: everything that happens is an event in its channel, and the state machine of
+// docs/spec/session.md says what to do.
+type Call struct {
+	c       *Client
+	contact keep.Contact
+	opts    CallOptions
+	kind    Media // opts.Media at the beginning; never changes
+	machine machine
+	events  chan callEvent
+	began   time.Time
+
+	answered chan struct{} // closed when a session exists
+	bound    chan struct{} // closed when the channel binding is verified both ways
+	done     chan struct{} // closed when everything of the call has ended
+
+	rings map[identity.DeviceID]*outRing // caller: one for each device; complete before the driver starts
+
+	// Of the driving goroutine alone.
+	ring    *envelope.Opened // callee
+	payload []byte           // caller: the first frame; callee: the answer
+	parts   sync.WaitGroup
+	stop    context.CancelFunc
+
+	// Set once by the driver before answered is closed.
+	session *envelope.Session
+
+	mu        sync.Mutex // guards the rest
+	err       error
+	ended     bool
+	instead   *Call // glare: the other side's ring that took this one's place
+	peer      *rtc.Peer
+	engine    *transfer.Engine
+	media     *mediaFlow
+	turn      *pb.TurnCredentials
+	connected time.Time
+	route     rtc.Route
+	code      string
+	texts     []string // descriptions and candidates of both sides, see Secrets
+	described bool     // the other side's description is in
+	early     []rtc.Candidate
+	sending   func(transfer.Progress) // who wants to know how far our file is
+}
+
+type machine interface {
+	Handle(now time.Time, e envelope.CallEvent) []envelope.CallAction
+	Deadline() time.Time
+	State() envelope.CallState
+}
+
+// callEvent is an event of the machine with what belongs to it.
+type callEvent struct {
+	envelope.CallEvent
+	frame   []byte            // a sealed session frame
+	session *envelope.Session // CallAccepted
+	err     error             // CallFailed
+}
+
+// callEvents is how many events may wait: both sides send a description and a few dozen
+// candidates. What comes beyond is dropped; a call that depends on it fails and says so.
+const callEvents = 256
+
+func (c *Client) newCall(contact keep.Contact, opts CallOptions) *Call {
+	return &Call{
+		c: c, contact: contact, opts: opts, kind: opts.Media, began: time.Now(),
+		events: make(chan callEvent, callEvents), rings: make(map[identity.DeviceID]*outRing),
+		answered: make(chan struct{}), bound: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// tell hands the driver an event.
+func (call *Call) tell(e callEvent) {
+	select {
+	case call.events <- e:
+	default:
+		call.c.log.Warn("a call's event was dropped: too many at once")
+	}
+}
+
+func (call *Call) fail(err error) {
+	call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallFailed}, err: err})
+}
+
+// drive runs the machine until it has ended and nothing of the call is left.
+func (call *Call) drive(ctx context.Context, first []envelope.CallAction) {
+	ctx, call.stop = context.WithCancel(ctx)
+	call.c.calls.enter(call)
+	defer close(call.done)
+	defer call.c.calls.leave(call)
+	call.doAll(ctx, first, callEvent{})
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for call.machine.State() != envelope.CallEnded {
+		timer.Reset(untilDeadline(call.machine.Deadline()))
+		var e callEvent
+		select {
+		case e = <-call.events:
+		case <-timer.C:
+			e.Kind = envelope.CallTick
+		case <-ctx.Done():
+			e = callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallHangup}}
+		}
+		if e.frame != nil {
+			call.onFrame(ctx, e.frame)
+			continue
+		}
+		if e.err != nil {
+			call.setErr(e.err)
+		}
+		call.doAll(ctx, call.machine.Handle(time.Now(), e.CallEvent), e)
+	}
+	call.closeDown()
+}
+
+// untilDeadline is how long to wait; without a deadline, long.
+func untilDeadline(t time.Time) time.Duration {
+	if t.IsZero() {
+		return time.Hour
+	}
+	return max(time.Until(t), 0)
+}
+
+func (call *Call) doAll(ctx context.Context, actions []envelope.CallAction, e callEvent) {
+	for _, a := range actions {
+		if err := call.do(ctx, a, e); err != nil {
+			call.setErr(err)
+			call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallFailed}), callEvent{})
+			return
+		}
+	}
+}
+
+// do carries out one action of the machine.
+func (call *Call) do(ctx context.Context, a envelope.CallAction, e callEvent) error {
+	switch a.Kind {
+	case envelope.DoSendCancel:
+		call.sendCancel(a.Device, a.Reason)
+	case envelope.DoSendFirst:
+		call.adopt(e.session)
+		if err := call.openConnection(ctx); err != nil {
+			return err
+		}
+		return call.offer(ctx)
+	case envelope.DoResendFirst, envelope.DoResendAnswer:
+		return ignoreUnreachable(call.resend(ctx))
+	case envelope.DoSendAccept:
+		return call.answer(ctx, envelopepb.Type_TYPE_ACCEPT, a.Reason)
+	case envelope.DoSendDecline:
+		return ignoreUnreachable(call.answer(ctx, envelopepb.Type_TYPE_DECLINE, a.Reason))
+	case envelope.DoSendBusy:
+		return ignoreUnreachable(call.answer(ctx, envelopepb.Type_TYPE_BUSY, a.Reason))
+	case envelope.DoOpenICE:
+		return call.openConnection(ctx)
+	case envelope.DoStep:
+		call.step()
+	case envelope.DoSendBye:
+		if call.session != nil {
+			return ignoreUnreachable(call.send(ctx, &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_BYE, Reason: a.Reason}))
+		}
+	case envelope.DoMissed:
+		call.c.tell(Missed{From: call.contact.Root, Reason: reasonWord(a.Reason)})
+	case envelope.DoEnd:
+		call.endFor(a.Reason)
+	}
+	return nil
+}
+
+// adopt takes the session that a ring and its answer made.
+func (call *Call) adopt(s *envelope.Session) {
+	call.session = s
+	call.c.calls.addSession(call, s)
+	close(call.answered)
+}
+
+// sessionGrace is how long frames of before the step are still taken.
+const sessionGrace = 2 * time.Minute
+
+func (call *Call) step() {
+	call.session.Step()
+	call.mu.Lock()
+	call.connected = time.Now()
+	call.mu.Unlock()
+	close(call.bound)
+	time.AfterFunc(sessionGrace, call.session.Forget) // closing a session forgets all of it too
+}
+
+// onFrame opens one frame of the other side. The first valid one proves that it holds the
+// keys; only then are its contents looked at.
+func (call *Call) onFrame(ctx context.Context, frame []byte) {
+	if call.session == nil {
+		return
+	}
+	body, err := call.session.Open(frame)
+	if err != nil {
+		call.c.log.Debug("a session frame was dropped", "reason", envelope.DropReason(err))
+		return
+	}
+	m, err := envelope.ParseSessionMessage(body)
+	if err != nil {
+		call.c.log.Debug("a session frame was dropped", "reason", envelope.DropReason(err))
+		return
+	}
+	if call.machine.State() == envelope.CallAnswered {
+		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallFrame}), callEvent{})
+	}
+	if m.Type == envelopepb.SessionType_SESSION_BYE {
+		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallBye, Reason: m.Reason}), callEvent{})
+		return
+	}
+	if err := call.negotiate(ctx, m); err != nil {
+		call.setErr(err)
+		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallFailed}), callEvent{})
+	}
+}
+
+// closeDown ends what runs for the call and gives everything free.
+func (call *Call) closeDown() {
+	call.mu.Lock()
+	call.ended = true
+	peer := call.peer
+	call.mu.Unlock()
+	if peer != nil {
+		peer.Close()
+		<-peer.Done()
+	}
+	call.stop()
+	call.parts.Wait()
+	for _, r := range call.rings {
+		r.state.Close()
+	}
+	if call.session != nil {
+		call.session.Close()
+	}
+	call.releaseTurn()
+}
+
+// setErr remembers why the call ends; the first reason counts.
+func (call *Call) setErr(err error) {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	if call.err == nil {
+		call.err = err
+	}
+}
+
+func (call *Call) endFor(r envelopepb.Reason) {
+	switch r {
+	case envelopepb.Reason_REASON_DECLINED:
+		call.setErr(ErrDeclined)
+	case envelopepb.Reason_REASON_BUSY:
+		call.setErr(ErrBusy)
+	case envelopepb.Reason_REASON_TIMEOUT:
+		call.setErr(ErrNoAnswer)
+	case envelopepb.Reason_REASON_FAILED:
+		call.setErr(&UnreachableError{What: "the call failed: the other side could not be reached or stopped answering"})
+	case envelopepb.Reason_REASON_ANSWERED_ELSEWHERE:
+		call.setErr(ErrElsewhere)
+	}
+}
+
+func reasonWord(r envelopepb.Reason) string {
+	switch r {
+	case envelopepb.Reason_REASON_ENDED:
+		return "the caller gave up"
+	case envelopepb.Reason_REASON_BUSY:
+		return "busy"
+	case envelopepb.Reason_REASON_TIMEOUT:
+		return "not answered in time"
+	case envelopepb.Reason_REASON_ANSWERED_ELSEWHERE:
+		return "answered on another device"
+	}
+	return "failed"
+}
+
+// Connected waits until the other side is bound to this session and media may flow.
+func (call *Call) Connected(ctx context.Context) error {
+	select {
+	case <-call.bound:
+		return nil
+	case <-call.done:
+		if err := call.Err(); err != nil {
+			return err
+		}
+		return errors.New("the call ended before it was connected")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Done is closed when the call is over.
+func (call *Call) Done() <-chan struct{} { return call.done }
+
+// Err says why the call ended; nil after a goodbye of either side.
+func (call *Call) Err() error {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	return call.err
+}
+
+// Hangup says goodbye and waits for the end.
+func (call *Call) Hangup(ctx context.Context) error {
+	call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallHangup}})
+	select {
+	case <-call.done:
+		return call.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("hang up: %w", ctx.Err())
+	}
+}
+
+// Peer is the identity at the other end.
+func (call *Call) Peer() identity.PublicKey { return call.contact.Root }
+
+// CallInfo is what can be said of a call.
+type CallInfo struct {
+	Connected      bool
+	Setup          time.Duration // from the ring to the verified binding
+	Route          rtc.Route
+	ChannelBinding bool
+	SFrame         bool   // every media frame of both directions went through SFrame
+	Code           string // six digits that both people compare, where asked for
+	Stats          rtc.Stats
+	Media          MediaInfo
+}
+
+// Info describes the call as it stands.
+func (call *Call) Info() CallInfo {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	info := CallInfo{Route: call.route, Code: call.code}
+	if call.peer == nil {
+		return info
+	}
+	info.Stats, info.Media = call.peer.Stats(), call.media.info()
+	select {
+	case <-call.bound:
+		info.Connected, info.ChannelBinding = true, true
+		info.Setup = call.connected.Sub(call.began)
+		// The connection has no other way to send or to show a frame; one that does not open
+		// is counted and never shown.
+		info.SFrame = info.Stats.SFrameFailed == 0
+	default:
+	}
+	return info
+}
+
+// Secrets returns the descriptions and candidates of both sides: what no node may see. It
+// exists so that a search for leaks knows what to look for.
+func (call *Call) Secrets() []string {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	return append([]string(nil), call.texts...)
+}
+
+func (call *Call) remember(text string) {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	if len(call.texts) < 256 {
+		call.texts = append(call.texts, text)
+	}
+}

@@ -1,0 +1,343 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/client/sdp"
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/internal/store/keep"
+)
+
+// openConnection makes the peer connection of a session and starts what belongs to it. The
+// callee does so only after the caller's first frame has proved that it holds the keys.
+func (call *Call) openConnection(ctx context.Context) error {
+	turn, err := call.c.turnCredentials(ctx)
+	if err != nil && call.opts.RelayOnly {
+		return fmt.Errorf("relay only was asked for and the own node gives no relay: %w", err)
+	}
+	if err != nil {
+		call.c.log.Info("the own node gives no relay; the call is tried without", "error", errorKind(err))
+	}
+	sendKey, receiveKey, err := call.session.MediaKeys()
+	if err != nil {
+		return err
+	}
+	codeKey, err := call.session.Export(envelope.LabelSAS)
+	if err != nil {
+		return err
+	}
+	fileKey, err := call.session.Export(envelope.LabelFile)
+	if err != nil {
+		return err
+	}
+	media := newMediaFlow(call)
+	cfg := rtc.Config{
+		Role: rtc.Role(call.session.Role), RelayOnly: call.opts.RelayOnly, ICEServers: iceServers(turn),
+		SendKey: sendKey, ReceiveKey: receiveKey, CodeKey: codeKey, Binding: call.session,
+		OnLocalCandidate: call.onLocalCandidate, OnState: call.onState, OnBound: call.onBound,
+		OnCallCode: call.onCallCode, OnRoute: call.onRoute,
+		OnFileControl: call.onFileControl, OnFileData: call.onFileData,
+		IncludeLoopback: call.c.cfg.Loopback, Logger: call.c.log,
+	}
+	media.configure(&cfg)
+	peer, err := rtc.New(cfg)
+	if err != nil {
+		return err
+	}
+	media.peer = peer
+	engine, err := call.newEngine(fileKey, peer)
+	if err != nil {
+		return err
+	}
+	call.mu.Lock()
+	call.turn, call.peer, call.media, call.engine = turn, peer, media, engine
+	call.mu.Unlock()
+	call.start(ctx, peer.Run, func(err error) error {
+		if err == nil { // the other side said goodbye on the control channel, or we closed
+			call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallBye, Reason: envelopepb.Reason_REASON_ENDED}})
+		}
+		return alarmOf(err)
+	})
+	call.start(ctx, engine.Run, nil)
+	call.start(ctx, media.run, nil)
+	return nil
+}
+
+// start runs a part of the call; an error of it ends the call.
+func (call *Call) start(ctx context.Context, part func(context.Context) error, end func(error) error) {
+	call.parts.Add(1)
+	go func() {
+		defer call.parts.Done()
+		err := part(ctx)
+		if end != nil {
+			err = end(err)
+		}
+		if err != nil && ctx.Err() == nil {
+			call.fail(err)
+		}
+	}()
+}
+
+func (c *Client) turnCredentials(ctx context.Context) (*pb.TurnCredentials, error) {
+	answer, err := c.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Turn{Turn: &pb.TurnRequest{Purpose: "call"}}})
+	if err != nil {
+		return nil, err
+	}
+	got := answer.GetTurn()
+	if got == nil {
+		return nil, errors.New("the node answered a request for a relay with something else")
+	}
+	if got.Code != "" {
+		return nil, codeError(got.Code, 0)
+	}
+	return got, nil
+}
+
+func iceServers(t *pb.TurnCredentials) []rtc.ICEServer {
+	if t == nil {
+		return nil
+	}
+	return []rtc.ICEServer{{URLs: t.Urls, Username: t.Username, Credential: t.Credential}}
+}
+
+// releaseTurn gives the relay's allocation free at once; without a link the node's grace
+// ends it.
+func (call *Call) releaseTurn() {
+	call.mu.Lock()
+	turn := call.turn
+	call.mu.Unlock()
+	call.c.mu.Lock()
+	w := call.c.wire
+	call.c.mu.Unlock()
+	if turn == nil || w == nil {
+		return
+	}
+	if err := w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: turn.Handle}}}); err != nil {
+		call.c.log.Debug("a relay was not released", "error", errorKind(err))
+	}
+}
+
+func (call *Call) onBound() {
+	call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallBound}})
+}
+
+func (call *Call) onCallCode(code string) {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	call.code = code
+}
+
+func (call *Call) onRoute(r rtc.Route) {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	call.route = r
+}
+
+// onState restarts ICE when the path broke. Only the initiator offers, so that two restarts
+// do not cross.
+func (call *Call) onState(s rtc.State) {
+	if s != rtc.StateFailed && s != rtc.StateDisconnected {
+		return
+	}
+	if !isClosed(call.bound) || isClosed(call.done) || call.session.Role != envelope.Initiator {
+		return
+	}
+	call.c.later("find a new path", call.Restart)
+}
+
+// Restart looks for a new path with fresh addresses and relay credentials. Certificates and
+// keys stay; the new description travels in session frames.
+func (call *Call) Restart(ctx context.Context) error {
+	call.mu.Lock()
+	peer, ended := call.peer, call.ended
+	call.mu.Unlock()
+	if peer == nil || ended {
+		return errors.New("the call is not connected")
+	}
+	turn, err := call.c.turnCredentials(ctx)
+	if err != nil && call.opts.RelayOnly {
+		return err
+	}
+	d, err := peer.Restart(ctx, iceServers(turn))
+	if err != nil {
+		return err
+	}
+	return call.sendDescription(ctx, envelopepb.SessionType_SESSION_OFFER, d)
+}
+
+// offer makes the initiator's first frame. It is kept: the same bytes go out again until the
+// other side answers.
+func (call *Call) offer(ctx context.Context) error {
+	d, err := call.peer.CreateOffer(ctx)
+	if err != nil {
+		return err
+	}
+	call.remember(string(d.SDP))
+	body, err := envelope.MarshalSessionMessage(descriptionMessage(envelopepb.SessionType_SESSION_OFFER, d))
+	if err != nil {
+		return err
+	}
+	if call.payload, err = call.session.Seal(body); err != nil {
+		return err
+	}
+	return ignoreUnreachable(call.resend(ctx))
+}
+
+func descriptionMessage(kind envelopepb.SessionType, d rtc.Description) *envelopepb.SessionMessage {
+	return &envelopepb.SessionMessage{
+		Type: kind, Sdp: d.SDP, Fingerprint: d.Fingerprint[:], Ufrag: d.Ufrag,
+		Setup: uint32(d.Setup), Generation: d.Generation,
+	}
+}
+
+func (call *Call) sendDescription(ctx context.Context, kind envelopepb.SessionType, d rtc.Description) error {
+	call.remember(string(d.SDP))
+	return call.send(ctx, descriptionMessage(kind, d))
+}
+
+func (call *Call) onLocalCandidate(l rtc.Candidate) {
+	m := &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_ICE_END, Generation: l.Generation}
+	if l.Line != "" {
+		call.remember(l.Line)
+		m.Type, m.Candidates = envelopepb.SessionType_SESSION_ICE, []string{l.Line}
+	}
+	call.c.later("send a candidate", func(ctx context.Context) error { return call.send(ctx, m) })
+}
+
+// A frame that the other node could not hand over at this moment is sealed again a few
+// times: the device may be reconnecting.
+const (
+	frameTries = 8
+	framePause = 400 * time.Millisecond
+)
+
+// send seals a session message into a frame and posts it, live.
+func (call *Call) send(ctx context.Context, m *envelopepb.SessionMessage) error {
+	return call.sendTry(ctx, m, 0)
+}
+
+func (call *Call) sendTry(ctx context.Context, m *envelopepb.SessionMessage, try int) error {
+	body, err := envelope.MarshalSessionMessage(m)
+	if err != nil {
+		return err
+	}
+	payload, err := call.session.Seal(body)
+	if err != nil {
+		return err
+	}
+	to := call.session.Reply
+	_, err = call.c.ledger.post(ctx, outgoing{
+		to: call.contact.Root, device: call.session.PeerDevice, home: to.Home, ttl: envelope.Live,
+		hop: envelope.Hop{Tag: to.Tag, Token: to.Token}, payload: payload,
+		fate: func(f keep.Fate, _ string) {
+			if f != keep.FateRefused && f != keep.FateExpired || try >= frameTries {
+				return
+			}
+			call.c.later("send a frame again", func(life context.Context) error {
+				timer := time.NewTimer(framePause)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+				case <-call.done:
+					return nil
+				case <-life.Done():
+					return nil
+				}
+				return call.sendTry(life, m, try+1)
+			})
+		},
+	})
+	return err
+}
+
+// negotiate feeds the connection with one message of the other side.
+func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) error {
+	switch m.Type {
+	case envelopepb.SessionType_SESSION_OFFER:
+		d, err := description(m)
+		if err != nil {
+			return err
+		}
+		call.remember(string(d.SDP))
+		answer, err := call.peer.AcceptOffer(ctx, d)
+		if err != nil {
+			return alarmOf(err)
+		}
+		if err := call.sendDescription(ctx, envelopepb.SessionType_SESSION_ANSWER, answer); err != nil {
+			return err
+		}
+		return call.addEarly(ctx)
+	case envelopepb.SessionType_SESSION_ANSWER:
+		d, err := description(m)
+		if err != nil {
+			return err
+		}
+		call.remember(string(d.SDP))
+		if err := call.peer.AcceptAnswer(ctx, d); err != nil {
+			return alarmOf(err)
+		}
+		return call.addEarly(ctx)
+	case envelopepb.SessionType_SESSION_ICE:
+		for _, line := range m.Candidates {
+			call.remember(line)
+			if err := call.candidate(ctx, rtc.Candidate{Line: line, Generation: m.Generation}); err != nil {
+				return err
+			}
+		}
+	case envelopepb.SessionType_SESSION_ICE_END:
+		return call.candidate(ctx, rtc.Candidate{Generation: m.Generation})
+	}
+	return nil
+}
+
+// candidate adds a line, or keeps it until the description is there: frames may overtake
+// each other.
+func (call *Call) candidate(ctx context.Context, c rtc.Candidate) error {
+	call.mu.Lock()
+	wait := !call.described
+	if wait && len(call.early) < callEvents {
+		call.early = append(call.early, c)
+	}
+	call.mu.Unlock()
+	if wait {
+		return nil
+	}
+	return call.peer.AddCandidate(ctx, c)
+}
+
+func (call *Call) addEarly(ctx context.Context) error {
+	call.mu.Lock()
+	early := call.early
+	call.early, call.described = nil, true
+	call.mu.Unlock()
+	for _, c := range early {
+		if err := call.peer.AddCandidate(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func description(m *envelopepb.SessionMessage) (rtc.Description, error) {
+	if len(m.Fingerprint) != 32 {
+		return rtc.Description{}, fmt.Errorf("%w: a description without a fingerprint", ErrVerification)
+	}
+	return rtc.Description{
+		SDP: m.Sdp, Fingerprint: [32]byte(m.Fingerprint), Ufrag: m.Ufrag,
+		Setup: sdp.Setup(m.Setup), Generation: m.Generation,
+	}, nil
+}
+
+// alarmOf marks errors that mean that somebody stands in the middle.
+func alarmOf(err error) error {
+	if errors.Is(err, rtc.ErrFingerprint) || errors.Is(err, rtc.ErrBinding) {
+		return fmt.Errorf("%w: %w", ErrVerification, err)
+	}
+	return err
+}

@@ -1,0 +1,188 @@
+package client
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/client/transfer"
+	"github.com/trunkline-net/trunkline/identity"
+)
+
+// FileOptions say what becomes of files that the other side offers.
+type FileOptions struct {
+	Dir      string                                           // where they go
+	Accept   func(ctx context.Context, o transfer.Offer) bool // nil: every file of an accepted contact
+	Progress func(transfer.Progress)
+	Received func(transfer.Received)
+}
+
+// newEngine makes the file side of a call. What a receiver remembers of unfinished files
+// lies in the data folder, apart for each contact, and survives a kill.
+func (call *Call) newEngine(key [32]byte, peer *rtc.Peer) (*transfer.Engine, error) {
+	sum := sha256.Sum256(append([]byte("transfers of "), call.contact.Root[:]...))
+	state, err := transfer.NewDirState(filepath.Join(call.c.cfg.Dir, "transfers", hex.EncodeToString(sum[:8])))
+	if err != nil {
+		return nil, err
+	}
+	cfg := transfer.Config{
+		Initiator: call.ring == nil, FileKey: key, Channel: peer, State: state, Logger: call.c.log,
+		Progress: func(p transfer.Progress) { call.onProgress(p) },
+	}
+	if f := call.opts.Files; f != nil {
+		cfg.Dir, cfg.Accept, cfg.Received = f.Dir, f.Accept, f.Received
+		if cfg.Accept == nil {
+			cfg.Accept = func(context.Context, transfer.Offer) bool { return true }
+		}
+	}
+	return transfer.New(cfg)
+}
+
+func (call *Call) onProgress(p transfer.Progress) {
+	call.mu.Lock()
+	tell := call.sending
+	call.mu.Unlock()
+	if !p.Incoming && tell != nil {
+		tell(p)
+	}
+	if f := call.opts.Files; p.Incoming && f != nil && f.Progress != nil {
+		f.Progress(p)
+	}
+}
+
+func (call *Call) onFileControl(msg []byte) {
+	if err := call.engine.HandleControl(msg); err != nil {
+		call.fail(err)
+	}
+}
+
+func (call *Call) onFileData(msg []byte) {
+	if err := call.engine.HandleData(msg); err != nil {
+		call.fail(err)
+	}
+}
+
+// SendFile sends a file over this call and returns when the other side has it whole.
+func (call *Call) SendFile(ctx context.Context, path string, progress func(transfer.Progress)) (transfer.Sent, error) {
+	if err := call.Connected(ctx); err != nil {
+		return transfer.Sent{}, err
+	}
+	call.mu.Lock()
+	call.sending = progress
+	engine := call.engine
+	call.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-call.done:
+			cancel(&UnreachableError{What: "the call ended before the file was whole"})
+		case <-ctx.Done():
+		}
+	}()
+	sent, err := engine.Send(ctx, path, "")
+	if err != nil && context.Cause(ctx) != nil {
+		err = context.Cause(ctx)
+	}
+	return sent, err
+}
+
+// Times of a file that goes over several calls.
+const (
+	fileStall = 5 * time.Second // without a byte: try a new call
+	fileAgain = 700 * time.Millisecond
+)
+
+// SendFile rings a contact for its files alone and sends one. When the connection breaks it
+// rings again and goes on where the other side has got to, until the file is whole, the
+// other side refuses or ctx ends.
+func (c *Client) SendFile(ctx context.Context, root identity.PublicKey, path string, opts CallOptions, progress func(transfer.Progress)) (transfer.Sent, error) {
+	opts.Media = DataOnly
+	for {
+		sent, err := c.sendFileOnce(ctx, root, path, opts, progress)
+		if err == nil || final(err) || ctx.Err() != nil {
+			return sent, err
+		}
+		c.log.Info("the connection of a file broke; ringing again", "error", errorKind(err))
+		timer := time.NewTimer(fileAgain)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return sent, fmt.Errorf("%w (the last attempt: %w)", ctx.Err(), err)
+		case <-timer.C:
+		}
+	}
+}
+
+// final says that another attempt would end the same way.
+func final(err error) bool {
+	for _, e := range []error{
+		ErrNoContact, ErrNotAccepted, ErrAlarm, ErrVerification, ErrDeclined, ErrNotRegistered,
+		transfer.ErrRefused, transfer.ErrCanceled, transfer.ErrChanged, transfer.ErrTooLarge, transfer.ErrPeerDisk,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		// The other device may be restarting: its live frames are refused meanwhile.
+		return !refused.Temporary() && refused.Code != "refused"
+	}
+	var unreachable *UnreachableError
+	return !errors.As(err, &unreachable) && !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrBusy)
+}
+
+func (c *Client) sendFileOnce(ctx context.Context, root identity.PublicKey, path string, opts CallOptions, progress func(transfer.Progress)) (transfer.Sent, error) {
+	// A device that was killed leaves a ring without an answer: do not wait a minute for it.
+	ringing, stopRinging := context.WithTimeout(ctx, 2*fileStall)
+	defer stopRinging()
+	call, err := c.Ring(ringing, root, opts)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			err = ErrNoAnswer
+		}
+		return transfer.Sent{}, err
+	}
+	defer func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if err := call.Hangup(end); err != nil {
+			c.log.Debug("a file's call did not end in good order", "error", errorKind(err))
+		}
+	}()
+	sending, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var last atomic.Int64
+	last.Store(time.Now().UnixNano())
+	go func() {
+		tick := time.NewTicker(fileStall / 5)
+		defer tick.Stop()
+		for {
+			select {
+			case <-sending.Done():
+				return
+			case <-tick.C:
+				if time.Since(time.Unix(0, last.Load())) >= fileStall {
+					cancel(&UnreachableError{What: "the other side stopped taking the file"})
+				}
+			}
+		}
+	}()
+	sent, err := call.SendFile(sending, path, func(p transfer.Progress) {
+		last.Store(time.Now().UnixNano())
+		if progress != nil {
+			progress(p)
+		}
+	})
+	if err != nil && ctx.Err() == nil && context.Cause(sending) != nil {
+		err = context.Cause(sending)
+	}
+	return sent, err
+}

@@ -1,0 +1,178 @@
+package client
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client/clip"
+	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/media/sframe"
+)
+
+// OpenSource plays files: Opus in an Ogg file, VP8 or VP9 in an IVF file. Either path may be
+// empty.
+func OpenSource(audio, video string) (*Source, error) {
+	var files []io.Closer
+	open := func(path string) (io.Reader, error) {
+		f, err := os.Open(path)
+		if err == nil {
+			files = append(files, f)
+		}
+		return f, err
+	}
+	var a, v io.Reader
+	var err error
+	if audio != "" {
+		if a, err = open(audio); err != nil {
+			return nil, err
+		}
+	}
+	if video != "" {
+		if v, err = open(video); err != nil {
+			return nil, errors.Join(err, closeAll(files))
+		}
+	}
+	s, err := NewSource(a, v)
+	if err != nil {
+		return nil, errors.Join(err, closeAll(files))
+	}
+	s.Close = func() error { return closeAll(files) }
+	return s, nil
+}
+
+func closeAll(files []io.Closer) (err error) {
+	for _, f := range files {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// NewSource plays from readers. Either may be nil.
+func NewSource(audio, video io.Reader) (*Source, error) {
+	s := new(Source)
+	if audio != nil {
+		r, err := clip.NewOggReader(audio)
+		if err != nil {
+			return nil, fmt.Errorf("audio: %w", err)
+		}
+		s.NextAudio = func() ([]byte, time.Duration, error) {
+			f, err := r.Next()
+			return f.Data, f.Duration, err
+		}
+	}
+	if video != nil {
+		r, err := clip.NewIVFReader(video)
+		if err != nil {
+			return nil, fmt.Errorf("video: %w", err)
+		}
+		s.VideoCodec = sframe.VP8
+		if r.Codec == clip.VP9 {
+			s.VideoCodec = sframe.VP9
+		}
+		s.NextVideo = func() ([]byte, time.Duration, error) {
+			f, err := r.Next()
+			return f.Data, f.Duration, err
+		}
+	}
+	return s, nil
+}
+
+// NewClipSource plays clips that are in memory.
+func NewClipSource(ogg, ivf []byte) (*Source, error) {
+	return NewSource(bytes.NewReader(ogg), bytes.NewReader(ivf))
+}
+
+// recorder writes what comes in to audio.ogg and video.ivf in a folder. A file is made when
+// its first frame comes.
+type recorder struct {
+	dir        string
+	audioFile  *os.File
+	audio      *clip.OggWriter
+	videoFile  *os.File
+	video      *clip.IVFWriter
+	codec      sframe.Codec
+	lastStamp  uint32
+	videoClock uint64
+}
+
+// NewRecorder is a Sink that records into a folder, which it makes. It never writes over an
+// earlier recording.
+func NewRecorder(dir string) (Sink, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"audio.ogg", "video.ivf"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return nil, fmt.Errorf("there is a recording in %s already: name another folder", dir)
+		}
+	}
+	return &recorder{dir: dir}, nil
+}
+
+func (r *recorder) create(name string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(r.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+}
+
+func (r *recorder) Audio(f rtc.Frame) error {
+	if r.audio == nil {
+		file, err := r.create("audio.ogg")
+		if err != nil {
+			return err
+		}
+		r.audioFile = file
+		var serial [4]byte
+		_, _ = rand.Read(serial[:]) // never fails on supported systems
+		channels := 1
+		if len(f.Data) > 0 && f.Data[0]&4 != 0 { // the stereo bit, RFC 6716 section 3.1
+			channels = 2
+		}
+		if r.audio, err = clip.NewOggWriter(file, channels, binary.LittleEndian.Uint32(serial[:])); err != nil {
+			return err
+		}
+	}
+	return r.audio.Write(f.Data)
+}
+
+func (r *recorder) Video(f rtc.Frame) error {
+	if r.video == nil {
+		if !f.Key {
+			return nil // a file that begins with half a picture plays nowhere
+		}
+		file, err := r.create("video.ivf")
+		if err != nil {
+			return err
+		}
+		r.videoFile, r.codec, r.lastStamp = file, f.Codec, f.Timestamp
+		codec := clip.VP8
+		if f.Codec == sframe.VP9 {
+			codec = clip.VP9
+		}
+		width, height, _ := clip.KeyframeSize(codec, f.Data)
+		if r.video, err = clip.NewIVFWriter(file, codec, width, height); err != nil {
+			return err
+		}
+	}
+	if f.Codec != r.codec {
+		return errors.New("the other side changed the video codec in the middle of a recording")
+	}
+	r.videoClock += uint64(f.Timestamp - r.lastStamp) // the RTP clock wraps, the difference does not
+	r.lastStamp = f.Timestamp
+	return r.video.Write(f.Data, r.videoClock)
+}
+
+func (r *recorder) Close() (err error) {
+	if r.audio != nil {
+		err = errors.Join(err, r.audio.Close(), r.audioFile.Close())
+	}
+	if r.video != nil {
+		err = errors.Join(err, r.video.Close(), r.videoFile.Close())
+	}
+	return err
+}

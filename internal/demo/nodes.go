@@ -1,0 +1,197 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// exchange is one organisation's node as the demo runs it.
+type exchange struct {
+	*process
+	domain, dir string
+	tap         *tap
+	key         string // domain key as policy.toml writes it
+	peerID      string
+	marker      string // handed to the node on purpose: the search's control
+	metrics     string
+	http        string
+}
+
+type initResult struct {
+	Domain    string `json:"domain"`
+	DomainKey string `json:"domain_key"`
+	PeerID    string `json:"peer_id"`
+}
+
+type readyResult struct {
+	Ready   bool   `json:"ready"`
+	Domain  string `json:"domain"`
+	PeerID  string `json:"peer_id"`
+	HTTP    string `json:"http"`
+	Metrics string `json:"metrics"`
+}
+
+// newExchange makes the data folder and the keys; the node does not run yet.
+func (d *demo) newExchange(ctx context.Context, domain string) (*exchange, error) {
+	t, err := newTap()
+	if err != nil {
+		return nil, err
+	}
+	e := &exchange{domain: domain, dir: d.folder(domain), tap: t, marker: randomText("control")}
+	d.taps = append(d.taps, t)
+	var made initResult
+	if err := run(ctx, d.binary, &made, "init", "--data", e.dir, "--domain", domain, "--json"); err != nil {
+		return nil, err
+	}
+	e.key, e.peerID = made.DomainKey, made.PeerID
+	return e, nil
+}
+
+// configure writes node.toml and policy.toml. The relay may reach loopback peers because
+// this file says so: the default would refuse every one of them.
+func (e *exchange) configure(policy string, partners ...*exchange) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, `domain = %q
+
+[http]
+listen     = "127.0.0.1:0"
+public_url = "http://%s"
+tls        = "off"
+
+[federation]
+listen = ["127.0.0.1:0"]
+
+[turn]
+listen      = "127.0.0.1:0"
+external_ip = "127.0.0.1"
+allow_peers = ["127.0.0.1/32:1024-65535"]
+
+[metrics]
+listen = "127.0.0.1:0"
+
+[log]
+level  = "debug"
+format = "json"
+`, e.domain, e.tap.addr())
+	for _, p := range partners {
+		fmt.Fprintf(&b, "\n[[federation.peer]]\ndomain   = %q\ndocument = %q\n", p.domain, e.documentOf(p))
+	}
+	if err := os.WriteFile(filepath.Join(e.dir, "node.toml"), []byte(b.String()), 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(e.dir, "policy.toml"), []byte(policy), 0o600)
+}
+
+// documentOf is the file from which this node reads the partner's signed domain document,
+// as two administrators who met would have exchanged it.
+func (e *exchange) documentOf(p *exchange) string {
+	return filepath.Join(e.dir, p.domain+".document")
+}
+
+func partnerPolicy(partner *exchange) string {
+	return fmt.Sprintf(`version = 1
+
+[register]
+mode = "invitation"
+
+[[domain]]
+name  = %q
+level = "partner"
+key   = %q
+
+[[rule]]
+name      = "partners call and relay"
+level     = "partner"
+direction = "both"
+actions   = ["federate", "signal", "knock", "store", "query", "turn"]
+limit     = { per_second = 500, bytes_per_second = "8MiB", concurrent = 500 }
+
+[[test]]
+domain    = "initech.example"
+action    = "federate"
+direction = "in"
+expect    = "deny"
+`, partner.domain, partner.key)
+}
+
+func (d *demo) startExchange(e *exchange) error {
+	p, err := start(e.domain, d.binary, d.logs, "serve", "--data", e.dir, "--json")
+	if err != nil {
+		return err
+	}
+	e.process = p
+	d.children = append(d.children, p)
+	var ready readyResult
+	if err := p.readLine(&ready); err != nil {
+		return err
+	}
+	if !ready.Ready || ready.Domain != e.domain {
+		return fmt.Errorf("%s did not say that it is ready", e.domain)
+	}
+	e.peerID, e.http, e.metrics = ready.PeerID, ready.HTTP, ready.Metrics
+	e.tap.forward(strings.TrimPrefix(ready.HTTP, "http://"))
+	return nil
+}
+
+// fetch reads one of the node's own pages.
+func fetch(ctx context.Context, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s", req.URL.Path, resp.Status)
+	}
+	return body, nil
+}
+
+// introduce gives each node the other's signed domain document.
+func introduce(ctx context.Context, to, about *exchange) error {
+	document, err := fetch(ctx, "http://"+about.tap.addr()+"/.well-known/trunkline/domain")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to.documentOf(about), document, 0o600)
+}
+
+type invitation struct {
+	URL string `json:"url"`
+}
+
+func (d *demo) invite(ctx context.Context, e *exchange, note string) (string, error) {
+	var made invitation
+	err := run(ctx, d.binary, &made, "invite", "create", "--data", e.dir, "--note", note, "--json")
+	return made.URL, err
+}
+
+type peersResult struct {
+	Refusals []RefusalReport `json:"refusals"`
+}
+
+// refusalOf asks the node's administrator command why it refused a domain.
+func (d *demo) refusalOf(ctx context.Context, e *exchange, domain string) (RefusalReport, error) {
+	var got peersResult
+	if err := run(ctx, d.binary, &got, "peers", "--data", e.dir, "--json"); err != nil {
+		return RefusalReport{}, err
+	}
+	for _, r := range got.Refusals {
+		if r.Domain == domain {
+			return r, nil
+		}
+	}
+	return RefusalReport{}, fmt.Errorf("%s has no record of refusing %s", e.domain, domain)
+}

@@ -1,0 +1,139 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is one child of the demo. Its standard error goes to a file, because that is the
+// log in which nothing secret may stand.
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	out  *bufio.Reader
+	log  *os.File
+
+	once sync.Once
+	done chan struct{} // closed when the process has ended
+	err  error         // valid after done
+}
+
+func start(name, binary, logDir string, args ...string) (*process, error) {
+	log, err := os.OpenFile(filepath.Join(logDir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Stderr = log
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	// An os.Pipe of our own: Wait would close cmd.StdoutPipe under the reader's feet.
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	cmd.Stdout = write
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), read.Close(), write.Close(), log.Close())
+	}
+	if err := write.Close(); err != nil {
+		return nil, err
+	}
+	p := &process{name: name, cmd: cmd, in: stdin, out: bufio.NewReaderSize(read, 64<<10), log: log, done: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// readLine decodes one line of JSON from the child's standard output.
+func (p *process) readLine(into any) error {
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("%s ended before it answered: %w; its log: %s", p.name, err, p.logTail())
+	}
+	if err := json.Unmarshal(line, into); err != nil {
+		return fmt.Errorf("%s did not answer in JSON: %w", p.name, err)
+	}
+	return nil
+}
+
+// kill ends the process as a power cut would.
+func (p *process) kill() {
+	p.once.Do(func() { _ = p.cmd.Process.Kill() })
+	<-p.done
+}
+
+// stop asks the process to end and kills it when it does not within the grace.
+func (p *process) stop(ctx context.Context, grace time.Duration) error {
+	if p == nil {
+		return nil
+	}
+	var forced bool
+	p.once.Do(func() {
+		_ = p.in.Close()
+		_ = p.cmd.Process.Signal(syscall.SIGTERM)
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case <-p.done:
+		case <-timer.C:
+			forced = true
+			_ = p.cmd.Process.Kill()
+		case <-ctx.Done():
+			forced = true
+			_ = p.cmd.Process.Kill()
+		}
+	})
+	<-p.done
+	if err := p.log.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	if forced {
+		return fmt.Errorf("%s did not end within %s of SIGTERM", p.name, grace)
+	}
+	return nil
+}
+
+// logTail returns the end of the child's log for an error message.
+func (p *process) logTail() string {
+	b, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		return "unreadable"
+	}
+	const most = 600
+	if len(b) > most {
+		b = b[len(b)-most:]
+	}
+	return string(b)
+}
+
+// run executes one command of the binary to its end and decodes its JSON output.
+func run(ctx context.Context, binary string, into any, args ...string) error {
+	cmd := exec.CommandContext(ctx, binary, args...)
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return fmt.Errorf("trunkline %s: %s", args[0], exit.Stderr)
+		}
+		return err
+	}
+	return json.Unmarshal(out, into)
+}

@@ -1,0 +1,151 @@
+package demo
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/trunkline-net/trunkline/internal/leak"
+)
+
+// plant remembers a secret that no node may hold in any form.
+func (d *demo) plant(name string, value []byte) {
+	d.secrets = append(d.secrets, secret{Name: name, Forms: forms(value)})
+}
+
+// forms are the encodings in which a value would be recognised.
+func forms(value []byte) [][]byte {
+	return [][]byte{
+		value,
+		[]byte(hex.EncodeToString(value)),
+		[]byte(base64.StdEncoding.EncodeToString(value)),
+		[]byte(base64.RawURLEncoding.EncodeToString(value)),
+	}
+}
+
+// collectSecrets asks a participant for what it knows and a node must not: its SDP lines,
+// candidates, ICE passwords and own addresses.
+func (d *demo) collectSecrets(ctx context.Context, p *participant) error {
+	var got secretsResult
+	if err := p.do(ctx, "secrets", struct{}{}, &got); err != nil {
+		return err
+	}
+	for _, s := range got.Needles {
+		s.Name = p.name + ": " + s.Name
+		d.secrets = append(d.secrets, s)
+	}
+	return nil
+}
+
+func (d *demo) views(ctx context.Context) (string, error) {
+	if len(d.secrets) < 10 {
+		return "", fmt.Errorf("only %d secrets were planted: the search would prove nothing", len(d.secrets))
+	}
+	var told []string
+	for _, e := range []*exchange{d.acme, d.globex} {
+		view, err := d.view(ctx, e)
+		if err != nil {
+			return "", err
+		}
+		d.report.Views = append(d.report.Views, view)
+		told = append(told, fmt.Sprintf("%s saw %d envelopes of sizes %v; %d of %d planted secrets found in its %s, the control was found",
+			view.Domain, view.Envelopes, view.Sizes, view.Leaks, view.Needles, strings.Join(view.Searched, ", ")))
+		if view.Leaks != 0 {
+			return "", fmt.Errorf("%s holds what it must not: %s", e.domain, strings.Join(view.LeakedNames, ", "))
+		}
+		if view.PlantedFound == 0 {
+			return "", fmt.Errorf("the search did not find the control in %s: it proves nothing", e.domain)
+		}
+	}
+	return strings.Join(told, "\n         ok "), nil
+}
+
+type viewsResult struct {
+	Envelopes int   `json:"envelopes"`
+	Sizes     []int `json:"sizes"`
+}
+
+const control = "control"
+
+// view searches one node: its memory, its link frames, its log, its metrics, its disk.
+func (d *demo) view(ctx context.Context, e *exchange) (ViewReport, error) {
+	out := ViewReport{Domain: e.domain}
+	var saw viewsResult
+	if err := run(ctx, d.binary, &saw, "peers", "--views", "--data", e.dir, "--json"); err != nil {
+		return out, err
+	}
+	out.Envelopes, out.Sizes = saw.Envelopes, saw.Sizes
+	sort.Ints(out.Sizes)
+
+	pair := []leak.Needle{
+		{Name: "identity of Alice", Forms: append(forms(d.aliceID.PublicKey), []byte(d.aliceID.ID))},
+		{Name: "identity of Bob", Forms: append(forms(d.bobID.PublicKey), []byte(d.bobID.ID))},
+	}
+	needles := append([]leak.Needle{{Name: control, Forms: [][]byte{[]byte(e.marker)}}}, pair...)
+	for _, s := range d.secrets {
+		needles = append(needles, leak.Needle{Name: s.Name, Forms: s.Forms})
+	}
+	search, err := leak.New(needles)
+	if err != nil {
+		return out, err
+	}
+	for _, place := range []struct {
+		name string
+		look func() error
+	}{
+		{"frames", func() error {
+			for _, f := range e.tap.frames() {
+				search.Bytes("frames", f)
+			}
+			return nil
+		}},
+		{"logs", func() error { return search.Dir("logs", d.logs+"/"+e.domain+".log") }},
+		{"metrics", func() error {
+			body, err := fetch(ctx, e.metrics)
+			search.Bytes("metrics", body)
+			return err
+		}},
+		{"disk", func() error { return search.Dir("disk", e.dir) }},
+		{"memory", func() error {
+			if !leak.MemorySearched {
+				return nil
+			}
+			return search.Memory("memory", e.pid())
+		}},
+	} {
+		if err := place.look(); err != nil {
+			return out, fmt.Errorf("search the %s of %s: %w", place.name, e.domain, err)
+		}
+		if place.name != "memory" || leak.MemorySearched {
+			out.Searched = append(out.Searched, place.name)
+		}
+	}
+
+	found := search.Found()
+	if len(found[control]) > 0 {
+		out.PlantedFound = 1
+	}
+	delete(found, control)
+	// A node must know the identity of its own user. Both together would be the pair.
+	if _, both := found[pair[0].Name]; both {
+		if _, both = found[pair[1].Name]; both {
+			out.LeakedNames = append(out.LeakedNames, "both identities together")
+		}
+	}
+	delete(found, pair[0].Name)
+	delete(found, pair[1].Name)
+	for name, places := range found {
+		out.LeakedNames = append(out.LeakedNames, name+" ("+strings.Join(places, ", ")+")")
+	}
+	sort.Strings(out.LeakedNames)
+	out.Leaks = len(out.LeakedNames)
+	out.Needles = len(d.secrets) + 1
+	if out.Envelopes == 0 {
+		return out, errors.New(e.domain + " says that it saw no envelope")
+	}
+	return out, nil
+}
