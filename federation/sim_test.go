@@ -1,0 +1,364 @@
+package federation
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/x/simlibp2p"
+	"github.com/marcopolo/simnet"
+
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/identity"
+)
+
+// simulation is a network inside a synctest bubble: time passes only when everybody waits,
+// and a goroutine that is left behind fails the test.
+type simulation struct {
+	t   *testing.T
+	net *simnet.Simnet
+	cut atomic.Bool // no packet arrives
+	n   int
+}
+
+func simulate(t *testing.T, test func(*testing.T, *simulation)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &simulation{t: t}
+		s.net = &simnet.Simnet{Logger: slog.New(slog.DiscardHandler), LatencyFunc: func(*simnet.Packet) time.Duration {
+			if s.cut.Load() {
+				return 1000 * time.Hour
+			}
+			return 10 * time.Millisecond
+		}}
+		s.net.Start()
+		t.Cleanup(s.net.Close)
+		test(t, s)
+	})
+}
+
+// node makes a node with an address of its own, which it keeps over restarts.
+func (s *simulation) node(domain, policyText string) *testNode {
+	s.n++
+	n := newTestNode(s.t, domain, policyText)
+	n.cfg.Listen = []string{fmt.Sprintf("/ip4/1.0.0.%d/udp/8000/quic-v1", s.n)}
+	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
+	n.cfg.transports = []libp2p.Option{
+		libp2p.Transport(libp2pquic.NewTransport),
+		simlibp2p.QUICSimnet(s.net, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}),
+	}
+	return n
+}
+
+// pair are two partners that have each other's documents.
+func (s *simulation) pair() (a, b *testNode) {
+	a = s.node("acme.example", partnerOf("globex.example"))
+	b = s.node("globex.example", partnerOf("acme.example"))
+	introduce(s.t, a, b)
+	return a, b
+}
+
+// introduce gives the nodes a pin of each other, and a file as the place to look for news: the
+// web would leave the bubble. Their addresses must be fixed.
+func introduce(t testing.TB, nodes ...*testNode) {
+	t.Helper()
+	for _, n := range nodes {
+		n.addrs = n.cfg.Listen
+	}
+	dir := t.TempDir()
+	for _, o := range nodes {
+		doc := o.document()
+		path := filepath.Join(dir, o.domain)
+		if err := os.WriteFile(path, doc, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range nodes {
+			if n != o {
+				n.pins.docs[o.domain] = doc
+				n.cfg.Sources[o.domain] = path
+			}
+		}
+	}
+}
+
+func TestPartnerDownAndBackLosesNothingAndDoublesNothing(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		b.start()
+		connected(t, a, b)
+		out := newOutcomes()
+		var ids []envelope.ID
+		send := func(n int) {
+			for range n {
+				e := envelopeTo(t, b, envelope.Day, 1024)
+				ids = append(ids, e.ID())
+				if _, err := a.Send(e, out.of(e.ID())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// Delivery takes a while, so that the stop falls into the middle of it.
+		slow := func(*envelope.Envelope) Outcome {
+			time.Sleep(50 * time.Millisecond)
+			return delivered
+		}
+		b.mu.Lock()
+		b.deliver = slow
+		b.mu.Unlock()
+		for range 3 {
+			send(400)
+			await(t, "some deliveries", b.arrived, 20)
+			if err := b.stop(); err != nil {
+				t.Fatal(err)
+			}
+			send(400)
+			time.Sleep(time.Minute)
+			b.start()
+		}
+		await(t, "outcomes", out.c, len(ids))
+		out.each(t, ids, delivered)
+		// The receiver's memory of what it took ends with its process, so across its own
+		// restarts only the store's idempotence helps; here the same node object stands for it.
+		if n := a.outbox.len(); n != 0 {
+			t.Fatalf("%d envelopes are left in the outbox", n)
+		}
+	})
+}
+
+func TestCutLineIsFoundDeadAndResendsWithoutDoubling(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		b.start()
+		connected(t, a, b)
+		out := newOutcomes()
+		var ids []envelope.ID
+		b.mu.Lock()
+		b.deliver = func(*envelope.Envelope) Outcome {
+			time.Sleep(30 * time.Millisecond)
+			return Outcome{Fate: envelopepb.Fate_FATE_STORED}
+		}
+		b.mu.Unlock()
+		for round := range 4 {
+			for range 300 {
+				e := envelopeTo(t, b, envelope.Week, 1024)
+				ids = append(ids, e.ID())
+				if _, err := a.Send(e, out.of(e.ID())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// Acknowledgements are on the way when the line is cut.
+			time.Sleep(time.Duration(100+37*round) * time.Millisecond)
+			s.cut.Store(true)
+			start := time.Now()
+			eventually(t, "both ends see it", func() bool {
+				return a.stateOf(b).State != StateConnected && b.stateOf(a).State != StateConnected
+			})
+			if took := time.Since(start); took > (pingMisses+2)*pingEvery {
+				t.Fatalf("a dead line was noticed after %v", took)
+			}
+			s.cut.Store(false)
+		}
+		await(t, "outcomes", out.c, len(ids))
+		out.each(t, ids, Outcome{Fate: envelopepb.Fate_FATE_STORED})
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for i, id := range ids {
+			if b.delivered[id] != 1 {
+				t.Fatalf("envelope %d was delivered %d times", i, b.delivered[id])
+			}
+		}
+	})
+}
+
+func TestOutboxOutlivesTheProcess(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		var ids []envelope.ID
+		for range 1500 {
+			e := envelopeTo(t, b, envelope.Day, 1024)
+			ids = append(ids, e.ID())
+			if _, err := a.Send(e, func(Outcome) { t.Error("an outcome without a partner") }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st := a.stateOf(b)
+		if st.QueueLen != 1500 || st.QueueBytes < 1500*1024 {
+			t.Fatalf("queue %d, %d bytes", st.QueueLen, st.QueueBytes)
+		}
+		if err := a.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if n := a.outbox.len(); n != 1500 {
+			t.Fatalf("%d of 1500 are on disk after a stop", n)
+		}
+		out := newOutcomes()
+		a.cfg.Outcome = func(dest identity.PeerID, id envelope.ID, o Outcome) {
+			if dest != b.id() {
+				t.Errorf("outcome for another destination")
+			}
+			out.of(id)(o)
+		}
+		a.start()
+		time.Sleep(time.Hour)
+		b.start()
+		await(t, "outcomes", out.c, len(ids))
+		out.each(t, ids, delivered)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for i, id := range ids {
+			if b.delivered[id] != 1 {
+				t.Fatalf("envelope %d was delivered %d times", i, b.delivered[id])
+			}
+		}
+		if n := a.outbox.len(); n != 0 {
+			t.Fatalf("%d envelopes are left in the outbox", n)
+		}
+	})
+}
+
+func TestWhatExpiresIsNoticedAndNothingElseIsDropped(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		out := newOutcomes()
+		byTTL := make(map[envelope.TTL][]envelope.ID)
+		send := func(ttl envelope.TTL, n int) {
+			for range n {
+				e := envelopeTo(t, b, ttl, 1024)
+				byTTL[ttl] = append(byTTL[ttl], e.ID())
+				if _, err := a.Send(e, out.of(e.ID())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		send(envelope.Live, 20)
+		send(envelope.Day, 300) // beyond memory
+		send(envelope.Ring, 300)
+		send(envelope.Week, 300)
+		expired := Outcome{Fate: envelopepb.Fate_FATE_EXPIRED}
+		time.Sleep(liveWait + time.Second)
+		out.each(t, byTTL[envelope.Live], expired)
+		// The rings stand on disk behind three hundred others; they are looked for there.
+		time.Sleep(time.Minute + scanEvery)
+		out.each(t, byTTL[envelope.Ring], expired)
+		for _, ttl := range []envelope.TTL{envelope.Day, envelope.Week} {
+			for _, id := range byTTL[ttl] {
+				if len(out.got[id]) != 0 {
+					t.Fatalf("ttl %d has an outcome before its time", ttl)
+				}
+			}
+		}
+		time.Sleep(outboxTime)
+		out.each(t, byTTL[envelope.Day], expired)
+		out.each(t, byTTL[envelope.Week], expired)
+		if n := a.outbox.len(); n != 0 {
+			t.Fatalf("%d envelopes are left in the outbox", n)
+		}
+		if st := a.stateOf(b); st.QueueLen != 0 || st.QueueBytes != 0 {
+			t.Fatalf("the queue still counts %d, %d bytes", st.QueueLen, st.QueueBytes)
+		}
+	})
+}
+
+func TestInboundContactEndsALongPause(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		time.Sleep(6 * time.Hour)
+		st := a.stateOf(b)
+		if st.State != StateWaiting || st.RetryAt.IsZero() || st.Why == "" {
+			t.Fatalf("after six hours: %+v", st)
+		}
+		began := time.Now()
+		b.start()
+		connected(t, a, b)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Fatalf("the link took %v after the partner was back", took)
+		}
+	})
+}
+
+func TestBothDialAtOnceAndOneSessionStays(t *testing.T) {
+	for i := range 5 {
+		simulate(t, func(t *testing.T, s *simulation) {
+			a, b := s.pair()
+			s.cut.Store(true)
+			a.start()
+			b.start()
+			time.Sleep(time.Duration(i) * 7 * time.Second)
+			s.cut.Store(false)
+			connected(t, a, b)
+			time.Sleep(20 * time.Second)
+			before := [2]time.Time{a.stateOf(b).Since, b.stateOf(a).Since}
+			time.Sleep(10 * time.Minute)
+			if after := [2]time.Time{a.stateOf(b).Since, b.stateOf(a).Since}; after != before {
+				t.Fatalf("the link flapped: %v, then %v", before, after)
+			}
+			for _, n := range []*testNode{a, b} {
+				if got := n.sessionCount(); got != 1 {
+					t.Errorf("%s holds %d sessions", n.domain, got)
+				}
+				if got := len(n.host.Network().Conns()); got > 2 {
+					t.Errorf("%s holds %d connections", n.domain, got)
+				}
+			}
+			if st := a.stateOf(b); st.EchoRTT < 20*time.Millisecond || st.EchoMissed != 0 {
+				t.Errorf("echo: %v, %d missed", st.EchoRTT, st.EchoMissed)
+			}
+		})
+	}
+}
+
+func TestDrainFinishesWhatIsUnderWayAndTellsThePeer(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		b.start()
+		connected(t, a, b)
+		b.mu.Lock()
+		b.deliver = func(*envelope.Envelope) Outcome {
+			time.Sleep(200 * time.Millisecond)
+			return delivered
+		}
+		b.mu.Unlock()
+		out := newOutcomes()
+		var ids []envelope.ID
+		for range 200 {
+			e := envelopeTo(t, b, envelope.Live, 1024)
+			ids = append(ids, e.ID())
+			if _, err := a.Send(e, out.of(e.ID())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		a.Drain(ctx)
+		if ctx.Err() != nil {
+			t.Fatal("the drain did not come to an end")
+		}
+		await(t, "outcomes", out.c, len(ids))
+		out.each(t, ids, delivered)
+		if _, err := a.Send(envelopeTo(t, b, envelope.Live, 1024), nil); Code(err) != "draining" {
+			t.Fatalf("Send while draining: %v", err)
+		}
+		if err := a.stop(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the peer knows", func() bool { return b.stateOf(a).State == StateDraining })
+		if st := b.stateOf(a); time.Until(st.RetryAt) > 10*time.Second {
+			t.Fatalf("the peer comes back only in %v", time.Until(st.RetryAt))
+		}
+	})
+}
