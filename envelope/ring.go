@@ -140,13 +140,14 @@ type Answered struct {
 // Finish opens an answer that arrived under r's handle. On success the ring is over and its
 // secret gone, so a second answer finds nothing; after an error the ring goes on, because
 // anyone on the way can make up bytes under a handle. The very same bytes again are
-// [ErrReplay]: the callee has not seen our first frame ([CallAcceptAgain]).
+// [ErrReplay] as well as [ErrRingOver]: the callee has not seen our first frame
+// ([CallAcceptAgain]).
 func (r *RingState) Finish(payload []byte, o *Opener) (*Answered, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.priv == nil {
 		if r.answered != ([32]byte{}) && sha256.Sum256(payload) == r.answered {
-			return nil, ErrReplay
+			return nil, fmt.Errorf("%w: %w", ErrRingOver, ErrReplay)
 		}
 		return nil, ErrRingOver
 	}

@@ -1,0 +1,248 @@
+package envelope
+
+import (
+	"bytes"
+	"testing"
+
+	"filippo.io/age"
+
+	"github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/canon"
+)
+
+// Every decoder of outside bytes has a target. What is accepted has exactly one form, which
+// the targets check by writing it again.
+
+func FuzzParse(f *testing.F) {
+	k := routingKey(f, 1)
+	for _, size := range []int{1024, 4096} {
+		e, err := NewEnvelope(k.Public(), peer(2), Week, someHop, make([]byte, size))
+		must(f, err)
+		f.Add(e.Marshal())
+	}
+	f.Add([]byte{8, 1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := Parse(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(e.Marshal(), b) {
+			t.Fatal("another form of the same envelope")
+		}
+		if _, err := k.OpenHop(e, e.Destination); err == nil && !bytes.Equal(e.Payload, make([]byte, len(e.Payload))) {
+			t.Fatal("a hop opened on a payload that it was not made for")
+		}
+	})
+}
+
+func FuzzHopPlaintext(f *testing.F) {
+	f.Add(make([]byte, hopPlainSize))
+	f.Add(bytes.Repeat([]byte{1}, hopPlainSize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := parseHop(b)
+		if err == nil && (len(b) != hopPlainSize || h.Knock != (b[50] == 1) || b[50] > 1) {
+			t.Fatal("a hop with an unknown flag")
+		}
+	})
+}
+
+func FuzzUnpad(f *testing.F) {
+	for _, body := range [][]byte{nil, {1}, make([]byte, 60)} {
+		block := make([]byte, 64)
+		must(f, pad(block, body))
+		f.Add(block)
+	}
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		body, err := unpad(b)
+		if err != nil {
+			return
+		}
+		again := make([]byte, len(b))
+		must(t, pad(again, body))
+		if !bytes.Equal(again, b) {
+			t.Fatal("two paddings of one body")
+		}
+	})
+}
+
+func FuzzQuery(f *testing.F) {
+	root := identity.RootFromSeed(seed(5)).Public()
+	for _, q := range []*pb.Query{
+		{Operation: pb.Operation_OPERATION_LOOKUP, ResponseKey: root[:], Argument: root[:]},
+		{Operation: pb.Operation_OPERATION_DESCRIPTOR, ResponseKey: root[:]},
+	} {
+		msg, err := canon.Marshal(q)
+		must(f, err)
+		block := make([]byte, queryPlain)
+		must(f, pad(block, msg))
+		f.Add(block)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		q, err := parseQuery(b)
+		if err == nil && checkArgument(q.Operation, q.Argument) != nil {
+			t.Fatal("a query that no sender makes")
+		}
+	})
+}
+
+func FuzzQueryBox(f *testing.F) {
+	k := routingKey(f, 1)
+	box, _, err := SealQuery(k.Public(), peer(2), pb.Operation_OPERATION_DESCRIPTOR, nil)
+	must(f, err)
+	f.Add(box)
+	f.Add(make([]byte, QuerySize))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := k.OpenQuery(b, peer(2)); err == nil && !bytes.Equal(b, box) {
+			t.Fatal("a made-up query opened")
+		}
+	})
+}
+
+func FuzzAnswer(f *testing.F) {
+	msg, err := canon.Marshal(&pb.Answer{Status: pb.AnswerStatus_ANSWER_FOUND, List: make([]byte, 100), Bundles: [][]byte{make([]byte, 100)}})
+	must(f, err)
+	block := make([]byte, 4048)
+	must(f, pad(block, msg))
+	f.Add(block)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := parseAnswer(b)
+		if err == nil && (len(a.Bundles) > maxDevices || len(a.List) > maxList) {
+			t.Fatal("an answer over its limits")
+		}
+	})
+}
+
+func FuzzSealed(f *testing.F) {
+	a, b := pair(f)
+	good := a.seal(&Note{Text: "x"}, b)
+	f.Add(good)
+	f.Add(make([]byte, bucket4K))
+	id := b.prekeys.Current().identity
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		// Without a hand on the recipient's key nothing opens but what was sealed.
+		if _, err := openSealed(payload, []age.Identity{id}...); err == nil && !bytes.Equal(payload, good) {
+			t.Fatal("a made-up payload opened")
+		}
+	})
+}
+
+func FuzzInner(f *testing.F) {
+	a, b := pair(f)
+	for _, body := range []Body{&Note{Text: "x"}, &Knock{Text: "x", Home: a.home}, &Cancel{Reason: pb.Reason_REASON_ENDED}} {
+		f.Add(a.inner(body, b)[identity.SignatureSize:])
+	}
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		m, cert, err := parseInner(msg)
+		if err != nil {
+			return
+		}
+		if len(cert) > maxCert || len(m.Body) > maxBody {
+			t.Fatal("a message over its limits")
+		}
+		// No input makes the arithmetic of times overflow into a pass.
+		if m.checkTimes(base) == nil && (m.Expires.Before(base.Add(-maxLate)) || m.Created.After(base.Add(maxAhead))) {
+			t.Fatal("a message outside its time")
+		}
+	})
+}
+
+func FuzzOpenSigned(f *testing.F) {
+	a, b := pair(f)
+	signed := a.inner(&Note{Text: "x"}, b)
+	f.Add(signed)
+	f.Add(signed[identity.SignatureSize:])
+	prekey := b.prekeys.Current().ID()
+	f.Fuzz(func(t *testing.T, s []byte) {
+		if _, err := b.opener.openSigned(s, prekey, b.tag, base); err == nil && !bytes.Equal(s, signed) {
+			t.Fatal("a made-up message passed the signature")
+		}
+	})
+}
+
+func FuzzBody(f *testing.F) {
+	a := newParty(f, 1)
+	ring := &RingBody{Ephemeral: a.prekeys.Current().Recipient(), Media: pb.Media_MEDIA_AUDIO,
+		Reply: ReplyAddress{Home: a.home, Tag: a.tag, Token: a.token, Handle: Handle{1}}, Collapse: CollapseKey{1}}
+	for _, body := range []Body{
+		&Knock{Text: "x", Name: "y", Home: a.home}, &Note{Text: "x", ReplyTo: MessageID{1}}, &Read{IDs: []MessageID{{1}, {2}}}, ring,
+		&RingAnswer{Kind: pb.Type_TYPE_ACCEPT, RingHash: seed(1), EncHash: seed(2), Reply: ReplyAddress{Home: a.home, Tag: a.tag, Token: a.token}},
+		&RingAnswer{Kind: pb.Type_TYPE_BUSY, RingHash: seed(1), EncHash: seed(2), Reason: pb.Reason_REASON_BUSY},
+		&Cancel{RingHash: seed(1), Reason: pb.Reason_REASON_ENDED}, &ListUpdate{List: a.list.Bytes()},
+		&ContactSync{Root: a.root.Public(), Home: a.home, State: pb.ContactState_CONTACT_STATE_BLOCKED, Name: "x", Grants: []Grant{*a.grant()}},
+	} {
+		b, err := body.Marshal()
+		must(f, err)
+		f.Add(uint8(body.Type()), b)
+	}
+	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
+		body, err := ParseBody(pb.Type(kind), b)
+		if err != nil || body == nil {
+			return
+		}
+		again, err := body.Marshal()
+		if err != nil || !bytes.Equal(again, b) || body.Type() != pb.Type(kind) {
+			t.Fatalf("type %d has another form: %v", kind, err)
+		}
+	})
+}
+
+func FuzzBundle(f *testing.F) {
+	b := newParty(f, 2)
+	good := b.bundle().Bytes()
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, s []byte) {
+		if _, _, err := readBundle(s); err == nil && !bytes.Equal(s, good) {
+			t.Fatal("a made-up bundle passed")
+		}
+	})
+}
+
+func FuzzFrame(f *testing.F) {
+	caller, _ := twin(f)
+	frame, err := caller.Seal([]byte("x"))
+	must(f, err)
+	f.Add(frame)
+	f.Add(make([]byte, 1024))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, callee := twin(t)
+		if _, err := callee.Open(b); err == nil && !bytes.Equal(b, frame) {
+			t.Fatal("a made-up frame opened")
+		}
+		_, _ = PayloadHandle(b)
+	})
+}
+
+func FuzzRingAnswer(f *testing.F) {
+	a, b := pair(f)
+	ring := a.ring(b)
+	opened, err := b.open(ring.Payload)
+	must(f, err)
+	payload, _ := b.answer(opened, pb.Type_TYPE_ACCEPT, a)
+	f.Add(payload[8:])
+	f.Fuzz(func(t *testing.T, rest []byte) {
+		r := &RingState{Hash: ring.Hash, Peer: ring.Peer, Device: ring.Device, Session: ring.Session, Handle: ring.Handle, reply: ring.reply, priv: ring.priv}
+		p := append(bytes.Clone(ring.Handle[:]), rest...)
+		if _, err := r.Finish(p, a.opener); err == nil && !bytes.Equal(p, payload) {
+			t.Fatal("a made-up answer was taken")
+		}
+	})
+}
+
+// The step behind the decryption of an answer, where a hostile callee writes what it likes.
+func FuzzRingAnswerInside(f *testing.F) {
+	a, b := pair(f)
+	ring := a.ring(b)
+	opened, err := b.open(ring.Payload)
+	must(f, err)
+	enc := make([]byte, xwingEnc)
+	signed, err := signAnswer(b.device, b.cert, opened, AnswerConfig{Kind: pb.Type_TYPE_BUSY, Now: base, OwnList: b.list}, seed(1))
+	must(f, err)
+	f.Add(signed)
+	f.Fuzz(func(t *testing.T, s []byte) {
+		if _, _, err := ring.checkAnswer(s, enc, a.opener); err == nil {
+			t.Fatal("an answer for another encapsulation was taken")
+		}
+	})
+}
