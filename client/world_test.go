@@ -1,0 +1,311 @@
+package client_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/node"
+)
+
+// wait is how long a test waits for something that must come. It is never a measure.
+const wait = 30 * time.Second
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// exchange is a real node in this process.
+type exchange struct {
+	*node.Node
+	domain, dir string
+	end         context.CancelFunc
+	done        chan error
+}
+
+const openRegistration = `version = 1
+[register]
+mode = "open"
+`
+
+// startExchange runs a node on a data folder, new or used.
+func startExchange(t *testing.T, domain, dir string) *exchange {
+	t.Helper()
+	cfg := node.DefaultConfig()
+	cfg.Domain, cfg.Data = domain, dir
+	cfg.HTTP.Listen, cfg.Metrics.Listen, cfg.TURN.Listen = "127.0.0.1:0", "", "127.0.0.1:0"
+	cfg.Federation.Listen = []string{"127.0.0.1:0"}
+	cfg.TURN.ExternalIP, cfg.TURN.AllowPeers = "127.0.0.1", []string{"127.0.0.1/32:1024-65535"}
+	for _, partner := range []string{"acme.example", "globex.example", "initech.example"} {
+		if partner != domain {
+			cfg.Federation.Peers = append(cfg.Federation.Peers, node.PeerConfig{
+				Domain: partner, Document: filepath.Join(dir, partner+".document"),
+			})
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "policy.toml")); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "policy.toml"), []byte(openRegistration), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := node.New(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	e := &exchange{Node: n, domain: domain, dir: dir, end: end, done: make(chan error, 1)}
+	go func() { e.done <- n.Run(ctx) }()
+	t.Cleanup(func() { e.stop(t) })
+	select {
+	case <-n.Ready():
+	case err := <-e.done:
+		t.Fatalf("the node of %s ended before it was ready: %v", domain, err)
+	case <-time.After(wait):
+		t.Fatalf("the node of %s is not ready", domain)
+	}
+	return e
+}
+
+func (e *exchange) stop(t *testing.T) {
+	t.Helper()
+	if e.end == nil {
+		return
+	}
+	e.end()
+	e.end = nil
+	select {
+	case err := <-e.done:
+		if err != nil {
+			t.Errorf("the node of %s ended with %v", e.domain, err)
+		}
+	case <-time.After(wait):
+		t.Errorf("the node of %s does not end", e.domain)
+	}
+}
+
+func (e *exchange) document(t *testing.T) []byte {
+	t.Helper()
+	resp, err := http.Get(e.Facts().HTTP + "/.well-known/trunkline/domain")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("domain document: %s, %v", resp.Status, err)
+	}
+	return b
+}
+
+// befriend makes each node the other's partner, as two administrators would.
+func befriend(t *testing.T, a, b *exchange) {
+	t.Helper()
+	for _, pair := range [][2]*exchange{{a, b}, {b, a}} {
+		to, about := pair[0], pair[1]
+		raw := about.document(t)
+		doc, err := identity.ParseDomain(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(to.dir, about.domain+".document"), raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		policy := openRegistration + fmt.Sprintf(`
+[[domain]]
+name = %q
+level = "partner"
+key = "ed25519:%s"
+
+[[rule]]
+name = "partners"
+level = "partner"
+direction = "both"
+actions = ["federate", "signal", "knock", "store", "query", "turn"]
+`, about.domain, base64.StdEncoding.EncodeToString(doc.Key[:]))
+		if err := os.WriteFile(filepath.Join(to.dir, "policy.toml"), []byte(policy), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := to.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// two starts acme.example and globex.example as partners.
+func two(t *testing.T) (acme, globex *exchange) {
+	t.Helper()
+	acme = startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	globex = startExchange(t, "globex.example", filepath.Join(t.TempDir(), "globex"))
+	befriend(t, acme, globex)
+	return acme, globex
+}
+
+// human is a participant and what it was told.
+type human struct {
+	*client.Client
+	name string
+	dir  string
+	root *identity.Root
+	end  context.CancelFunc
+	done chan error
+
+	mu      sync.Mutex // guards kept, changed
+	kept    []client.Event
+	changed chan struct{}
+}
+
+func logger(t *testing.T, name string) *slog.Logger {
+	if os.Getenv("TRUNKLINE_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("who", name)
+}
+
+func (h *human) config(t *testing.T) client.Config {
+	return client.Config{Dir: h.dir, Logger: logger(t, h.name), Loopback: true}
+}
+
+// newHuman makes an identity, registers it and keeps it running.
+func newHuman(t *testing.T, name string, at *exchange) *human {
+	t.Helper()
+	words, err := identity.GenerateMnemonic(12)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := identity.DeriveRoot(words, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &human{name: name, dir: filepath.Join(t.TempDir(), name), root: root}
+	if h.Client, err = client.Create(h.config(t), root); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Register(within(t), at.Facts().HTTP); err != nil {
+		t.Fatalf("%s registers: %v", name, err)
+	}
+	h.start(t)
+	return h
+}
+
+// start runs the client; again after leave.
+func (h *human) start(t *testing.T) {
+	t.Helper()
+	if h.Client == nil {
+		c, err := client.Open(h.config(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Client = c
+	}
+	ctx, end := context.WithCancel(context.Background())
+	h.end, h.done = end, make(chan error, 1)
+	h.changed = make(chan struct{})
+	c := h.Client
+	go h.pump(c.Events())
+	go func() { h.done <- c.Run(ctx) }()
+	t.Cleanup(func() { h.leave(t) })
+	if err := c.Ready(within(t)); err != nil {
+		t.Fatalf("%s is not ready: %v", h.name, err)
+	}
+}
+
+func (h *human) leave(t *testing.T) {
+	t.Helper()
+	if h.Client == nil {
+		return
+	}
+	h.end()
+	select {
+	case <-h.done:
+	case <-time.After(wait):
+		t.Errorf("%s does not end", h.name)
+	}
+	if err := h.Close(); err != nil {
+		t.Errorf("close %s: %v", h.name, err)
+	}
+	h.Client = nil
+}
+
+func (h *human) pump(events <-chan client.Event) {
+	for e := range events {
+		h.mu.Lock()
+		h.kept = append(h.kept, e)
+		close(h.changed)
+		h.changed = make(chan struct{})
+		h.mu.Unlock()
+	}
+}
+
+func (h *human) address(t *testing.T) identity.Address {
+	t.Helper()
+	self, err := h.Self()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := identity.ParseAddress(self.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (h *human) id() identity.PublicKey { return h.root.Public() }
+
+// told waits for an event and takes it.
+func told[E client.Event](t *testing.T, h *human, fits func(E) bool) E {
+	t.Helper()
+	ctx := within(t)
+	for {
+		h.mu.Lock()
+		for i, e := range h.kept {
+			if typed, ok := e.(E); ok && fits(typed) {
+				h.kept = slices.Delete(h.kept, i, i+1)
+				h.mu.Unlock()
+				return typed
+			}
+		}
+		changed := h.changed
+		h.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			var none E
+			t.Fatalf("%s was not told of a %T", h.name, none)
+		}
+	}
+}
+
+func always[E any](E) bool { return true }
+
+// meet makes two people contacts of each other.
+func meet(t *testing.T, a, b *human) {
+	t.Helper()
+	if _, err := a.Knock(within(t), b.address(t), "hello", a.name); err != nil {
+		t.Fatalf("%s knocks: %v", a.name, err)
+	}
+	knock := told(t, b, always[client.KnockReceived])
+	if knock.From != a.id() || knock.Text != "hello" {
+		t.Fatalf("%s saw another knock than %s made", b.name, a.name)
+	}
+	if err := b.Accept(within(t), a.id()); err != nil {
+		t.Fatalf("%s accepts: %v", b.name, err)
+	}
+	told(t, a, func(e client.KnockAccepted) bool { return e.From == b.id() })
+}
