@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -13,12 +14,12 @@ import (
 // nobody between them, can search for a nonce that gives wanted digits: one try in a
 // million, once per session. Each side sends, over the bound control channel:
 //
-//	initiator  commitment 32 = SHA-256("trunkline/v1/sas-commit\0" | nonceA 32)
+//	initiator  commitment 32 = SHA-256(nonceA 32)
 //	responder  nonceB 32
 //	initiator  nonceA 32
 //
-//	code = first 8 bytes of HKDF-SHA256(sas key, salt nonceA | nonceB,
-//	       "trunkline/v1/sas-code\0"), big endian, mod 1,000,000
+//	code = first 8 bytes of HKDF-SHA256(sas key, no salt,
+//	       "trunkline/v1/call-code\0" | nonceA | nonceB), big endian, mod 1,000,000
 
 // ErrCallCode says that the opened nonce does not match the commitment, or that a step came
 // twice or out of order. Abort and alarm: somebody is between the two.
@@ -104,19 +105,12 @@ func (c *CallCode) Finish(nonce []byte) (code string, err error) {
 	return sasCode(c.sas, [32]byte(nonce), c.own), nil
 }
 
-func sasCommitment(nonce []byte) [32]byte {
-	h := sha256.New()
-	h.Write([]byte(labelSASCommit))
-	h.Write(nonce)
-	return [32]byte(h.Sum(nil))
-}
+// sasCommitment needs no context string of its own: what it hashes is 32 random bytes that
+// nothing else in the protocol hashes, and it is compared here only.
+func sasCommitment(nonce []byte) [32]byte { return sha256.Sum256(nonce) }
 
 func sasCode(sas, a, b [32]byte) string {
 	var out [8]byte
-	expandSalt(out[:], sas[:], append(a[:], b[:]...), labelSASCode)
-	var n uint64
-	for _, x := range out {
-		n = n<<8 | uint64(x)
-	}
-	return fmt.Sprintf("%06d", n%1_000_000)
+	expandSalt(out[:], sas[:], nil, labelCallCode+string(a[:])+string(b[:]))
+	return fmt.Sprintf("%06d", binary.BigEndian.Uint64(out[:])%1_000_000)
 }

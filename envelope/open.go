@@ -103,7 +103,8 @@ const (
 	EchoNone     Echo = iota // the sender has no list of ours
 	EchoCurrent              // it has the newest
 	EchoOld                  // it has an older one: send LIST_UPDATE if WantsList says so
-	EchoConflict             // it has one of our epoch, or a later one, that we did not make: alarm
+	EchoConflict             // it has another one of the same epoch: somebody else holds our root; alarm
+	EchoAhead                // it has a later one: ask our own other devices and our home for it
 )
 
 // Opened is a message that passed every step.
@@ -293,7 +294,9 @@ func (o *Opener) echo(m *Message) Echo {
 		return EchoNone
 	case m.BelievedEpoch < own.Epoch:
 		return EchoOld
-	case m.BelievedEpoch == own.Epoch && m.BelievedHash == own.HashPrefix():
+	case m.BelievedEpoch > own.Epoch:
+		return EchoAhead
+	case m.BelievedHash == own.HashPrefix():
 		return EchoCurrent
 	}
 	return EchoConflict

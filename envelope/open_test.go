@@ -63,7 +63,7 @@ func TestALieAboutOurListIsSeen(t *testing.T) {
 	}{
 		"none":       {func(m *Message) { m.SetEpochs(a.list, nil) }, EchoNone},
 		"other hash": {func(m *Message) { m.BelievedHash[0] ^= 1 }, EchoConflict},
-		"later":      {func(m *Message) { m.BelievedEpoch++ }, EchoConflict},
+		"later":      {func(m *Message) { m.BelievedEpoch++ }, EchoAhead},
 	} {
 		m := a.message(&Note{Text: "x"}, b)
 		c.change(&m)
