@@ -65,3 +65,29 @@ func TestARingAndItsAnswerGiveBothSidesTheSameKeys(t *testing.T) {
 		}
 	}
 }
+
+func TestTheLongestDomainsFitARingAndItsAnswer(t *testing.T) {
+	a, b := newParty(t, 1), newParty(t, 2)
+	a.knows(b)
+	label := strings.Repeat("a", 63)
+	long := strings.Join([]string{label, label, label, strings.Repeat("a", 61)}, ".")
+	a.home.Domain, b.home.Domain = long, long
+	ring := a.ring(b)
+	if len(ring.Payload) != 4096 {
+		t.Fatalf("RING of %d bytes with a domain of %d", len(ring.Payload), len(long))
+	}
+	opened, err := b.open(ring.Payload)
+	must(t, err)
+	payload, _ := b.answer(opened, pb.Type_TYPE_ACCEPT, a)
+	if _, err := ring.Finish(payload, a.opener); err != nil {
+		t.Fatal(err)
+	}
+	grant := a.grant()
+	m := a.message(&Knock{Accept: true, Text: strings.Repeat("x", MaxKnockText), Name: strings.Repeat("n", MaxPetName), Home: a.home}, b)
+	m.Grant = grant
+	sealed, _, err := SealMessage(a.device, a.cert, b.bundle(), m)
+	must(t, err)
+	if len(sealed) != KnockSize {
+		t.Fatalf("the longest knock has %d bytes", len(sealed))
+	}
+}
