@@ -55,7 +55,7 @@ func (f *File) compact() error {
 }
 
 func (f *File) rewrite(tmp string) error {
-	dst, err := openBolt(tmp, &bbolt.Options{Timeout: f.o.LockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	dst, _, err := openBolt(tmp, &bbolt.Options{Timeout: f.o.LockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return err
 	}

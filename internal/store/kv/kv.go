@@ -82,7 +82,6 @@ type File struct {
 	path string
 	log  *slog.Logger
 	db   *bbolt.DB
-	fd   *os.File // bbolt's, for giving up the lock where bbolt cannot be closed any more
 
 	ops  chan *op
 	done chan struct{} // closed when writeLoop has ended
@@ -116,6 +115,13 @@ func Open(path string, o Options) (_ *File, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
+	// Opened for writing, bbolt looks for free pages on a goroutine of its own, where a panic
+	// about a damaged page would end the process. So the pages are read once before.
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		if err := walk(path, o.LockTimeout, false); err != nil {
+			return nil, err
+		}
+	}
 	f := &File{o: o, path: path, log: o.Logger, ops: make(chan *op, maxBatchOps), done: make(chan struct{})}
 	if err := f.openDB(); err != nil {
 		return nil, err
@@ -147,17 +153,11 @@ func Open(path string, o Options) (_ *File, err error) {
 // and opens the new one.
 func (f *File) openDB() error {
 	for {
-		var fd *os.File
-		db, err := openBolt(f.path, &bbolt.Options{
+		db, fd, err := openBolt(f.path, &bbolt.Options{
 			Timeout:        f.o.LockTimeout,
 			NoFreelistSync: true,
 			FreelistType:   bbolt.FreelistMapType,
 			MaxSize:        int(f.o.MaxFile),
-			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				var err error
-				fd, err = os.OpenFile(name, flag, mode)
-				return fd, err
-			},
 		})
 		if err != nil {
 			return err
@@ -166,7 +166,7 @@ func (f *File) openDB() error {
 		if err == nil {
 			var named fs.FileInfo
 			if named, err = os.Stat(f.path); err == nil && os.SameFile(mine, named) {
-				f.db, f.fd = db, fd
+				f.db = db
 				return nil
 			}
 		}
@@ -179,22 +179,28 @@ func (f *File) openDB() error {
 	}
 }
 
-// openBolt turns what bbolt says, or panics with, into our errors.
-func openBolt(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
+// openBolt turns what bbolt says, or panics with, into our errors. It returns bbolt's
+// descriptor too, which stays bbolt's.
+func openBolt(path string, o *bbolt.Options) (db *bbolt.DB, fd *os.File, err error) {
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		var err error
+		fd, err = os.OpenFile(name, flag, mode)
+		return fd, err
+	}
 	err = protect(func() error {
 		db, err = bbolt.Open(path, 0o600, o)
 		return err
 	})
 	switch {
 	case err == nil:
-		return db, nil
+		return db, fd, nil
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, ErrInUse
+		return nil, nil, ErrInUse
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum),
 		errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, ErrDamaged):
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, filepath.Base(path), err)
+		return nil, nil, fmt.Errorf("%w: %s: %w", ErrDamaged, filepath.Base(path), err)
 	}
-	return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // protect turns a panic of bbolt, and a fault in its memory map, into an error: a damaged
@@ -331,11 +337,11 @@ func (f *File) Close() error {
 	return f.closeDB()
 }
 
-// closeDB closes bbolt, or, where a panic has left its locks held, only its descriptor,
-// which gives the file to the next process.
+// closeDB closes bbolt. Where a panic in a commit has left bbolt's own locks held, closing
+// would wait for ever: then the file stays open, and locked, until the process ends.
 func (f *File) closeDB() error {
 	if f.broken != nil {
-		return f.fd.Close()
+		return fmt.Errorf("%w: %w", ErrUnavailable, f.broken)
 	}
 	return f.db.Close()
 }
