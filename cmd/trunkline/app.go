@@ -21,6 +21,7 @@ type app struct {
 	out, err io.Writer
 	now      func() time.Time
 	getenv   func(string) string
+	environ  func() []string
 
 	// Whether each stream is a terminal: decides on colours, progress, and on what is shown
 	// only to people.
@@ -42,7 +43,7 @@ type app struct {
 
 func newApp(in io.Reader, out, err io.Writer) *app {
 	return &app{
-		in: in, out: out, err: err, now: time.Now, getenv: os.Getenv,
+		in: in, out: out, err: err, now: time.Now, getenv: os.Getenv, environ: os.Environ,
 		readHidden: func() ([]byte, error) { return nil, io.ErrUnexpectedEOF },
 		scryptWork: scryptWork,
 	}
@@ -192,8 +193,15 @@ func (a *app) logger(level slog.Level) *slog.Logger {
 	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
 }
 
-// nodeData is the data folder of node commands, clientData that of all others.
-func (a *app) nodeData() (string, error)   { return a.dataFolder("node") }
+// nodeData is the data folder of node commands, clientData that of all others. The first is
+// also a key of node.toml, and so has the environment variable of one.
+func (a *app) nodeData() (string, error) {
+	if dir := a.getenv("TRUNKLINE_DATA"); dir != "" && a.data == "" {
+		return dir, nil
+	}
+	return a.dataFolder("node")
+}
+
 func (a *app) clientData() (string, error) { return a.dataFolder("client") }
 
 func (a *app) dataFolder(kind string) (string, error) {

@@ -6,9 +6,10 @@ import "github.com/spf13/cobra"
 // command is a file cmd_NAME.go with one constructor, and a line here.
 func commands() []group {
 	return []group{
+		{"start", "See it work:", []constructor{newDemoCommand}},
 		{"id", "Your identity:", []constructor{newIDCommand}},
-		{"admin", "The administrator:", []constructor{newPolicyCommand}},
-		{"other", "Other commands:", []constructor{newVersionCommand, newCompletionCommand, newManCommand}},
+		{"node", "Your node:", []constructor{newServeCommand, newInitCommand, newInviteCommand, newPeersCommand, newPolicyCommand}},
+		{"other", "Other commands:", []constructor{newVersionCommand, newCompletionCommand, newManCommand, newDemoParticipantCommand}},
 	}
 }
 

@@ -43,7 +43,7 @@ func TestWrongUseEndsWithTwoAndSaysWhatToDo(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	script{steps: []step{
-		{args: "", out: []string{"Start here:", "Your identity:", "The administrator:", "policy"}},
+		{args: "", out: []string{"Start here:", "Your identity:", "Your node:", "policy"}},
 		{args: "--help", out: []string{"Start here:"}},
 		{args: "help policy check", out: []string{"Examples:", "trunkline policy check"}},
 		{args: "policy explain --help", out: []string{"Actions: federate, signal", "Examples:"}},

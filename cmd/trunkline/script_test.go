@@ -57,6 +57,7 @@ func (st step) run(t *testing.T, dir string) (stdout string) {
 	a.getenv = func(name string) string {
 		return map[string]string{"HOME": filepath.Join(dir, "home"), "TERM": "xterm"}[name]
 	}
+	a.environ = func() []string { return nil }
 	a.scryptWork = 4 // the tests are not about guessing
 	if st.terminal {
 		a.inTerminal, a.outTerminal, a.errTerminal = true, true, true
