@@ -16,6 +16,10 @@ import (
 // invented user name per allocation. So pion never sees bytes, names or addresses of a client, and nothing it does
 // or logs can depend on them.
 //
+// It keeps allocations and their lifetimes, and gets Allocate and Refresh only. Permissions and channels live with the
+// data plane that enforces them (relay.go): pion 4.1.4 publishes one before it has set its timer, and dereferences
+// nil when the allocation is closed at that moment, which a release at any time would sooner or later bring about.
+//
 // pion handles one request at a time, and answers (or does not) before it reads the next. All state here except
 // the queue therefore belongs to pion's reading goroutine.
 type control struct {
@@ -72,8 +76,8 @@ func (c *control) serve() (*pion.Server, error) {
 		InboundMTU:    maxFrame + 1,
 		PacketConnConfigs: []pion.PacketConnConfig{{
 			PacketConn: c, RelayAddressGenerator: c,
-			// The guard has asked the rules about every peer.
-			PermissionHandler: pion.DefaultPermissionHandler,
+			// It is never asked; if it were, the answer is no.
+			PermissionHandler: func(net.Addr, net.IP) bool { return false },
 		}},
 	})
 }

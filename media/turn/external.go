@@ -76,6 +76,9 @@ func (s *Server) choose(c Config, local []netip.Addr) error {
 		s.external6 = external
 	default:
 		s.external4 = ResolveExternalIP(listen, local, false)
+		if s.external4.IsLoopback() && listen.IsUnspecified() {
+			s.log.Warn("turn: no interface has an address, so calls are relayed on this machine only; set external_ip")
+		}
 		s.external6 = c.ExternalIP6
 		if !s.external6.IsValid() && listen.Is6() {
 			s.external6 = ResolveExternalIP(listen, local, true)

@@ -8,7 +8,7 @@ import (
 )
 
 // The guard: every request is read, authenticated and judged here, in the order of RFC 8489 section 9.2.4 and
-// RFC 8656, and every negative answer is given here. pion gets what is left.
+// RFC 8656, and every negative answer is given here. pion gets the good Allocates and Refreshes.
 
 // answer is what goes back. No bytes: silence. A stranger's answer is subject to the balance of its prefix.
 type answer struct {
@@ -63,6 +63,10 @@ func (s *Server) handleMessage(m *message, who asker, now time.Time) answer {
 	r := &request{s: s, message: m, asker: who, now: now, live: s.allocationOf(who.tuple)}
 	if refused := r.authenticate(); refused != nil {
 		return *refused
+	}
+	if r.live != nil && !r.live.mayAsk(now) {
+		s.count.inc(droppedRequests)
+		return answer{}
 	}
 	if len(m.unknown) > 0 || (m.method == methodAllocate && m.dontFragment) {
 		return r.unknownAttributes()
@@ -216,7 +220,7 @@ func (r *request) allocate() answer {
 		return r.refuse(508, refusedCapacity)
 	}
 
-	place, why, ok := r.s.ledger.reserve(r.name.handle, r.addr.Addr())
+	place, why, ok := r.s.ledger.reserve(r.name.handle, r.addr.Addr(), r.now)
 	if !ok {
 		return r.refuse(486, why)
 	}
@@ -334,14 +338,6 @@ func (r *request) createPermission() answer {
 	if err := a.permit(r.peers, r.now); err != nil {
 		return r.refuse(508, refusedPeerQuota)
 	}
-	code := r.s.control.do(a, methodCreatePermission, r.id, func(w *writer) {
-		for _, peer := range r.peers {
-			w.address(attrXORPeerAddress, peer)
-		}
-	})
-	if code != 0 {
-		return r.refuse(437, refusedMismatch)
-	}
 	return r.signed(r.writer(classSuccess))
 }
 
@@ -366,12 +362,6 @@ func (r *request) channelBind() answer {
 		return r.refuse(400, refusedBadRequest)
 	case err != nil:
 		return r.refuse(508, refusedPeerQuota)
-	}
-	code := r.s.control.do(a, methodChannelBind, r.id, func(w *writer) {
-		w.attr(attrChannelNumber, r.channel).address(attrXORPeerAddress, r.peers[0])
-	})
-	if code != 0 {
-		return r.refuse(code, refusedBadRequest)
 	}
 	return r.signed(r.writer(classSuccess))
 }

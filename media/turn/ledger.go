@@ -22,21 +22,26 @@ type grant struct {
 	live    map[*allocation]struct{}
 }
 
+// account is what one owner has taken.
+type account struct {
+	minted      int
+	allocations int
+	starts      bucket // an allocation that ends leaves a port that rests; starting many is limited, too
+}
+
 type ledger struct {
 	quotas Quotas
 
 	mu       sync.Mutex // guards what follows
 	grants   map[media.Handle]*grant
-	minted   map[media.Owner]int // grants
-	byOwner  map[media.Owner]int // allocations
+	accounts map[media.Owner]*account
 	byPrefix map[netip.Prefix]int
 	total    int
 }
 
 func newLedger(q Quotas) *ledger {
 	return &ledger{
-		quotas: q, grants: map[media.Handle]*grant{}, minted: map[media.Owner]int{},
-		byOwner: map[media.Owner]int{}, byPrefix: map[netip.Prefix]int{},
+		quotas: q, grants: map[media.Handle]*grant{}, accounts: map[media.Owner]*account{}, byPrefix: map[netip.Prefix]int{},
 	}
 }
 
@@ -44,13 +49,19 @@ func newLedger(q Quotas) *ledger {
 func (l *ledger) mint(owner media.Owner, limits media.Limits, expiry time.Time) (media.Handle, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.grants) >= l.quotas.Grants || l.minted[owner] >= l.quotas.GrantsPerOwner {
+	acc := l.accounts[owner]
+	if acc == nil {
+		acc = &account{}
+	}
+	// Accounts are kept for a while after their last handle; they count against the same bound.
+	if max(len(l.grants), len(l.accounts)) >= l.quotas.Grants || acc.minted >= l.quotas.GrantsPerOwner {
 		return media.Handle{}, ErrBusy
 	}
+	l.accounts[owner] = acc
 	g := &grant{owner: owner, limits: limits, expiry: expiry, live: map[*allocation]struct{}{}}
 	rand.Read(g.handle[:])
 	l.grants[g.handle] = g
-	l.minted[owner]++
+	acc.minted++
 	return g.handle, nil
 }
 
@@ -69,7 +80,7 @@ type place struct {
 }
 
 // reserve takes a place, or says which quota is full.
-func (l *ledger) reserve(h media.Handle, from netip.Addr) (place, counter, bool) {
+func (l *ledger) reserve(h media.Handle, from netip.Addr, now time.Time) (place, counter, bool) {
 	p := place{prefix: clientPrefix(from)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -81,19 +92,22 @@ func (l *ledger) reserve(h media.Handle, from netip.Addr) (place, counter, bool)
 	if n := g.limits.Allocations; n > 0 {
 		perHandle = min(perHandle, n)
 	}
+	acc := l.accounts[g.owner]
 	switch {
 	case g.taken >= perHandle:
 		return place{}, refusedQuotaHandle, false
-	case l.byOwner[g.owner] >= l.quotas.PerOwner:
+	case acc.allocations >= l.quotas.PerOwner:
 		return place{}, refusedQuotaOwner, false
 	case l.byPrefix[p.prefix] >= l.quotas.PerPrefix:
 		return place{}, refusedQuotaPrefix, false
 	case l.total >= l.quotas.Total:
 		return place{}, refusedQuotaTotal, false
+	case !acc.starts.take(now, 1, l.quotas.StartsPerSecond, l.quotas.startBurst()):
+		return place{}, refusedQuotaStarts, false
 	}
 	p.grant = g
 	g.taken++
-	l.byOwner[g.owner]++
+	acc.allocations++
 	l.byPrefix[p.prefix]++
 	l.total++
 	return p, 0, true
@@ -119,9 +133,21 @@ func (l *ledger) giveBack(p place, a *allocation) {
 	if a != nil {
 		delete(g.live, a)
 	}
-	decrement(l.byOwner, g.owner)
+	l.accounts[g.owner].allocations--
 	decrement(l.byPrefix, p.prefix)
 	l.total--
+}
+
+// sweep forgets the accounts that have nothing and have waited long enough to start afresh.
+func (l *ledger) sweep(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for owner, acc := range l.accounts {
+		idle := acc.starts.last.IsZero() || now.Sub(acc.starts.last).Seconds()*l.quotas.StartsPerSecond >= l.quotas.startBurst()
+		if acc.minted == 0 && acc.allocations == 0 && idle {
+			delete(l.accounts, owner)
+		}
+	}
 }
 
 func decrement[K comparable](m map[K]int, key K) {
@@ -154,7 +180,7 @@ func (l *ledger) dropHandle(h media.Handle) []*allocation {
 
 func (l *ledger) dropLocked(h media.Handle, g *grant, live []*allocation) []*allocation {
 	delete(l.grants, h)
-	decrement(l.minted, g.owner)
+	l.accounts[g.owner].minted--
 	for a := range g.live {
 		live = append(live, a)
 	}

@@ -111,5 +111,8 @@ func (s *Server) openRelay(six, even bool, now time.Time) (*net.UDPConn, netip.A
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
+	// Room for a key frame that arrives while this process does not run. The system may grant less, or refuse, which
+	// is no reason to refuse the call.
+	_ = socket.SetReadBuffer(1 << 20)
 	return socket, netip.AddrPortFrom(advertised, port), nil
 }

@@ -66,8 +66,9 @@ type allocation struct {
 	up, down meter
 	tables   atomic.Pointer[table]
 
-	mu       sync.Mutex // guards changes of tables, newPeers
+	mu       sync.Mutex // guards changes of tables, newPeers, requests
 	newPeers bucket
+	requests bucket
 
 	once sync.Once
 }
@@ -272,6 +273,13 @@ var (
 	errBoundElse = errors.New("the channel or the peer is bound otherwise")
 )
 
+// mayAsk limits the requests of a client that has authenticated: each costs more than a packet.
+func (a *allocation) mayAsk(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.requests.take(now, 1, requestRate, requestBurst)
+}
+
 // maxGranted bounds what one permission remembers; the oldest goes.
 const maxGranted = 8
 
@@ -356,7 +364,8 @@ func newTable() *table {
 	}
 }
 
-// review sweeps what has expired and takes back what the rules no longer allow.
+// review takes back what the rules no longer allow. It runs when they have changed; what expires needs no sweep,
+// since whoever looks also looks at the time.
 //
 // Other allocations of this relay come and go, so an address of the relay itself is reviewed only when the rules
 // were changed on purpose; between that, every single datagram from and to it is judged anyway. Taking the

@@ -26,6 +26,7 @@ const (
 	refusedQuotaOwner   // 486
 	refusedQuotaPrefix  // 486
 	refusedQuotaTotal   // 486
+	refusedQuotaStarts  // 486
 	refusedPeerQuota    // 508
 	refusedCapacity     // 508: no port, no socket, draining
 	refusedPeer         // 403, by reason in Stats.Peers
@@ -39,7 +40,8 @@ const (
 	droppedNoPermission
 	droppedOversize
 	droppedRate
-	droppedPeer // the rules changed after the permission was given
+	droppedRequests // more requests than a client has reason to send
+	droppedPeer     // the rules changed after the permission was given
 	droppedSlowClient
 	droppedSocket
 
@@ -66,10 +68,10 @@ var counterNames = [counterCount]string{
 	"request/binding", "request/allocate", "request/refresh", "request/create-permission", "request/channel-bind",
 	"refused/unauthorized", "refused/released", "refused/bad-request", "refused/unknown-attribute", "refused/stale-nonce",
 	"refused/mismatch", "refused/wrong-credentials", "refused/transport", "refused/family", "refused/peer-family",
-	"refused/quota-handle", "refused/quota-owner", "refused/quota-prefix", "refused/quota-total", "refused/peer-quota",
+	"refused/quota-handle", "refused/quota-owner", "refused/quota-prefix", "refused/quota-total", "refused/quota-starts", "refused/peer-quota",
 	"refused/capacity", "refused/peer",
 	"dropped/malformed", "dropped/unexpected", "dropped/flood", "dropped/failures", "dropped/no-allocation",
-	"dropped/no-channel", "dropped/no-permission", "dropped/oversize", "dropped/rate", "dropped/peer", "dropped/slow-client",
+	"dropped/no-channel", "dropped/no-permission", "dropped/oversize", "dropped/rate", "dropped/requests", "dropped/peer", "dropped/slow-client",
 	"dropped/socket",
 	"connections/refused", "connections/timeout", "connections/broken",
 	"ended/client", "ended/expiry", "ended/release", "ended/disconnect", "ended/shutdown",

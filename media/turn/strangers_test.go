@@ -327,8 +327,9 @@ func FuzzGuard(f *testing.F) {
 		if len(b) > 1500 {
 			return
 		}
+		clk.add(time.Second / requestRate)
 		w := newWriter(nil, uint16(method&0xF), classRequest, newID())
-		w.text(attrUsername, creds.Username).text(attrRealm, testRealm).text(attrNonce, c.nonce)
+		w.text(attrUsername, creds.Username).text(attrRealm, testRealm).text(attrNonce, s.nonces.make(own, clk.Now()))
 		w.b = append(w.b, b...)
 		for len(w.b)%4 != 0 {
 			w.b = append(w.b, 0)

@@ -85,7 +85,7 @@ func (t *tcpSide) acceptLoop() {
 		c := t.admit(nc)
 		if c == nil {
 			t.s.count.inc(connectionsRefused)
-			nc.SetLinger(0) // nothing of a refused connection stays behind, not even TIME_WAIT
+			_ = nc.SetLinger(0) // nothing of a refused connection stays behind, not even TIME_WAIT
 			nc.Close()
 			continue
 		}
@@ -268,7 +268,9 @@ func (c *tcpConn) message(frame []byte) (stranger, ok bool) {
 // reply sends a control answer. A stranger's goes out at once; later the queue keeps the order.
 func (c *tcpConn) reply(b []byte) bool {
 	if !c.trusted.Load() {
-		c.net.SetWriteDeadline(time.Now().Add(c.side.s.strangerTime))
+		if err := c.net.SetWriteDeadline(time.Now().Add(c.side.s.strangerTime)); err != nil {
+			return false
+		}
 		_, err := c.net.Write(b)
 		return err == nil
 	}
@@ -334,9 +336,11 @@ func (c *tcpConn) writeLoop() {
 		for _, frame := range batch {
 			vectors = append(vectors, *frame)
 		}
-		c.net.SetWriteDeadline(time.Now().Add(writeTime))
-		out := vectors // WriteTo consumes what it is given
-		_, err := out.WriteTo(c.net)
+		err := c.net.SetWriteDeadline(time.Now().Add(writeTime))
+		if err == nil {
+			out := vectors // WriteTo consumes what it is given
+			_, err = out.WriteTo(c.net)
+		}
 		for _, frame := range batch {
 			frames.Put(frame)
 		}

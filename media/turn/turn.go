@@ -5,8 +5,8 @@
 //
 // Three layers stand behind one another. The guard reads every datagram and frame, authenticates, and gives every
 // negative answer itself. pion/turn stands behind it as the control plane: it sees requests that the guard has
-// written anew, under invented client addresses and user names, and keeps allocations and their lifetimes. The
-// data plane is ours: what leaves through a relay socket was checked against the peer rules in that moment.
+// written anew, under invented client addresses and user names, and keeps allocations and their lifetimes.
+// Permissions, channels and relaying are ours: what leaves through a relay socket was checked against the peer rules.
 //
 // The package never logs a user name, a peer or a client address, never relays to an address that peers.go does
 // not allow, and never sends a stranger more than it received, beyond a small fixed allowance (limit.go).
@@ -56,6 +56,8 @@ type Quotas struct {
 	PerPrefix int // allocations from one IPv4 address or IPv6 /64 [128]
 	Total     int // allocations of this relay [8192]
 
+	StartsPerSecond float64 // new allocations of one owner, after a first burst of twice PerOwner [2]
+
 	GrantsPerOwner int // minted and not yet released handles of one owner [64]
 	Grants         int // of all owners [65536]
 
@@ -90,6 +92,9 @@ func (q Quotas) withDefaults() Quotas {
 	def(&q.ConnectionsPerPrefix, 256)
 	def(&q.Unauthenticated, 1024)
 	def(&q.UnauthenticatedPer, 32)
+	if q.StartsPerSecond <= 0 {
+		q.StartsPerSecond = 2
+	}
 	if q.NewPeersPerSec <= 0 {
 		q.NewPeersPerSec = 5
 	}
@@ -101,6 +106,14 @@ func (q Quotas) withDefaults() Quotas {
 	}
 	return q
 }
+
+func (q Quotas) startBurst() float64 { return max(2*float64(q.PerOwner), q.StartsPerSecond) }
+
+// Requests of one allocation; an ICE agent with thirty candidates sends some sixty at once, and then a few a minute.
+const (
+	requestRate  = 20 // per second
+	requestBurst = 256
+)
 
 const (
 	defaultPortMin = 49152
