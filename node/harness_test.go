@@ -26,10 +26,12 @@ import (
 // wait is how long a test waits for something that must come. It is never a measure.
 const wait = 20 * time.Second
 
-// clock is a node's time in tests: it stands still until it is moved.
+// clock is a node's time in tests: it stands still until it is moved, or until it is let
+// run because something else than the node waits for it.
 type clock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu      sync.Mutex
+	now     time.Time
+	started time.Time // zero: stands still
 }
 
 func newClock() *clock { return &clock{now: time.Now()} }
@@ -37,7 +39,16 @@ func newClock() *clock { return &clock{now: time.Now()} }
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.started.IsZero() {
+		return c.now.Add(time.Since(c.started))
+	}
 	return c.now
+}
+
+func (c *clock) run() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.started = time.Now()
 }
 
 func (c *clock) move(d time.Duration) {

@@ -57,6 +57,7 @@ type Node struct {
 	views     views
 
 	bucketKeys bucketKeys
+	peers      peerDomains
 	strangers  policy.Slots
 	turnGrants *turnGrants
 	turnSecret [32]byte

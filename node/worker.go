@@ -181,6 +181,10 @@ func (l *clientLink) submitRemote(id uint64, e *envelope.Envelope) {
 		l.n.metrics.countDelivery("remote", out)
 		l.receipt(id, eid, receiptOf(out), false, out.Code)
 	}
+	if code := l.n.admitOut(&own); code != "" {
+		finish(refused(code))
+		return
+	}
 	durable, err := l.n.fed.Send(&own, func(out federation.Outcome) {
 		mu.Lock()
 		if !accepted {
