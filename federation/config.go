@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
@@ -166,8 +167,8 @@ type Config struct {
 
 	// transports replaces TCP and QUIC: tests run on a simulated network.
 	transports []libp2p.Option
-	// fetchAddress redirects the connections of the document fetcher in tests.
-	fetchAddress func(host string) string
+	// fetchDial makes the document fetcher's connections in tests.
+	fetchDial func(ctx context.Context, host string) (net.Conn, error)
 }
 
 func (c *Config) validate() error {

@@ -21,16 +21,15 @@ func (l *link) dial(ctx context.Context) {
 	s, err := l.tryDial(ctx)
 	var refused *refusedError
 	var own *refusal
+	begun := err == nil && l.begin(s)
 	l.mu.Lock()
-	l.dialling = false
+	l.dialling = false // not before the session is there, or the loop would dial once more
 	l.mu.Unlock()
 	switch {
+	case begun:
+		s.run()
 	case err == nil:
-		if l.begin(s) {
-			s.run()
-		} else {
-			s.abandon()
-		}
+		s.abandon()
 	case ctx.Err() != nil:
 	case errors.Is(err, errGlare), errors.As(err, &refused) && refused.code == wire.CodeDuplicate:
 		// The other side's dial is under way. If nothing comes of it, try again soon.

@@ -31,6 +31,8 @@ type domains struct {
 	fetcher proof.Fetcher
 	slots   chan struct{} // one for each fetch under way
 
+	pinning sync.Mutex // held over judging and storing; taken before mu
+
 	mu     sync.Mutex // guards all below
 	docs   map[string]*identity.DomainDocument
 	byPeer map[identity.PeerID][]string // domains whose document names the peer
@@ -47,7 +49,7 @@ type failure struct {
 func newDomains(cfg *Config) *domains {
 	return &domains{
 		cfg:     cfg,
-		fetcher: proof.Fetcher{RootCAs: cfg.RootCAs, Address: cfg.fetchAddress},
+		fetcher: proof.Fetcher{RootCAs: cfg.RootCAs, Dial: cfg.fetchDial},
 		slots:   make(chan struct{}, maxFetches),
 		docs:    make(map[string]*identity.DomainDocument),
 		byPeer:  make(map[identity.PeerID][]string),
@@ -162,30 +164,19 @@ func (d *domains) known(name string) proof.Known {
 // accept judges a document that a peer sent, proves its key where nothing is known yet, and
 // pins it. The error carries a code for the other side (proof.Code).
 func (d *domains) accept(ctx context.Context, doc *identity.DomainDocument) error {
-	verdict, err := d.known(doc.Domain).Judge(doc, d.cfg.Now())
-	if err != nil {
+	proven, err := d.pin(doc, false)
+	if err != nil || proven {
 		return err
 	}
-	switch verdict {
-	case proof.Same:
-		return nil
-	case proof.NeedsProof:
-		published, err := d.fetch(ctx, doc.Domain)
-		if err != nil {
-			return err
-		}
-		if published.Hash() == doc.Hash() {
-			return nil // fetch has pinned it
-		}
-		// The web server's copy may lag behind or be ahead; either way it says whose key counts.
-		if verdict, err = d.known(doc.Domain).Judge(doc, d.cfg.Now()); err != nil {
-			return err
-		}
-		if verdict != proof.Newer {
-			return &proof.Error{Code: wire.CodeUnproven, Err: errors.New("the published document did not prove this one")}
-		}
+	if _, err := d.fetch(ctx, doc.Domain); err != nil {
+		return err
 	}
-	return d.pin(doc)
+	// The web server's copy is pinned now. It may be this one, lag behind it or be ahead of it;
+	// in each case it says whose key counts.
+	if proven, err = d.pin(doc, false); err == nil && !proven {
+		err = &proof.Error{Code: wire.CodeUnproven, Err: errors.New("the published document did not prove this one")}
+	}
+	return err
 }
 
 // current returns a believed and unexpired document, from memory if it is no older than age,
@@ -262,38 +253,46 @@ func (d *domains) fetchNow(ctx context.Context, name string) (*identity.DomainDo
 	if err != nil {
 		return nil, err
 	}
-	verdict, err := d.known(name).Judge(doc, d.cfg.Now())
-	if err != nil {
-		return nil, err
+	if doc.Domain != name {
+		return nil, &proof.Error{Code: wire.CodeBadDocument, Err: identity.ErrOtherIdentity}
 	}
-	if verdict == proof.NeedsProof && !place.Proves() {
-		return nil, &proof.Error{Code: wire.CodeUnproven, Err: proof.ErrPlain}
+	proven, err := d.pin(doc, place.Proves())
+	if err == nil && !proven {
+		err = &proof.Error{Code: wire.CodeUnproven, Err: proof.ErrPlain}
 	}
-	if verdict == proof.Same {
-		return doc, nil
-	}
-	return doc, d.pin(doc)
+	return doc, err
 }
 
-// pin stores a believed document, on disk first: a pin that a crash forgets is no pin.
-func (d *domains) pin(doc *identity.DomainDocument) error {
+// pin judges a document and stores it when it is believed, on disk first: a pin that a crash
+// forgets is no pin. It says whether the document is believed; byPlace is that it was found
+// where it proves itself. Judging and storing are one step, also on disk, because two
+// documents judged against the same pin could both win.
+func (d *domains) pin(doc *identity.DomainDocument, byPlace bool) (proven bool, err error) {
+	d.pinning.Lock()
+	defer d.pinning.Unlock()
+	known := d.known(doc.Domain)
+	verdict, err := known.Judge(doc, d.cfg.Now())
+	switch {
+	case err != nil:
+		return false, err
+	case verdict == proof.Same:
+		return true, nil
+	case verdict == proof.NeedsProof && !byPlace:
+		return false, nil
+	}
 	d.mu.Lock()
-	_, had := d.docs[doc.Domain]
-	full := !had && len(d.docs) >= maxDomains
+	full := known.Pinned == nil && len(d.docs) >= maxDomains
 	d.mu.Unlock()
 	if full {
-		return &proof.Error{Code: wire.CodeBusy, Err: errors.New("too many domains are known already")}
+		return false, &proof.Error{Code: wire.CodeBusy, Err: errors.New("too many domains are known already")}
 	}
 	if d.cfg.Pins != nil {
 		if err := d.cfg.Pins.Save(doc.Domain, doc.Bytes()); err != nil {
-			return &proof.Error{Code: wire.CodeInternal, Err: err}
+			return false, &proof.Error{Code: wire.CodeInternal, Err: err}
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	// Two that were judged at once against the same pin: the higher epoch stays.
-	if other := d.docs[doc.Domain]; other == nil || other.Key != doc.Key || other.Epoch <= doc.Epoch {
-		d.setLocked(doc)
-	}
-	return nil
+	d.setLocked(doc)
+	return true, nil
 }

@@ -45,6 +45,7 @@ type testNode struct {
 	mu        sync.Mutex
 	epoch     uint64
 	addrs     []string
+	handover  []*identity.Handover
 	delivered map[envelope.ID]int
 	order     []envelope.ID
 	sources   []Source
@@ -109,9 +110,12 @@ func (n *testNode) document() []byte {
 	if n.addrs == nil && n.Federation != nil {
 		n.addrs = n.Addrs()
 	}
+	if n.addrs == nil { // not before it listens: one epoch has one document
+		return nil
+	}
 	d := identity.DomainDocument{
 		Domain: n.domain, Epoch: n.epoch, Issued: now.Truncate(24 * time.Hour), Expires: now.Truncate(24 * time.Hour).Add(30 * 24 * time.Hour),
-		Nodes: []identity.DomainNode{{PeerID: n.id(), Addresses: n.addrs}},
+		Nodes: []identity.DomainNode{{PeerID: n.id(), Addresses: n.addrs}}, Handovers: n.handover,
 	}
 	if n.epoch > 1 {
 		d.Previous = sha256.Sum256([]byte{byte(n.epoch)})
@@ -143,7 +147,10 @@ func (n *testNode) start() {
 		n.t.Fatal(err)
 	}
 	n.mu.Lock()
-	n.Federation, n.addrs = f, nil
+	n.Federation = f
+	if n.cfg.transports == nil { // port 0: another one each time
+		n.addrs = nil
+	}
 	n.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -172,7 +179,7 @@ func (n *testNode) knows(others ...*testNode) {
 		if err != nil {
 			n.t.Fatal(err)
 		}
-		if err := n.Federation.domains.pin(doc); err != nil {
+		if _, err := n.Federation.domains.pin(doc, true); err != nil {
 			n.t.Fatal(err)
 		}
 	}
@@ -326,7 +333,9 @@ func web(t testing.TB, nodes ...*testNode) {
 	t.Cleanup(server.Close)
 	for _, n := range nodes {
 		n.cfg.RootCAs = roots
-		n.cfg.fetchAddress = func(host string) string { return server.Listener.Addr().(*net.TCPAddr).String() }
+		n.cfg.fetchDial = func(ctx context.Context, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", server.Listener.Addr().String())
+		}
 	}
 }
 
