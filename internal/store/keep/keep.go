@@ -14,9 +14,27 @@
 // without the key. Losing a key file is losing what it sealed; a backup is the whole folder
 // of a stopped client.
 //
-// A write is on the disk when its method returns. The order of writes that matters for
-// what a crash may leave behind is the caller's: replay entry before acting, envelope in the
-// ledger before it is sent, unit of a file on the disk before UnitDone.
+// The ledger and the replay cache are not sealed: the ledger names recipients, and what it
+// names stays in free pages after Settle has forgotten it.
+//
+// # What is kept, when it is written, and what its loss costs
+//
+// A write is on the disk when its method returns.
+//
+//	pins, highest epochs  before anything that rests on a newer list or document is shown.
+//	                      Lost: the next list seen is a first contact again; compare numbers.
+//	replay cache          before a message is acted on, with the clock in the same commit.
+//	                      Lost: Horizon is the moment of noticing; older messages are refused,
+//	                      older prekeys deleted.
+//	prekey secrets        before the bundle is published; deleted after the mailbox was drained.
+//	                      Lost: what was sealed to them cannot be read; senders seal again.
+//	outbound ledger       before an envelope is sent; a fate when the node's word comes.
+//	                      Lost: what was on its way is not asked for any more.
+//	history               an incoming note before it is acknowledged to the node.
+//	                      Lost: gone; the node has deleted it.
+//	file units            after the bytes are on the disk. Lost: the unit is fetched again.
+//	own list, root seed   before the list is published. Lost: the phrase, and a new list.
+//	the clock             with every write and with Tick. Lost: with the folder only.
 package keep
 
 import (
@@ -54,6 +72,8 @@ type Options struct {
 	// ScryptWork is the base-2 logarithm of the work that wraps the root seed: 18, about a
 	// second. More than MaxScryptWork is never done in opening one.
 	ScryptWork int
+
+	maxFile int64 // for tests: as if the disk ended there
 }
 
 // MaxScryptWork is the most that Root does to open a wrapped seed: a file from outside must
@@ -182,6 +202,7 @@ func open(dir string, o Options) (_ *Keep, err error) {
 	k.file, err = kv.Open(k.path(fileDB), kv.Options{
 		Format: Format, Migrations: migrations, Buckets: buckets,
 		Reload: k.reload, Flush: k.flush, LockTimeout: k.o.LockTimeout, Logger: k.o.Logger,
+		MaxFile: k.o.maxFile,
 	})
 	if err != nil {
 		return nil, translate(err)

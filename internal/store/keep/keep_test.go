@@ -394,6 +394,38 @@ func TestAFolderOfANewerVersionIsRefused(t *testing.T) {
 	}
 }
 
+func TestAFullDiskIsAnAnswerAndChangesNothing(t *testing.T) {
+	f := newFolder(t, Options{maxFile: 1 << 20})
+	var err error
+	n := 0
+	for ; err == nil; n++ {
+		s := f.submitted(n, envelope.Week)
+		s.Envelope = make([]byte, envelope.MaxPayload)
+		err = f.Submit(s)
+	}
+	n--
+	f.is(err, ErrUnavailable)
+	f.totals(Totals{Open: uint64(n)})
+	for i := range n {
+		f.fate(f.submitted(i, envelope.Week), FateDelivered, "", true) // which forgets the bytes
+	}
+	f.seen(identity.DeviceID{1}, 1, f.Now().Add(time.Hour), false, false)
+	f.totals(Totals{Delivered: uint64(n)})
+	f.reopen()
+	f.seen(identity.DeviceID{1}, 1, f.Now().Add(time.Hour), false, true)
+	f.totals(Totals{Delivered: uint64(n)})
+}
+
+func TestAClosedFolderSaysSo(t *testing.T) {
+	f := newFolder(t, Options{})
+	f.ok(f.Close())
+	f.is(f.Tick(), ErrUnavailable)
+	_, err := f.Contacts()
+	f.is(err, ErrUnavailable)
+	_, err = f.Seen(identity.DeviceID{1}, message(1), f.o.Now(), false)
+	f.is(err, ErrUnavailable)
+}
+
 func TestSecretsAreNotPrinted(t *testing.T) {
 	for _, v := range []any{
 		Home{MailboxSecret: [32]byte{1}}, Prekey{Secret: []byte("s")}, Grant{}, Contact{}, Note{Text: "t"}, Knock{}, Transfer{}, NewProfile{Passphrase: "p"},

@@ -90,8 +90,9 @@ type File struct {
 	closed  bool
 
 	// Of writeLoop alone.
-	stale  bool // memory may differ from the file: Reload first
-	broken error
+	stale   bool  // memory may differ from the file: Reload first
+	failing bool  // the last commit failed, and the log says so
+	broken  error // bbolt panicked: nothing can be written any more
 }
 
 var metaBucket = []byte("meta")

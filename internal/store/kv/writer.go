@@ -181,6 +181,10 @@ func (f *File) transact(writes []*op) (failed int, err error) {
 			return e
 		}
 		f.stale = false
+		if f.failing {
+			f.failing = false
+			f.log.Info("store can be written again", "file", filepath.Base(f.path))
+		}
 		return nil
 	})
 	if perr == nil {
@@ -195,7 +199,11 @@ func (f *File) transact(writes []*op) (failed int, err error) {
 		// everyone is told so instead of waiting for ever.
 		f.broken = perr
 	}
-	f.log.Error("store cannot be written", "file", filepath.Base(f.path), "err", perr)
+	if !f.failing {
+		// Once: a full disk is tried again many times a second.
+		f.failing = true
+		f.log.Error("store cannot be written", "file", filepath.Base(f.path), "err", perr)
+	}
 	return -1, fmt.Errorf("%w: %w", ErrUnavailable, perr)
 }
 
