@@ -18,7 +18,7 @@ import (
 type Contact struct {
 	ID       identity.PublicKey
 	Address  identity.Address
-	Name     string // its own words, never a proof
+	Name     string // ours for it, else its own words; never a proof
 	State    keep.ContactState
 	Verified bool
 	Knock    string // what it said when it knocked
@@ -34,10 +34,25 @@ func contactOf(k keep.Contact) Contact {
 		Name: k.Name, State: k.State, Verified: k.Verified, Knock: k.Text,
 		Epoch: k.Pin.Epoch, Changed: k.Changed, Alarm: len(k.Evidence) > 0,
 	}
+	if k.Petname != "" {
+		c.Name = k.Petname
+	}
 	if list, err := identity.ParseDeviceList(k.List); err == nil {
 		c.Devices = len(list.Devices)
 	}
 	return c
+}
+
+// Rename gives a contact our own name for it, which stays on this device.
+func (c *Client) Rename(root identity.PublicKey, petname string) error {
+	_, err := c.keep.UpdateContact(root, func(k *keep.Contact) error {
+		k.Petname = petname
+		return nil
+	})
+	if errors.Is(err, keep.ErrNotFound) {
+		return ErrNoContact
+	}
+	return err
 }
 
 // Contacts lists everybody we know of and the strangers who wait for an answer.

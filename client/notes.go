@@ -209,3 +209,17 @@ func (c *Client) onRead(o *envelope.Opened, body *envelope.Read) error {
 func (c *Client) Notes(root identity.PublicKey, after uint64, most int) ([]keep.Note, error) {
 	return c.keep.Notes(root, after, most)
 }
+
+// Note returns one of our own notes, to see how far it has come.
+func (c *Client) Note(root identity.PublicKey, id envelope.MessageID) (keep.Note, error) {
+	return c.keep.Note(root, true, id)
+}
+
+// MarkShown remembers that the person has seen a note that came in. It stays on this device.
+func (c *Client) MarkShown(root identity.PublicKey, id envelope.MessageID) error {
+	_, err := c.keep.UpdateNote(root, false, id, func(n *keep.Note) error {
+		n.State = keep.NoteRead
+		return nil
+	})
+	return err
+}
