@@ -9,6 +9,7 @@ import (
 	"time"
 
 	pion "github.com/pion/turn/v4"
+	pion5 "github.com/pion/turn/v5"
 )
 
 // stock opens an allocation with pion's own client.
@@ -53,6 +54,64 @@ func TestAStockClientTalksToAPeerBothWays(t *testing.T) {
 					t.Fatalf("the client got %d bytes from %v, %v", n, peer, err)
 				}
 			}
+		}
+	})
+}
+
+// The client inside pion's ICE is of another major version than the control plane here.
+func TestTheClientThatICEUsesTalksToAPeerBothWays(t *testing.T) {
+	eachTransport(t, func(t *testing.T, network string) {
+		s := start(t, allowing(loopbackRule))
+		var conn net.PacketConn
+		var err error
+		if network == "tcp" {
+			var stream net.Conn
+			if stream, err = net.Dial("tcp4", s.Addr().String()); err == nil {
+				conn = pion5.NewSTUNConn(stream)
+			}
+		} else {
+			conn, err = net.ListenPacket("udp4", "127.0.0.1:0")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		creds := mint(t, s, 1)
+		client, err := pion5.NewClient(&pion5.ClientConfig{
+			TURNServerAddr: s.Addr().String(), Username: creds.Username, Password: creds.Password, Conn: conn, LoggerFactory: silence{},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if err := client.Listen(); err != nil {
+			t.Fatal(err)
+		}
+		c, err := client.Allocate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newPeer(t)
+		for i := range 30 {
+			out := bytes.Repeat([]byte{byte(i)}, 40*i+9)
+			if _, err := c.WriteTo(out, net.UDPAddrFromAddrPort(p.at)); err != nil {
+				t.Fatal(err)
+			}
+			p.want(out)
+			p.send(out, c.LocalAddr().(*net.UDPAddr).AddrPort())
+			b := make([]byte, 4096)
+			c.SetReadDeadline(time.Now().Add(patience))
+			if n, _, err := c.ReadFrom(b); err != nil || !bytes.Equal(b[:n], out) {
+				t.Fatalf("the client got %d bytes, %v", n, err)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := s.Drain(ctx); err != nil {
+			t.Errorf("the allocation of a closed client lives on: %v", err)
 		}
 	})
 }
