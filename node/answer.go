@@ -27,6 +27,7 @@ func (n *Node) Answer(ctx context.Context, from federation.Source, box []byte) (
 // answer opens one query and seals one answer. No state is kept, and for each operation the
 // answer has one size whatever it says.
 func (n *Node) answer(ctx context.Context, from federation.Source, box []byte) ([]byte, string) {
+	n.views.queries.Add(1)
 	origin := "federation"
 	if from.Peer == n.self {
 		origin = "local"

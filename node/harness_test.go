@@ -83,7 +83,7 @@ mode = "open"
 // running is a node in this process.
 type running struct {
 	*Node
-	t     *testing.T
+	t     testing.TB
 	clock *clock
 	log   *logBuffer
 	dir   string
@@ -104,7 +104,7 @@ func testConfig(dir, domain string) Config {
 }
 
 // start runs a node on a data folder and waits until it is ready.
-func start(t *testing.T, dir, domain, policy string, options ...option) *running {
+func start(t testing.TB, dir, domain, policy string, options ...option) *running {
 	t.Helper()
 	cfg := testConfig(dir, domain)
 	for _, o := range options {
@@ -155,7 +155,7 @@ func (r *running) stopped() {
 	}
 }
 
-func writePolicy(t *testing.T, dir, policy string) {
+func writePolicy(t testing.TB, dir, policy string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, filePolicy), []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ type person struct {
 	token  envelope.Token
 }
 
-func newPerson(t *testing.T, home *running) *person {
+func newPerson(t testing.TB, home *running) *person {
 	t.Helper()
 	var seed [32]byte
 	m, err := identity.GenerateMnemonic(24)
@@ -196,7 +196,7 @@ func (p *person) cert() *identity.DeviceCert {
 	return c
 }
 
-func (p *person) bundle(t *testing.T, home *running) []byte {
+func (p *person) bundle(t testing.TB, home *running) []byte {
 	t.Helper()
 	k, err := envelope.GeneratePrekey(home.clock.Now())
 	if err != nil {
@@ -213,7 +213,7 @@ func (p *person) bundle(t *testing.T, home *running) []byte {
 
 // raw is a client made of nothing but a WebSocket and internal/link.
 type raw struct {
-	t      *testing.T
+	t      testing.TB
 	ws     *websocket.Conn
 	node   *link.Node
 	frames chan *pb.NodeFrame
@@ -224,14 +224,14 @@ type raw struct {
 func dialURL(r *running) string { return "ws://" + r.httpAddr + link.Path }
 
 // dialRaw opens a WebSocket and reads nothing.
-func dialRaw(t *testing.T, r *running, header http.Header) (*websocket.Conn, *http.Response, error) {
+func dialRaw(t testing.TB, r *running, header http.Header) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
 	d := websocket.Dialer{Subprotocols: []string{link.Subprotocol}, HandshakeTimeout: wait}
 	return d.Dial(dialURL(r), header)
 }
 
 // dial makes a link and authenticates; with a nil person it is one without a device.
-func dial(t *testing.T, r *running, p *person) *raw {
+func dial(t testing.TB, r *running, p *person) *raw {
 	t.Helper()
 	ws, resp, err := dialRaw(t, r, nil)
 	if err != nil {
@@ -381,7 +381,7 @@ func (c *raw) register(p *person, after uint64) *pb.NodeFrame {
 }
 
 // join makes a person known at a node and opens its mailbox.
-func join(t *testing.T, r *running) (*person, *raw) {
+func join(t testing.TB, r *running) (*person, *raw) {
 	t.Helper()
 	p := newPerson(t, r)
 	c := dial(t, r, p)
@@ -403,12 +403,12 @@ func payload(size int) []byte {
 }
 
 // to makes an envelope for a person at a node.
-func to(t *testing.T, r *running, p *person, ttl envelope.TTL, body []byte) *envelope.Envelope {
+func to(t testing.TB, r *running, p *person, ttl envelope.TTL, body []byte) *envelope.Envelope {
 	t.Helper()
 	return sealed(t, r, envelope.Hop{Tag: p.tag, Token: p.token}, ttl, body)
 }
 
-func sealed(t *testing.T, r *running, h envelope.Hop, ttl envelope.TTL, body []byte) *envelope.Envelope {
+func sealed(t testing.TB, r *running, h envelope.Hop, ttl envelope.TTL, body []byte) *envelope.Envelope {
 	t.Helper()
 	d, err := identity.ParseDescriptor(r.routing.descriptor())
 	if err != nil {
@@ -471,7 +471,7 @@ func (c *raw) settle(r *running, device identity.DeviceID) {
 }
 
 // until polls what nothing announces.
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(wait)
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -523,7 +523,7 @@ func (c *raw) fate(at *running, e *envelope.Envelope) envelopepb.Fate {
 
 func errorCode(f *pb.NodeFrame) string { return f.GetError().GetCode() }
 
-func get1(t *testing.T, url string) (int, string, http.Header) {
+func get1(t testing.TB, url string) (int, string, http.Header) {
 	t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {

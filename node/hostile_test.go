@@ -11,7 +11,7 @@ import (
 )
 
 // hostileHop seals a hop as somebody does who does not use package envelope: anything goes.
-func hostileHop(t *testing.T, r *running, h envelope.Hop, ttl envelope.TTL, body []byte) *envelope.Envelope {
+func hostileHop(t testing.TB, r *running, h envelope.Hop, ttl envelope.TTL, body []byte) *envelope.Envelope {
 	t.Helper()
 	d, err := identity.ParseDescriptor(r.routing.descriptor())
 	if err != nil {

@@ -58,6 +58,7 @@ func (n *Node) Run(ctx context.Context) error {
 	admin, err := n.listenAdmin()
 	if err == nil {
 		s := newServer(n.adminHandler())
+		s.WriteTimeout = 0 // checking a large store takes its time
 		servers = append(servers, s)
 		part("admin", func() error { return serve(s, admin, false, nil) })
 		err = n.becomeReady(ctx, failed)

@@ -318,10 +318,12 @@ func (l *clientLink) query(id uint64, q *pb.Query) {
 	answer := new(pb.Answer)
 	if dest == l.n.self {
 		answer.Box, answer.Code = l.n.answer(ctx, l.n.local, q.Box)
-	} else if box, err := l.n.fed.Query(ctx, dest, q.Box); err != nil {
-		answer.Code = federation.Code(err)
 	} else {
-		answer.Box = box
+		l.n.views.queries.Add(1)
+		box, err := l.n.fed.Query(ctx, dest, q.Box)
+		if answer.Box = box; err != nil {
+			answer.Box, answer.Code = nil, federation.Code(err)
+		}
 	}
 	l.sendFrame(&pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_Answer{Answer: answer}})
 }

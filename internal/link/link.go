@@ -78,7 +78,8 @@ type Code struct {
 	Means string
 	// Retry says that the same frame may succeed later without anyone changing anything.
 	Retry bool
-	// Closes says that the node closes the link after it.
+	// Closes says that the node always closes the link after it. In the handshake every
+	// code does.
 	Closes bool
 }
 
@@ -86,7 +87,7 @@ type Code struct {
 func Codes() []Code {
 	return []Code{
 		{CodeBadFrame, "the frame is malformed, out of order or not allowed in this state", false, true},
-		{CodeBadSignature, "a certificate, list, bundle or link signature does not verify", false, true},
+		{CodeBadSignature, "a certificate, list, bundle or link signature does not verify", false, false},
 		{CodeNotRegistered, "the identity or device has no mailbox at this node, or is not in its newest device list", false, false},
 		{CodeRegistrationClosed, "this node registers nobody, or not this identity", false, false},
 		{CodeInvitationInvalid, "an invitation is needed, or this one is unknown, used up, expired or revoked", false, false},

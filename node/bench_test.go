@@ -1,0 +1,180 @@
+package node
+
+import (
+	"encoding/binary"
+	"os"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/trunkline-net/trunkline/envelope"
+	"github.com/trunkline-net/trunkline/federation"
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/internal/store"
+)
+
+// sink is a connected device that swallows what is delivered to it, without a socket.
+func sink(b testing.TB, r *running, p *person) {
+	b.Helper()
+	until(b, "the device is connected", func() bool { return r.hub.device(p.device.ID()) != nil })
+	l := r.hub.device(p.device.ID())
+	l.wmu.Lock()
+	defer l.wmu.Unlock()
+	l.writing = true // nobody starts a writer; drained by hand
+}
+
+// BenchmarkRouteLive is one live envelope from the policy to the recipient's queue. What it
+// allocates is the hop's HPKE.
+func BenchmarkRouteLive(b *testing.B) {
+	r := start(b, b.TempDir(), "acme.example", openPolicy)
+	bob, _ := join(b, r)
+	sink(b, r, bob)
+	l := r.hub.device(bob.device.ID())
+	const distinct = 4096
+	all := make([]*envelope.Envelope, distinct)
+	body := payload(1024)
+	for i := range all {
+		all[i] = to(b, r, bob, envelope.Live, body)
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		e := all[i%distinct]
+		if i++; i%distinct == 0 {
+			r.hops = newHopMemory()
+		}
+		out, _, _ := r.route(b.Context(), r.local, e)
+		if out != outcomeDelivered {
+			b.Fatal(out)
+		}
+		l.wmu.Lock()
+		l.out.pop().free()
+		l.wmu.Unlock()
+	}
+}
+
+// BenchmarkQueue is the way from a routed envelope onto a link, which allocates nothing.
+func BenchmarkQueue(b *testing.B) {
+	r := start(b, b.TempDir(), "acme.example", openPolicy)
+	bob, _ := join(b, r)
+	sink(b, r, bob)
+	l, body, id := r.hub.device(bob.device.ID()), payload(1024), envelope.ID{1}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !r.hub.deliverLive(bob.device.ID(), envelope.Hop{}, id, body) {
+			b.Fatal("not delivered")
+		}
+		l.wmu.Lock()
+		l.out.pop().free()
+		l.wmu.Unlock()
+	}
+}
+
+// BenchmarkDeliverStored is durable delivery with many callers and many mailboxes: what the
+// group commit makes of the disk.
+func BenchmarkDeliverStored(b *testing.B) {
+	r := start(b, b.TempDir(), "acme.example", openPolicy)
+	var people []*person
+	for range 64 {
+		p, c := join(b, r)
+		if err := c.ws.Close(); err != nil {
+			b.Fatal(err)
+		}
+		people = append(people, p)
+	}
+	var next, refused atomic.Uint64
+	body := payload(1024)
+	b.SetParallelism(256)
+	b.ResetTimer()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			i := next.Add(1)
+			// A node has 32 places in a box, so every envelope comes from another one.
+			from := federation.Source{Domain: "acme.example"}
+			binary.BigEndian.PutUint64(from.Peer[:], i)
+			out, put, write := r.route(b.Context(), r.local, to(b, r, people[i%64], envelope.Ring, body))
+			if !write {
+				b.Error(out)
+				return
+			}
+			put.Source = from.Peer
+			results, err := r.db.Put(b.Context(), []store.Envelope{put})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if results[0].Status == store.StatusQuota {
+				refused.Add(1)
+			} else if err := r.db.Ack(b.Context(), put.Mailbox, []store.Seq{results[0].Seq}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(refused.Load()), "refused")
+}
+
+func TestAnIdleClientHoldsNothingThatItDoesNotNeed(t *testing.T) {
+	r := start(t, t.TempDir(), "acme.example", openPolicy)
+	bob, bobs := join(t, r)
+	_, alices := join(t, r)
+	for range 10 {
+		if receipt := alices.submit(to(t, r, bob, envelope.Week, payload(4096))); receipt.Class != pb.ReceiptClass_RECEIPT_STORED {
+			t.Fatal(receipt)
+		}
+		bobs.ack(bobs.deliver().StoredId)
+	}
+	bobs.settle(r, bob.device.ID())
+	l := r.hub.device(bob.device.ID())
+	until(t, "the link is idle", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.wmu.Lock()
+		defer l.wmu.Unlock()
+		return l.work == nil && !l.writing && !l.mail.pumping && l.mail.unacked == nil && l.out.len() == 0 && l.inflight == 0
+	})
+	if cap(l.out.frames) > 16 {
+		t.Errorf("an idle link keeps %d places", cap(l.out.frames))
+	}
+}
+
+// BenchmarkIdleClient reports how many bytes of heap and stack the node spends on one idle,
+// registered link. Run with -benchtime 1x; TRUNKLINE_BENCH_LINKS sets how many.
+func BenchmarkIdleClient(b *testing.B) {
+	count := 500
+	if s := os.Getenv("TRUNKLINE_BENCH_LINKS"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		count = n
+	}
+	r := start(b, b.TempDir(), "acme.example", openPolicy)
+	for range count {
+		_, c := join(b, r)
+		// The client's reader ends here, so that its stack is counted neither before nor after.
+		if err := c.ws.SetReadDeadline(time.Now()); err != nil {
+			b.Fatal(err)
+		}
+		c.ends()
+	}
+	used := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc + m.StackInuse
+	}
+	with := used()
+	// Only the node's ends are closed, so the difference is the node's share.
+	for _, l := range r.hub.all() {
+		l.close()
+	}
+	until(b, "the links are gone", func() bool { links, _ := r.hub.count(); return links == 0 })
+	without := used()
+	for b.Loop() {
+	}
+	b.ReportMetric(float64(int64(with)-int64(without))/float64(count), "B/link")
+}
