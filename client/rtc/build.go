@@ -23,6 +23,10 @@ const (
 	relayWait = 100 * time.Millisecond
 )
 
+// replayWindow is how far behind a retransmitted RTP packet may come. SFrame has a window of its
+// own for what is replayed on purpose.
+const replayWindow = 1024
+
 // maxMessage is the largest data channel message: 65,536 is where browsers begin to differ.
 const maxMessage = 65535
 
@@ -138,6 +142,8 @@ func (p *Peer) settings() webrtc.SettingEngine {
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	s.SetIncludeLoopbackCandidate(p.cfg.IncludeLoopback)
 	s.SetSCTPMaxMessageSize(maxMessage)
+	// Retransmissions come late; the default of 64 packets would take them for replays.
+	s.SetSRTPReplayProtectionWindow(replayWindow)
 	if p.cfg.InterfaceFilter != nil {
 		s.SetInterfaceFilter(p.cfg.InterfaceFilter)
 	}

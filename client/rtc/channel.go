@@ -18,6 +18,7 @@ type channel struct {
 	dc   *webrtc.DataChannel
 	turn chan struct{} // one token: whoever holds it may send
 	low  chan struct{} // signalled when little waits
+	gone chan struct{} // closed when the channel is
 }
 
 func (p *Peer) openChannel(label string, id uint16) (*channel, error) {
@@ -26,7 +27,11 @@ func (p *Peer) openChannel(label string, id uint16) (*channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rtc: channel %s: %w", label, err)
 	}
-	c := &channel{dc: dc, turn: make(chan struct{}, 1), low: make(chan struct{}, 1)}
+	c := &channel{dc: dc, turn: make(chan struct{}, 1), low: make(chan struct{}, 1), gone: make(chan struct{})}
+	dc.OnClose(func() { // called once; neither channel may close while the call lasts
+		close(c.gone)
+		p.post(func() { p.end(nil) })
+	})
 	dc.SetBufferedAmountLowThreshold(lowWater)
 	dc.OnBufferedAmountLow(func() {
 		select {
@@ -95,5 +100,4 @@ func (p *Peer) watchFile() {
 			p.cfg.OnFileData(m.Data)
 		}
 	})
-	p.file.dc.OnClose(func() { p.end(nil) })
 }

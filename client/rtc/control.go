@@ -3,7 +3,9 @@ package rtc
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -61,7 +63,6 @@ func (b *bindingState) stopTimer() {
 func (p *Peer) watchControl() {
 	dc := p.control.dc
 	dc.OnOpen(func() { p.post(p.controlOpen) })
-	dc.OnClose(func() { p.post(func() { p.end(nil) }) })
 	dc.OnMessage(func(m webrtc.DataChannelMessage) {
 		p.post(func() {
 			p.controlOpen()
@@ -99,7 +100,10 @@ func (p *Peer) tell(m *pb.Control) {
 	if err == nil {
 		err = p.control.dc.Send(b)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, io.ErrClosedPipe):
+		p.end(nil) // the other side has left; its goodbye may be in the queue
+	case err != nil:
 		p.end(fmt.Errorf("rtc: control channel: %w", err))
 	}
 }
@@ -200,6 +204,7 @@ func (p *Peer) dispatch(m *pb.Control) error {
 		if p.cfg.OnBye != nil {
 			p.cfg.OnBye()
 		}
+		p.heardBye = true
 		p.end(nil)
 		return nil
 	}
@@ -273,7 +278,7 @@ func (p *Peer) SendControl(ctx context.Context, msg []byte) error {
 // sayBye tells the other side that this is the end and not a broken path, and waits a moment
 // for it to leave. It runs on the Peer's goroutine after the event loop.
 func (p *Peer) sayBye() {
-	if p.err != nil || !p.isBound() || p.control.dc.ReadyState() != webrtc.DataChannelStateOpen {
+	if p.err != nil || p.heardBye || !p.isBound() || p.control.dc.ReadyState() != webrtc.DataChannelStateOpen {
 		return
 	}
 	b, err := canon.Marshal(&pb.Control{Kind: &pb.Control_Bye{Bye: &pb.Bye{}}})
@@ -297,6 +302,7 @@ func (p *Peer) sayBye() {
 	defer stop()
 	select {
 	case <-gone:
+	case <-p.control.gone: // the other side left at the same moment
 	case <-late:
 	}
 }

@@ -1,6 +1,7 @@
 package rtc
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -13,10 +14,13 @@ import (
 )
 
 const (
-	// How long the stream may go on past a missing packet before the frame is given up. A
-	// retransmission takes some 100 ms to ask for and one round trip.
-	audioDelay = 48000 / 2
-	videoDelay = 90000
+	// How long a missing packet is waited for. A retransmission is asked for every 100 ms and
+	// takes one round trip.
+	audioDelay = 500 * time.Millisecond
+	videoDelay = time.Second
+
+	// receiveSize is the largest RTP packet that is read, as the library's own limit.
+	receiveSize = 1460
 
 	// failingTime is how long frames fail to open before a key frame is asked for, and how
 	// long nothing is asked for again.
@@ -39,7 +43,7 @@ type receiving struct {
 // incomingTrack is called by the library for each track of the other side. Of each kind one is
 // read; a further one is left alone and nothing of it is handed out.
 func (p *Peer) incomingTrack(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-	slot, at, delay := sframe.Microphone, 0, uint32(audioDelay)
+	slot, at, delay := sframe.Microphone, 0, audioDelay
 	wanted := p.cfg.Audio
 	if track.Kind() == webrtc.RTPCodecTypeVideo {
 		slot, at, delay, wanted = sframe.Camera, 1, videoDelay, p.cfg.Video
@@ -64,10 +68,17 @@ func (r *receiving) readLoop(track *webrtc.TrackRemote) {
 	case <-r.p.closing:
 		return
 	}
+	buf := make([]byte, receiveSize)
 	for {
-		packet, _, err := track.ReadRTP()
+		n, _, err := track.Read(buf)
 		if err != nil {
 			return // the track was stopped: the end
+		}
+		// The payload is kept until its frame is complete. One bad packet of the other side
+		// is dropped; it does not end the stream.
+		packet := &rtp.Packet{}
+		if err := packet.Unmarshal(bytes.Clone(buf[:n])); err != nil {
+			continue
 		}
 		// The payload type may change between the negotiated codecs; the frame's codec must
 		// be the packet's.
@@ -111,7 +122,7 @@ func (r *receiving) packet(packet *rtp.Packet) {
 	default:
 		out.Payload, out.Start, out.End = packet.Payload, true, true
 	}
-	for _, f := range r.frames.Push(out) {
+	for _, f := range r.frames.Push(out, r.p.clock.Now()) {
 		r.frame(f)
 	}
 	if lost := r.frames.Lost(); lost != r.lost {

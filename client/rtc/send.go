@@ -140,7 +140,6 @@ func (s *sending) pad() error {
 	}
 	for _, packet := range s.cutter.GeneratePadding(padCount) {
 		packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
-		packet.Header.PaddingSize = packet.PaddingSize
 		if _, err := s.writer.WriteRTP(&packet.Header, packet.Payload); err != nil {
 			return fmt.Errorf("rtc: pad %v: %w", s.codec, err)
 		}

@@ -1,10 +1,11 @@
-// Package assemble puts RTP packets back into the frames they were cut from, in order, with
-// bounded memory and without a clock: how long it waits for a missing packet is measured in the
-// stream's own timestamps.
+// Package assemble puts RTP packets back into the frames they were cut from, in order and with
+// bounded memory. It has no clock: each packet comes with the time of its arrival.
 //
 // Call New, then Push for each packet; what Push returns is complete. It never returns a frame
 // of which a packet is missing, and never one twice.
 package assemble
+
+import "time"
 
 // Packet is what matters of an RTP packet after the codec's payload header is taken off.
 type Packet struct {
@@ -13,6 +14,8 @@ type Packet struct {
 	Start     bool   // first packet of a frame
 	End       bool   // last packet of a frame (RTP marker)
 	Payload   []byte // kept until the frame is out; empty: padding
+
+	arrived time.Time
 }
 
 // Frame is one whole frame. After says that frames before it were given up.
@@ -30,30 +33,31 @@ const (
 
 // Assembler holds the packets of one stream. It belongs to one goroutine.
 type Assembler struct {
-	maxDelay uint32 // RTP ticks to wait for a missing packet
+	maxDelay time.Duration
 
 	started bool
 	next    int64 // sequence number, extended, that the next frame starts at
 	newest  int64 // highest seen
-	newTS   uint32
+	now     time.Time
 	ring    [window]*Packet
 	gap     bool // something was given up since the last frame
 	lost    uint64
 }
 
-// New returns an Assembler that gives a missing packet up when the stream is maxDelay ticks
-// past it.
-func New(maxDelay uint32) *Assembler { return &Assembler{maxDelay: maxDelay} }
+// New returns an Assembler that gives a missing packet up when the one after it has been there
+// for maxDelay: the time that retransmission has.
+func New(maxDelay time.Duration) *Assembler { return &Assembler{maxDelay: maxDelay} }
 
 // Lost counts the gaps that were given up.
 func (a *Assembler) Lost() uint64 { return a.lost }
 
-// Push takes one packet and returns the frames that it completed.
-func (a *Assembler) Push(p Packet) []Frame {
+// Push takes one packet, which arrived now, and returns the frames that it completed.
+func (a *Assembler) Push(p Packet, now time.Time) []Frame {
 	ext := a.extend(p.Seq)
 	if !a.started {
-		a.started, a.next, a.newest, a.newTS = true, ext, ext, p.Timestamp
+		a.started, a.next, a.newest = true, ext, ext
 	}
+	a.now, p.arrived = now, now
 	if ext < a.next {
 		return nil // repeated, or given up already
 	}
@@ -66,9 +70,7 @@ func (a *Assembler) Push(p Packet) []Frame {
 		return nil
 	}
 	*slot = &p
-	if ext >= a.newest {
-		a.newest, a.newTS = ext, p.Timestamp
-	}
+	a.newest = max(a.newest, ext)
 	var out []Frame
 	for a.step(&out) {
 	}
@@ -105,7 +107,7 @@ func (a *Assembler) step(out *[]Frame) bool {
 	for ; n < window; n++ {
 		q := a.ring[(a.next+int64(n))%window]
 		if q == nil || a.next+int64(n) > a.newest {
-			return a.skipIncomplete(p, n)
+			return a.skipIncomplete(n)
 		}
 		if q.Timestamp != p.Timestamp || n > 0 && q.Start || size+len(q.Payload) > maxFrame {
 			// Another frame begins although this one has not ended: it never will.
@@ -129,34 +131,35 @@ func (a *Assembler) step(out *[]Frame) bool {
 	return true
 }
 
-// skipMissing gives up the gap at a.next if the stream has gone on for too long after it.
+// skipMissing gives up the gap at a.next if what comes after it has waited long enough.
 func (a *Assembler) skipMissing() bool {
-	for e := a.next + 1; e <= a.newest; e++ {
+	e, late := a.waited(a.next)
+	if late {
+		a.next = e
+		a.noteGap()
+	}
+	return late
+}
+
+// skipIncomplete gives up the frame at a.next, which lacks its n-th packet.
+func (a *Assembler) skipIncomplete(n int) bool {
+	_, late := a.waited(a.next + int64(n))
+	if late {
+		a.drop(n)
+		a.noteGap()
+	}
+	return late
+}
+
+// waited finds the first packet after the missing one and reports whether it has been there for
+// too long.
+func (a *Assembler) waited(missing int64) (next int64, late bool) {
+	for e := missing + 1; e <= a.newest; e++ {
 		if q := a.ring[e%window]; q != nil {
-			if !a.late(q.Timestamp) {
-				return false
-			}
-			a.next = e
-			a.noteGap()
-			return true
+			return e, a.now.Sub(q.arrived) > a.maxDelay
 		}
 	}
-	return false
-}
-
-// skipIncomplete gives up the frame that starts at a.next and lacks its n-th packet.
-func (a *Assembler) skipIncomplete(p *Packet, n int) bool {
-	if !a.late(p.Timestamp) {
-		return false
-	}
-	a.drop(n)
-	a.noteGap()
-	return true
-}
-
-func (a *Assembler) late(ts uint32) bool {
-	behind := a.newTS - ts
-	return behind < 1<<31 && behind > a.maxDelay
+	return 0, false
 }
 
 func (a *Assembler) drop(n int) {

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
+
+var start = time.Unix(1_800_000_000, 0)
 
 // cut makes packets of numbered frames: frame i has 1 + i mod 4 packets and timestamp i x 3000.
 func cut(frames int, seq uint16) (packets []Packet, want [][]byte) {
@@ -22,9 +25,10 @@ func cut(frames int, seq uint16) (packets []Packet, want [][]byte) {
 	return packets, want
 }
 
+// collect pushes a packet each 3 ms.
 func collect(a *Assembler, packets []Packet) (got []Frame) {
-	for _, p := range packets {
-		got = append(got, a.Push(p)...)
+	for i, p := range packets {
+		got = append(got, a.Push(p, start.Add(time.Duration(i)*3*time.Millisecond))...)
 	}
 	return got
 }
@@ -44,7 +48,7 @@ func same(t *testing.T, got []Frame, want [][]byte) {
 func TestFramesComeWholeAndInOrder(t *testing.T) {
 	packets, want := cut(500, 65000) // wraps on the way
 	t.Run("in order", func(t *testing.T) {
-		a := New(90000)
+		a := New(time.Second)
 		same(t, collect(a, packets), want)
 		if a.Lost() != 0 {
 			t.Fatalf("%d gaps", a.Lost())
@@ -62,7 +66,7 @@ func TestFramesComeWholeAndInOrder(t *testing.T) {
 			i := rng.IntN(len(mixed))
 			mixed = append(mixed[:i:i], append([]Packet{mixed[max(0, i-1)]}, mixed[i:]...)...)
 		}
-		a := New(300 * 3000)
+		a := New(time.Second)
 		same(t, collect(a, mixed), want)
 		if a.Lost() != 0 {
 			t.Fatalf("%d gaps", a.Lost())
@@ -74,17 +78,17 @@ func TestMissingPacketIsWaitedForAndThenGivenUp(t *testing.T) {
 	packets, want := cut(100, 7)
 	// Packet 4 is the second of frame 2 (packets 3, 4, 5).
 	without := append(append([]Packet{}, packets[:4]...), packets[5:]...)
-	a := New(30000) // ten frames
+	a := New(100 * time.Millisecond)
 	got := collect(a, without[:10])
 	same(t, got, want[:2])
 	// It comes late, but in time: nothing is lost.
-	got = append(got, a.Push(packets[4])...)
+	got = append(got, a.Push(packets[4], start.Add(40*time.Millisecond))...)
 	same(t, got, want[:len(got)])
 	if len(got) < 4 || a.Lost() != 0 {
 		t.Fatalf("%d frames, %d gaps", len(got), a.Lost())
 	}
 
-	a = New(30000)
+	a = New(100 * time.Millisecond)
 	got = collect(a, without)
 	if len(got) != 99 || a.Lost() != 1 {
 		t.Fatalf("%d frames, %d gaps", len(got), a.Lost())
@@ -98,13 +102,13 @@ func TestMissingPacketIsWaitedForAndThenGivenUp(t *testing.T) {
 			t.Fatalf("frame %d is %x, after a gap: %v", i, f.Data, f.After)
 		}
 	}
-	if out := a.Push(packets[4]); out != nil {
+	if out := a.Push(packets[4], start.Add(time.Minute)); out != nil {
 		t.Fatal("a packet given up long ago made a frame")
 	}
 }
 
 func TestPaddingBetweenFramesIsSkipped(t *testing.T) {
-	a := New(90000)
+	a := New(time.Second)
 	got := collect(a, []Packet{
 		{Seq: 1, Timestamp: 1, Start: true, End: true, Payload: []byte("a")},
 		{Seq: 2, Timestamp: 1}, {Seq: 3, Timestamp: 1},
@@ -125,16 +129,16 @@ func TestBrokenStreamsGiveNothing(t *testing.T) {
 			{Seq: 2, Timestamp: 2, End: true, Payload: []byte("b")},
 		},
 	} {
-		if got := collect(New(90000), packets); len(got) != 0 {
+		if got := collect(New(time.Second), packets); len(got) != 0 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
 
 func TestFarJumpGoesOnWithTheNewPackets(t *testing.T) {
-	a := New(90000)
-	a.Push(Packet{Seq: 1, Timestamp: 1, Start: true, Payload: []byte("never ends")})
-	got := a.Push(Packet{Seq: 20000, Timestamp: 9, Start: true, End: true, Payload: []byte("new")})
+	a := New(time.Second)
+	a.Push(Packet{Seq: 1, Timestamp: 1, Start: true, Payload: []byte("never ends")}, start)
+	got := a.Push(Packet{Seq: 20000, Timestamp: 9, Start: true, End: true, Payload: []byte("new")}, start)
 	same(t, got, [][]byte{[]byte("new")})
 	if !got[0].After || a.Lost() != 1 {
 		t.Fatalf("%+v, %d gaps", got, a.Lost())
@@ -142,11 +146,11 @@ func TestFarJumpGoesOnWithTheNewPackets(t *testing.T) {
 }
 
 func TestFrameOfTooManyBytesIsGivenUp(t *testing.T) {
-	a := New(90000)
+	a := New(time.Second)
 	big := make([]byte, maxFrame/100)
 	var got []Frame
 	for i := range uint16(150) {
-		got = append(got, a.Push(Packet{Seq: i, Timestamp: 5, Start: i == 0, End: i == 149, Payload: big})...)
+		got = append(got, a.Push(Packet{Seq: i, Timestamp: 5, Start: i == 0, End: i == 149, Payload: big}, start)...)
 	}
 	if len(got) != 0 || a.Lost() == 0 {
 		t.Fatalf("%d frames, %d gaps", len(got), a.Lost())
@@ -158,7 +162,7 @@ func FuzzPush(f *testing.F) {
 	f.Add([]byte{1, 0, 3, 2, 0, 1, 3, 1, 2})
 	f.Add([]byte{255, 0, 1, 0, 0, 2, 1, 0, 3, 7, 9, 3})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		a := New(3000)
+		a := New(10 * time.Millisecond)
 		seq := uint16(65530)
 		for i := 0; i+2 < len(script) && i < 3*4096; i += 3 {
 			seq += uint16(int8(script[i]))
@@ -172,7 +176,7 @@ func FuzzPush(f *testing.F) {
 					p.Payload[0] |= 2
 				}
 			}
-			for _, fr := range a.Push(p) {
+			for _, fr := range a.Push(p, start.Add(time.Duration(i)*time.Millisecond)) {
 				for k, b := range fr.Data {
 					if (b&1 != 0) != (k == 0) || (b&2 != 0) != (k == len(fr.Data)-1) {
 						t.Fatalf("frame %v is not whole", fr.Data)
