@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -141,7 +142,14 @@ func TestPublicDomainsCannotSendThisNodeToPrivateAddresses(t *testing.T) {
 	web(t, a, b)
 	b.start() // on loopback
 	a.start()
-	if _, _, err := a.Domain(context.Background(), "globex.example"); Code(err) != "unreachable" {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		for a.stateOf(b).State != StateWaiting {
+			runtime.Gosched()
+		}
+		cancel()
+	}()
+	if _, _, err := a.Domain(ctx, "globex.example"); Code(err) != "unreachable" {
 		t.Fatalf("a public domain on loopback: %v", err)
 	}
 	if n := len(b.host.Network().Conns()); n != 0 {

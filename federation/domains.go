@@ -234,8 +234,11 @@ func (d *domains) fetch(ctx context.Context, name string) (*identity.DomainDocum
 		if len(d.failed) >= maxDomains {
 			clear(d.failed)
 		}
-		pause := fetchPause
-		if d.place(name).Configured { // not a stranger's choice
+		pause, place := fetchPause, d.place(name)
+		switch {
+		case place.IsFile(): // the administrator puts it there, and expects to be heard at once
+			pause = 0
+		case place.Configured: // not a stranger's choice
 			pause = time.Second
 		}
 		d.failed[name] = failure{err: err, until: time.Now().Add(pause)}

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/federation/proof"
@@ -469,4 +471,10 @@ func only(kind string) func(*testNode) {
 			"quic": {"/ip4/127.0.0.1/udp/0/quic-v1"},
 		}[kind]
 	}
+}
+
+// libp2pID is the node's libp2p peer id.
+func (n *testNode) libp2pID() peer.ID {
+	id := n.id()
+	return peer.ID(id[:])
 }

@@ -67,6 +67,11 @@ func (p Place) Proves() bool {
 	return strings.HasPrefix(p.URL, "https://") || p.Configured && !strings.HasPrefix(p.URL, "http://")
 }
 
+// IsFile says that looking costs nobody anything: it may be done again at once.
+func (p Place) IsFile() bool {
+	return !strings.HasPrefix(p.URL, "https://") && !strings.HasPrefix(p.URL, "http://")
+}
+
 // Document returns the bytes at p, at most wire.MaxDocument of them. They are not yet judged.
 func (f *Fetcher) Document(ctx context.Context, p Place) ([]byte, error) {
 	const max = wire.MaxDocument

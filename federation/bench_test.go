@@ -1,0 +1,166 @@
+package federation
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+
+	"github.com/trunkline-net/trunkline/envelope"
+	"github.com/trunkline-net/trunkline/federation/wire"
+)
+
+// Run both of a transport in one go and compare them, not with other machines:
+//
+//	go test -run '^$' -bench 'Link|BareStream' ./federation
+//
+// BenchmarkLink is everything: queue, credit, window of 256, parsing, dedupe, delivery and
+// acknowledgements. BenchmarkBareStream is the same bytes in the same batches and the same
+// window over a libp2p stream, and nothing else.
+
+const benchWindow = 256
+
+func benchPair(b *testing.B, kind string) (from, to *testNode) {
+	from = newTestNode(b, "acme.example", partnerOf("globex.example"))
+	to = newTestNode(b, "globex.example", partnerOf("acme.example"))
+	web(b, from, to)
+	for _, n := range []*testNode{from, to} {
+		only(kind)(n)
+		n.cfg.Outbox = nil
+		n.cfg.Deliverer = &takes{}
+		n.cfg.WindowFrames = benchWindow
+	}
+	to.start()
+	from.start()
+	from.knows(to)
+	connected(b, from, to)
+	return from, to
+}
+
+type takes struct{}
+
+func (*takes) Deliver(context.Context, Source, *envelope.Envelope) Outcome { return delivered }
+
+// benchEnvelope is one envelope that becomes another with each number: sealing a hop for each
+// would measure HPKE.
+func benchEnvelope(b *testing.B, to *testNode) *envelope.Envelope {
+	return envelopeTo(b, to, envelope.Live, 1024)
+}
+
+func BenchmarkLink(b *testing.B) {
+	for _, kind := range []string{"tcp", "quic"} {
+		b.Run(kind, func(b *testing.B) {
+			from, to := benchPair(b, kind)
+			e := benchEnvelope(b, to)
+			free := make(chan struct{}, 2*benchWindow)
+			for range cap(free) {
+				free <- struct{}{}
+			}
+			progress := make(chan struct{}, 1)
+			done := func(Outcome) {
+				free <- struct{}{}
+				signal(progress)
+			}
+			b.SetBytes(1024)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				binary.BigEndian.PutUint64(e.Payload, rotate(i))
+				for {
+					<-free
+					_, err := from.Send(e, done)
+					if err == nil {
+						break
+					}
+					if Code(err) != "queue_full" {
+						b.Fatal(err)
+					}
+					free <- struct{}{}
+					<-progress
+				}
+			}
+			for len(free) < cap(free) {
+				<-progress
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
+		})
+	}
+}
+
+// rotate spreads a counter so that the first byte, which picks the lane, changes.
+func rotate(i int) uint64 { return uint64(i) * 0x9e3779b97f4a7c15 }
+
+func BenchmarkBareStream(b *testing.B) {
+	for _, kind := range []string{"tcp", "quic"} {
+		b.Run(kind, func(b *testing.B) {
+			from, to := benchPair(b, kind)
+			const proto = protocol.ID("/trunkline/bench")
+			to.host.SetStreamHandler(proto, func(st network.Stream) {
+				defer st.Reset()
+				in := wire.NewReader(st, wire.MaxData)
+				var f, out wire.Frame
+				out.Kind = wire.KindAck
+				var buf []byte
+				for in.Next(&f) == nil {
+					out.Ack = wire.Ack{Through: f.First + uint64(len(f.Envelopes)) - 1, Outcomes: append(out.Ack.Outcomes[:0],
+						wire.Outcome{Fate: 1, Count: uint32(len(f.Envelopes))}), CreditFrames: benchWindow, CreditBytes: 1 << 20}
+					buf = wire.Append(buf[:0], &out)
+					if _, err := st.Write(buf); err != nil {
+						return
+					}
+				}
+			})
+			id := to.libp2pID()
+			st, err := from.host.NewStream(context.Background(), id, proto)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer st.Reset()
+			raw := benchEnvelope(b, to).Marshal()
+			rand.Read(raw[len(raw)-64:])
+			acks := make(chan uint64, 2*benchWindow)
+			go func() {
+				in := wire.NewReader(st, wire.MaxAckFrame)
+				var f wire.Frame
+				for in.Next(&f) == nil {
+					acks <- f.Ack.Through
+				}
+			}()
+			var frame wire.Frame
+			frame.Kind = wire.KindBatch
+			var buf []byte
+			b.SetBytes(1024)
+			b.ReportAllocs()
+			b.ResetTimer()
+			sent, acked := uint64(0), uint64(0)
+			for sent < uint64(b.N) {
+				n := min(batchItems, b.N-int(sent), benchWindow-int(sent-acked))
+				if n == 0 {
+					acked = <-acks
+					continue
+				}
+				frame.First, frame.Envelopes = sent+1, frame.Envelopes[:0]
+				for range n {
+					frame.Envelopes = append(frame.Envelopes, raw)
+				}
+				buf = wire.Append(buf[:0], &frame)
+				if _, err := st.Write(buf); err != nil {
+					b.Fatal(err)
+				}
+				sent += uint64(n)
+			}
+			for acked < sent {
+				select {
+				case acked = <-acks:
+				case <-time.After(time.Minute):
+					b.Fatal("no acknowledgement")
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "frames/s")
+		})
+	}
+}
