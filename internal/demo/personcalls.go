@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 
@@ -13,16 +14,19 @@ import (
 	"github.com/trunkline-net/trunkline/internal/demo/clip"
 )
 
-// seenSecrets collects what calls carried that no node may see.
+// seenSecrets collects what calls carried that no node may see, and the addresses that the
+// other side's node may not see.
 type seenSecrets struct {
-	mu    sync.Mutex // guards texts
-	texts []string
+	mu        sync.Mutex // guards texts, addresses
+	texts     []string
+	addresses []string
 }
 
-func (s *seenSecrets) add(texts []string) {
+func (s *seenSecrets) add(texts, addresses []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.texts = append(s.texts, texts...)
+	s.addresses = append(s.addresses, addresses...)
 }
 
 func (p *person) options(a callArgs) (client.CallOptions, error) {
@@ -92,7 +96,11 @@ func (p *person) answerNext(ctx context.Context, a callArgs) (any, error) {
 
 func (p *person) facts(call *client.Call) callFacts {
 	i := call.Info()
-	p.seen.add(call.Secrets())
+	addresses, err := ownAddresses()
+	if err != nil {
+		p.log.Warn("the own addresses could not be listed", "error", err)
+	}
+	p.seen.add(call.Secrets(), addresses)
 	f := callFacts{
 		Connected: i.Connected, SetupMS: i.Setup.Milliseconds(), LocalRoute: i.Route.Local,
 		ChannelBinding: i.ChannelBinding, SFrame: i.SFrame,
@@ -194,5 +202,9 @@ func (p *person) answerFiles(ctx context.Context, files *client.FileOptions) (*c
 func (p *person) secrets(context.Context, json.RawMessage) (any, error) {
 	p.seen.mu.Lock()
 	defer p.seen.mu.Unlock()
-	return secretsResult{Needles: needlesOf(p.seen.texts)}, nil
+	needles := needlesOf(p.seen.texts)
+	for i, a := range p.seen.addresses {
+		needles = append(needles, secret{Name: fmt.Sprintf("address %d", i+1), Forms: [][]byte{[]byte(a)}, Own: true})
+	}
+	return secretsResult{Needles: needles}, nil
 }

@@ -64,5 +64,8 @@ type (
 	secret        struct {
 		Name  string
 		Forms [][]byte
+		// Own marks what the person's own node may know: where its own client is.
+		Own bool
+		of  string // who told it
 	}
 )
