@@ -102,7 +102,7 @@ func (d *documents) renew(addresses []string) (renewed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := d.folder.write(fileDocument, doc.Bytes()); err != nil {
+	if err := writeFile(d.folder.path(fileDocument), doc.Bytes()); err != nil {
 		return false, fmt.Errorf("domain document: %w", err)
 	}
 	d.current.Store(doc)

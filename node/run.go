@@ -21,6 +21,7 @@ const (
 	// same for other nodes.
 	drainLinks = 2 * time.Second
 	drainPeers = 5 * time.Second
+	drainHTTP  = time.Second
 	// reconnectJitter spreads the clients of a node that restarts.
 	reconnectAfter  = time.Second
 	reconnectJitter = 5 * time.Second
@@ -75,7 +76,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.drain()
 	for _, s := range servers {
-		err = errors.Join(err, s.Close())
+		err = errors.Join(err, finish(s))
 	}
 	n.stop()
 	n.group.Wait()
@@ -98,6 +99,18 @@ func serve(s *http.Server, l net.Listener, secure bool, cfg *tls.Config) error {
 		return err
 	}
 	return nil
+}
+
+// finish lets answers that are being written out, such as the one to a shutdown, and cuts
+// off what takes longer.
+func finish(s *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainHTTP)
+	defer cancel()
+	err := s.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return s.Close()
+	}
+	return err
 }
 
 // errStopped means that the node was told to stop before it was ready.
