@@ -79,8 +79,9 @@ func (n *Node) Run(ctx context.Context) error {
 		err = errors.Join(err, finish(s))
 	}
 	n.stop()
-	n.group.Wait()
+	// The parts first: they may still start goroutines of links.
 	parts.Wait()
+	n.group.Wait()
 	if admin != nil {
 		if rm := os.Remove(n.folder.path(fileSocket)); rm != nil && !errors.Is(rm, os.ErrNotExist) {
 			err = errors.Join(err, rm)
