@@ -23,7 +23,8 @@ type CallOptions struct {
 	RelayOnly bool
 	// Media is what the call is for; an answer takes the caller's.
 	Media Media
-	// Source is what this side sends; nil: nothing.
+	// Source is what this side sends; nil: nothing. Source and Sink belong to the call, which
+	// closes them whatever becomes of it.
 	Source *Source
 	// Sink gets what the other side sends; nil: it is counted and dropped.
 	Sink Sink
@@ -50,26 +51,36 @@ type Call struct {
 	opts    CallOptions
 	kind    Media // opts.Media at the beginning; never changes
 	machine machine
-	events  chan callEvent
 	began   time.Time
+
+	events chan callEvent // what the network can cause; bounded, more is dropped
+	frames chan []byte    // the same, for session frames
+
+	pathChanged chan struct{} // a hint to pathLoop
 
 	answered chan struct{} // closed when a session exists
 	bound    chan struct{} // closed when the channel binding is verified both ways
 	done     chan struct{} // closed when everything of the call has ended
 
 	rings map[identity.DeviceID]*outRing // caller: one for each device; complete before the driver starts
+	ring  *envelope.Opened               // callee: set before the driver starts
 
 	// Of the driving goroutine alone.
-	ring    *envelope.Opened // callee
-	payload []byte           // caller: the first frame; callee: the answer
-	parts   sync.WaitGroup
-	stop    context.CancelFunc
+	payload    []byte // caller: the first frame; callee: the answer
+	parts      sync.WaitGroup
+	stop       context.CancelFunc
+	forget     *time.Timer
+	unreached  error  // caller: why the last device was not reached
+	generation uint32 // the newest of the other side's descriptions
 
 	// Set once by the driver before answered is closed.
 	session *envelope.Session
 
 	mu        sync.Mutex // guards the rest
 	err       error
+	urgent    []callEvent // what happened here; bounded by what there is to happen
+	poked     chan struct{}
+	answering bool // Answer was called
 	ended     bool
 	instead   *Call // glare: the other side's ring that took this one's place
 	peer      *rtc.Peer
@@ -94,24 +105,29 @@ type machine interface {
 // callEvent is an event of the machine with what belongs to it.
 type callEvent struct {
 	envelope.CallEvent
-	frame   []byte            // a sealed session frame
 	session *envelope.Session // CallAccepted
-	err     error             // CallFailed
+	err     error             // CallFailed, CallUnreachable
+	leaving bool              // the client ends: nobody says no, and who was called goodbye
 }
 
-// callEvents is how many events may wait: both sides send a description and a few dozen
-// candidates. What comes beyond is dropped; a call that depends on it fails and says so.
-const callEvents = 256
+const (
+	// callEvents is how many frames may wait: both sides send a description and a few dozen
+	// candidates. What comes beyond is dropped; a call that depends on it fails and says so.
+	callEvents = 256
+	// maxUrgent is far more than can happen to one call at once on this side.
+	maxUrgent = 64
+)
 
 func (c *Client) newCall(contact keep.Contact, opts CallOptions) *Call {
 	return &Call{
 		c: c, contact: contact, opts: opts, kind: opts.Media, began: time.Now(),
-		events: make(chan callEvent, callEvents), rings: make(map[identity.DeviceID]*outRing),
-		answered: make(chan struct{}), bound: make(chan struct{}), done: make(chan struct{}),
+		events: make(chan callEvent, callEvents), frames: make(chan []byte, callEvents),
+		poked: make(chan struct{}, 1), rings: make(map[identity.DeviceID]*outRing),
+		pathChanged: make(chan struct{}, 1), answered: make(chan struct{}), bound: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
-// tell hands the driver an event.
+// tell hands the driver an event that others can repeat at will: at the bound it is dropped.
 func (call *Call) tell(e callEvent) {
 	select {
 	case call.events <- e:
@@ -120,39 +136,81 @@ func (call *Call) tell(e callEvent) {
 	}
 }
 
+// urge hands the driver an event that must not be dropped, whatever the network sends.
+func (call *Call) urge(e callEvent) {
+	call.mu.Lock()
+	if len(call.urgent) < maxUrgent {
+		call.urgent = append(call.urgent, e)
+	}
+	call.mu.Unlock()
+	select {
+	case call.poked <- struct{}{}:
+	default:
+	}
+}
+
+// urged takes the oldest urgent event.
+func (call *Call) urged() (e callEvent, ok bool) {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	if len(call.urgent) == 0 {
+		return e, false
+	}
+	e, call.urgent = call.urgent[0], call.urgent[1:]
+	return e, true
+}
+
+func (call *Call) happened(kind envelope.CallEventKind) {
+	call.urge(callEvent{CallEvent: envelope.CallEvent{Kind: kind}})
+}
+
 func (call *Call) fail(err error) {
-	call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallFailed}, err: err})
+	call.urge(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallFailed}, err: err})
 }
 
 // drive runs the machine until it has ended and nothing of the call is left.
 func (call *Call) drive(ctx context.Context, first []envelope.CallAction) {
 	ctx, call.stop = context.WithCancel(ctx)
-	call.c.calls.enter(call)
 	defer close(call.done)
 	defer call.c.calls.leave(call)
 	call.doAll(ctx, first, callEvent{})
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for call.machine.State() != envelope.CallEnded {
-		timer.Reset(untilDeadline(call.machine.Deadline()))
-		var e callEvent
-		select {
-		case e = <-call.events:
-		case <-timer.C:
-			e.Kind = envelope.CallTick
-		case <-ctx.Done():
-			e = callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallHangup}}
-		}
-		if e.frame != nil {
-			call.onFrame(ctx, e.frame)
+		if e, ok := call.urged(); ok {
+			call.handle(ctx, e)
 			continue
 		}
-		if e.err != nil {
-			call.setErr(e.err)
+		timer.Reset(untilDeadline(call.machine.Deadline()))
+		select {
+		case <-call.poked:
+		case frame := <-call.frames:
+			call.onFrame(ctx, frame)
+		case e := <-call.events:
+			call.handle(ctx, e)
+		case <-timer.C:
+			call.handle(ctx, callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallTick}})
+		case <-ctx.Done():
+			call.handle(ctx, callEvent{leaving: true})
 		}
-		call.doAll(ctx, call.machine.Handle(time.Now(), e.CallEvent), e)
 	}
 	call.closeDown()
+}
+
+func (call *Call) handle(ctx context.Context, e callEvent) {
+	if e.leaving {
+		e.Kind = envelope.CallHangup
+		if call.ring != nil && call.machine.State() == envelope.CallRinging {
+			e.Kind = envelope.CallFailed // not a DECLINE: nobody said no
+		}
+	}
+	switch {
+	case e.Kind == envelope.CallUnreachable:
+		call.unreached = e.err // counts if no other device can be reached either
+	case e.err != nil:
+		call.setErr(e.err)
+	}
+	call.doAll(ctx, call.machine.Handle(time.Now(), e.CallEvent), e)
 }
 
 // untilDeadline is how long to wait; without a deadline, long.
@@ -177,7 +235,7 @@ func (call *Call) doAll(ctx context.Context, actions []envelope.CallAction, e ca
 func (call *Call) do(ctx context.Context, a envelope.CallAction, e callEvent) error {
 	switch a.Kind {
 	case envelope.DoSendCancel:
-		call.sendCancel(a.Device, a.Reason)
+		call.sendCancel(ctx, a.Device, a.Reason)
 	case envelope.DoSendFirst:
 		call.adopt(e.session)
 		if err := call.openConnection(ctx); err != nil {
@@ -224,7 +282,7 @@ func (call *Call) step() {
 	call.connected = time.Now()
 	call.mu.Unlock()
 	close(call.bound)
-	time.AfterFunc(sessionGrace, call.session.Forget) // closing a session forgets all of it too
+	call.forget = time.AfterFunc(sessionGrace, call.session.Forget)
 }
 
 // onFrame opens one frame of the other side. The first valid one proves that it holds the
@@ -260,7 +318,7 @@ func (call *Call) onFrame(ctx context.Context, frame []byte) {
 func (call *Call) closeDown() {
 	call.mu.Lock()
 	call.ended = true
-	peer := call.peer
+	peer, media, instead := call.peer, call.media, call.instead
 	call.mu.Unlock()
 	if peer != nil {
 		peer.Close()
@@ -268,13 +326,45 @@ func (call *Call) closeDown() {
 	}
 	call.stop()
 	call.parts.Wait()
+	if media == nil && instead == nil {
+		if err := call.closeUnused(); err != nil {
+			call.setErr(err)
+		}
+	}
 	for _, r := range call.rings {
 		r.state.Close()
+	}
+	if call.forget != nil {
+		call.forget.Stop()
 	}
 	if call.session != nil {
 		call.session.Close()
 	}
 	call.releaseTurn()
+}
+
+// closeUnused closes source and sink of a call that never played or recorded anything.
+func (call *Call) closeUnused() error {
+	call.mu.Lock()
+	opts := call.opts
+	unused := call.media == nil && call.instead == nil
+	call.opts.Source, call.opts.Sink = nil, nil
+	call.mu.Unlock()
+	if !unused {
+		return nil
+	}
+	return opts.close()
+}
+
+// close closes source and sink, which a call does exactly once.
+func (o CallOptions) close() (err error) {
+	if o.Source != nil && o.Source.Close != nil {
+		err = o.Source.Close()
+	}
+	if o.Sink != nil {
+		err = errors.Join(err, o.Sink.Close())
+	}
+	return err
 }
 
 // setErr remembers why the call ends; the first reason counts.
@@ -295,6 +385,9 @@ func (call *Call) endFor(r envelopepb.Reason) {
 	case envelopepb.Reason_REASON_TIMEOUT:
 		call.setErr(ErrNoAnswer)
 	case envelopepb.Reason_REASON_FAILED:
+		if call.unreached != nil {
+			call.setErr(call.unreached)
+		}
 		call.setErr(&UnreachableError{What: "the call failed: the other side could not be reached or stopped answering"})
 	case envelopepb.Reason_REASON_ANSWERED_ELSEWHERE:
 		call.setErr(ErrElsewhere)
@@ -342,7 +435,7 @@ func (call *Call) Err() error {
 
 // Hangup says goodbye and waits for the end.
 func (call *Call) Hangup(ctx context.Context) error {
-	call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallHangup}})
+	call.happened(envelope.CallHangup)
 	select {
 	case <-call.done:
 		return call.Err()

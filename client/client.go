@@ -45,15 +45,35 @@ type Client struct {
 	directory *directory
 	ledger    *ledger
 	calls     *calls
-	events    chan Event
+	replay    *replayLog
 	inbound   chan *pb.Deliver
 	wake      chan struct{} // a hint to the retry loop; one waiting is enough
 
-	mu      sync.Mutex // guards wire, up, running, opener
+	answering seldom[identity.PublicKey] // knocks of accepted contacts that were answered
+	giving    seldom[identity.DeviceID]  // tokens given again
+	acking    seldom[envelope.MessageID] // notes acknowledged again
+	asking    seldom[identity.PublicKey] // look-ups of the own list
+	knocking  seldom[identity.DeviceID]  // contacts' devices that were asked for their token
+	reminding seldom[identity.PublicKey]
+	refused   refusedGrants
+	attempts  attempts // of notes
+
+	homeMu sync.Mutex // one change of the mailbox's token at a time
+	giveMu sync.Mutex // one round of handing it out at a time
+
+	eventMu sync.Mutex // guards events, over
+	events  chan Event
+	over    bool // events is closed
+
+	mu      sync.Mutex // guards the rest
 	opener  *envelope.Opener
 	wire    *wire
 	up      chan struct{} // closed while a link is registered
 	running context.Context
+	ran     bool
+	ended   error // why Run returned
+	backlog int   // stored deliveries of before the link that have not been taken yet
+	shown   published
 	tasks   sync.WaitGroup
 }
 
@@ -102,6 +122,10 @@ func newClient(cfg Config, k *keep.Keep) (*Client, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
+	var err error
+	if c.replay, err = openReplayLog(k); err != nil {
+		return nil, errors.Join(err, k.Close())
+	}
 	c.directory = newDirectory(c)
 	c.ledger = newLedger(c)
 	c.calls = newCalls(c)
@@ -114,47 +138,58 @@ func newClient(cfg Config, k *keep.Keep) (*Client, error) {
 // Close gives the folder free. Call it after Run has returned.
 func (c *Client) Close() error { return c.keep.Close() }
 
+// farewellTime is how long the end of a client waits for its calls to say goodbye.
+const farewellTime = 2 * time.Second
+
 // Run keeps the link to the home node, takes what comes, retries what did not go out and
 // renews what grows old. It returns when ctx ends or when going on makes no sense, for
-// example because the same device connected elsewhere.
+// example because the same device connected elsewhere; calls say goodbye before the link
+// goes. A client runs once: open the folder again to go on.
 func (c *Client) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	going, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
 	c.mu.Lock()
-	if c.running != nil {
+	if c.ran {
 		c.mu.Unlock()
-		return errors.New("the client is running already")
+		return errors.New("a client runs once: open the folder again")
 	}
-	c.running = ctx
+	c.running, c.ran = life, true
 	c.mu.Unlock()
 
 	var loops sync.WaitGroup
 	for _, loop := range []func(context.Context) error{c.linkLoop, c.receiveLoop, c.retryLoop, c.upkeepLoop} {
-		loops.Add(1)
-		go func() {
-			defer loops.Done()
-			if err := loop(ctx); err != nil {
-				cancel(err)
+		loops.Go(func() {
+			if err := loop(life); err != nil {
+				stop(err)
 			}
-		}()
+		})
 	}
-	loops.Wait()
-	c.calls.endAll()
-	c.tasks.Wait()
+	<-going.Done()
+	c.calls.farewell(farewellTime)
+	why := context.Cause(going)
 	c.mu.Lock()
-	c.running = nil
+	end(why)
+	c.running, c.ended = nil, why
 	c.mu.Unlock()
+	loops.Wait()
+	c.tasks.Wait()
+	c.eventMu.Lock()
+	defer c.eventMu.Unlock()
+	c.over = true
 	close(c.events)
-	return context.Cause(ctx)
+	return why
 }
 
-// later runs work that a message caused, for example its receipt. It ends with Run.
-func (c *Client) later(what string, do func(context.Context) error) {
+// later runs work that a message caused, for example its receipt. It ends with Run; false:
+// the client does not run.
+func (c *Client) later(what string, do func(context.Context) error) bool {
 	c.mu.Lock()
 	ctx := c.running
 	if ctx == nil || ctx.Err() != nil {
 		c.mu.Unlock()
-		return
+		return false
 	}
 	c.tasks.Add(1)
 	c.mu.Unlock()
@@ -164,6 +199,7 @@ func (c *Client) later(what string, do func(context.Context) error) {
 			c.log.Warn("work in the background did not succeed", "what", what, "error", errorKind(err))
 		}
 	}()
+	return true
 }
 
 // errorKind is what of an error may stand in a log: never a name, an address or an id.
@@ -181,6 +217,8 @@ func errorKind(err error) string {
 		return "canceled"
 	case errors.Is(err, ErrVerification), errors.Is(err, ErrAlarm):
 		return "verification"
+	case errors.Is(err, ErrRemoved):
+		return "removed"
 	}
 	return fmt.Sprintf("%T", err)
 }
@@ -195,23 +233,33 @@ func (c *Client) Ready(ctx context.Context) error {
 func (c *Client) link(ctx context.Context) (*wire, error) {
 	for {
 		c.mu.Lock()
-		w, up, running := c.wire, c.up, c.running
+		w, up, running, ended := c.wire, c.up, c.running, c.ended
 		c.mu.Unlock()
-		if w != nil {
+		switch {
+		case ended != nil:
+			return nil, ended
+		case w != nil:
 			return w, nil
 		}
-		var ended <-chan struct{}
+		var end <-chan struct{}
 		if running != nil {
-			ended = running.Done()
+			end = running.Done()
 		}
 		select {
 		case <-up:
-		case <-ended:
+		case <-end:
 			return nil, context.Cause(running)
 		case <-ctx.Done():
 			return nil, &UnreachableError{What: "the own node cannot be reached", err: ctx.Err()}
 		}
 	}
+}
+
+// linked is the link of this moment, or nil.
+func (c *Client) linked() *wire {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wire
 }
 
 // call asks the own node one question, over this link or the next one.
@@ -258,12 +306,13 @@ func (c *Client) Self() (Self, error) {
 	for _, d := range list.Devices {
 		s.Devices = append(s.Devices, DeviceInfo{ID: d.DeviceID(), This: d.DeviceID() == c.device.ID(), Expires: d.NotAfter})
 	}
-	homes, err := c.keep.Homes()
-	if err != nil {
+	home, err := c.home()
+	switch {
+	case errors.Is(err, ErrNotRegistered):
+	case err != nil:
 		return s, err
-	}
-	if len(homes) > 0 {
-		s.Address = c.address(homes[0]).String()
+	default:
+		s.Address = c.address(home).String()
 	}
 	return s, nil
 }
@@ -272,7 +321,8 @@ func (c *Client) address(h keep.Home) identity.Address {
 	return identity.Address{Root: c.self, Domain: h.Domain, Home: h.PeerID}
 }
 
-// home is the node at which this device has its mailbox.
+// home is the node at which this device has its mailbox: of those it knows, the one that the
+// own device list names.
 func (c *Client) home() (keep.Home, error) {
 	homes, err := c.keep.Homes()
 	if err != nil {
@@ -280,6 +330,17 @@ func (c *Client) home() (keep.Home, error) {
 	}
 	if len(homes) == 0 {
 		return keep.Home{}, ErrNotRegistered
+	}
+	if len(homes) > 1 {
+		list, err := c.keep.OwnList()
+		if err != nil {
+			return keep.Home{}, err
+		}
+		for _, h := range homes {
+			if list.HasHome(h.PeerID) {
+				return h, nil
+			}
+		}
 	}
 	return homes[0], nil
 }

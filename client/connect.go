@@ -17,7 +17,7 @@ import (
 // openConnection makes the peer connection of a session and starts what belongs to it. The
 // callee does so only after the caller's first frame has proved that it holds the keys.
 func (call *Call) openConnection(ctx context.Context) error {
-	turn, err := call.c.turnCredentials(ctx)
+	turn, err := call.relay(ctx)
 	if err != nil && call.opts.RelayOnly {
 		return fmt.Errorf("relay only was asked for and the own node gives no relay: %w", err)
 	}
@@ -60,13 +60,24 @@ func (call *Call) openConnection(ctx context.Context) error {
 	call.mu.Unlock()
 	call.start(ctx, peer.Run, func(err error) error {
 		if err == nil { // the other side said goodbye on the control channel, or we closed
-			call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallBye, Reason: envelopepb.Reason_REASON_ENDED}})
+			call.urge(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallBye, Reason: envelopepb.Reason_REASON_ENDED}})
 		}
 		return alarmOf(err)
 	})
 	call.start(ctx, engine.Run, nil)
 	call.start(ctx, media.run, nil)
+	call.start(ctx, call.pathLoop, nil)
 	return nil
+}
+
+// relayTime is how long a call waits for its own node's relay: the driver stands still
+// meanwhile, and the other side waits.
+const relayTime = 5 * time.Second
+
+func (call *Call) relay(ctx context.Context) (*pb.TurnCredentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTime)
+	defer cancel()
+	return call.c.turnCredentials(ctx)
 }
 
 // start runs a part of the call; an error of it ends the call.
@@ -112,9 +123,11 @@ func (call *Call) releaseTurn() {
 	call.mu.Lock()
 	turn := call.turn
 	call.mu.Unlock()
-	call.c.mu.Lock()
-	w := call.c.wire
-	call.c.mu.Unlock()
+	call.release(turn)
+}
+
+func (call *Call) release(turn *pb.TurnCredentials) {
+	w := call.c.linked()
 	if turn == nil || w == nil {
 		return
 	}
@@ -123,9 +136,7 @@ func (call *Call) releaseTurn() {
 	}
 }
 
-func (call *Call) onBound() {
-	call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallBound}})
-}
+func (call *Call) onBound() { call.happened(envelope.CallBound) }
 
 func (call *Call) onCallCode(code string) {
 	call.mu.Lock()
@@ -139,20 +150,68 @@ func (call *Call) onRoute(r rtc.Route) {
 	call.route = r
 }
 
-// onState restarts ICE when the path broke. Only the initiator offers, so that two restarts
-// do not cross.
-func (call *Call) onState(s rtc.State) {
-	if s != rtc.StateFailed && s != rtc.StateDisconnected {
-		return
+// onState wakes pathLoop.
+func (call *Call) onState(rtc.State) {
+	select {
+	case call.pathChanged <- struct{}{}:
+	default:
 	}
-	if !isClosed(call.bound) || isClosed(call.done) || call.session.Role != envelope.Initiator {
-		return
+}
+
+// Times of a broken path.
+const (
+	restartEvery = 4 * time.Second
+	// pathGivenUp ends a call whose path does not come back; long enough for a node that
+	// restarts or a laptop that changes networks.
+	pathGivenUp = 45 * time.Second
+	// filesGivenUp is the same for a call of files alone: whoever sends rings again and goes
+	// on where it was.
+	filesGivenUp = 6 * time.Second
+)
+
+// pathLoop looks for a new path as long as the old one is broken. Only the initiator offers,
+// so that two restarts do not cross; the other side waits for its offer.
+func (call *Call) pathLoop(ctx context.Context) error {
+	call.mu.Lock()
+	peer := call.peer
+	call.mu.Unlock()
+	most := pathGivenUp
+	if call.kind == DataOnly {
+		most = filesGivenUp
 	}
-	call.c.later("find a new path", call.Restart)
+	tick := time.NewTimer(time.Hour)
+	defer tick.Stop()
+	var broken time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-call.pathChanged:
+		case <-tick.C:
+		}
+		state := peer.State()
+		if state != rtc.StateFailed && state != rtc.StateDisconnected || !isClosed(call.bound) {
+			broken = time.Time{}
+			continue
+		}
+		if broken.IsZero() {
+			broken = time.Now()
+		}
+		if time.Since(broken) > most {
+			return &UnreachableError{What: "the connection broke and did not come back"}
+		}
+		tick.Reset(min(restartEvery, time.Until(broken.Add(most))+time.Millisecond))
+		if call.session.Role != envelope.Initiator {
+			continue
+		}
+		if err := call.Restart(ctx); err != nil && !errors.Is(err, rtc.ErrClosed) && ctx.Err() == nil {
+			call.c.log.Info("a new path could not be asked for yet", "error", errorKind(err))
+		}
+	}
 }
 
 // Restart looks for a new path with fresh addresses and relay credentials. Certificates and
-// keys stay; the new description travels in session frames.
+// keys stay; the new description travels in session frames. Only the side that rang does it.
 func (call *Call) Restart(ctx context.Context) error {
 	call.mu.Lock()
 	peer, ended := call.peer, call.ended
@@ -160,7 +219,7 @@ func (call *Call) Restart(ctx context.Context) error {
 	if peer == nil || ended {
 		return errors.New("the call is not connected")
 	}
-	turn, err := call.c.turnCredentials(ctx)
+	turn, err := call.renewRelay(ctx)
 	if err != nil && call.opts.RelayOnly {
 		return err
 	}
@@ -169,6 +228,21 @@ func (call *Call) Restart(ctx context.Context) error {
 		return err
 	}
 	return call.sendDescription(ctx, envelopepb.SessionType_SESSION_OFFER, d)
+}
+
+// renewRelay asks for new relay credentials: the node may have restarted, and its relay
+// forgotten the old ones. The old ones are kept until the end where there are no new ones.
+func (call *Call) renewRelay(ctx context.Context) (*pb.TurnCredentials, error) {
+	turn, err := call.relay(ctx)
+	if err != nil {
+		return nil, err
+	}
+	call.mu.Lock()
+	old := call.turn
+	call.turn = turn
+	call.mu.Unlock()
+	call.release(old)
+	return turn, nil
 }
 
 // offer makes the initiator's first frame. It is kept: the same bytes go out again until the
@@ -231,7 +305,7 @@ func (call *Call) sendTry(ctx context.Context, m *envelopepb.SessionMessage, try
 	if err != nil {
 		return err
 	}
-	to := call.session.Reply
+	to := call.reply()
 	_, err = call.c.ledger.post(ctx, outgoing{
 		to: call.contact.Root, device: call.session.PeerDevice, home: to.Home, ttl: envelope.Live,
 		hop: envelope.Hop{Tag: to.Tag, Token: to.Token}, payload: payload,
@@ -256,6 +330,22 @@ func (call *Call) sendTry(ctx context.Context, m *envelopepb.SessionMessage, try
 	return err
 }
 
+// reply is where frames go: the address that the ring or its answer named, with the newest
+// token that its owner has given since.
+func (call *Call) reply() envelope.ReplyAddress {
+	to := call.session.Reply
+	contact, err := call.c.keep.Contact(call.contact.Root)
+	if err != nil {
+		return to
+	}
+	for _, g := range contact.Grants {
+		if g.Device == call.session.PeerDevice && g.Tag == to.Tag {
+			to.Token = g.Token
+		}
+	}
+	return to
+}
+
 // negotiate feeds the connection with one message of the other side.
 func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) error {
 	switch m.Type {
@@ -264,7 +354,18 @@ func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) e
 		if err != nil {
 			return err
 		}
+		if call.stale(d) {
+			return nil
+		}
 		call.remember(string(d.SDP))
+		if d.Generation > 0 {
+			// The relay may be what broke the path. Without new credentials the old ones stay.
+			if turn, err := call.renewRelay(ctx); err == nil {
+				if err := call.peer.SetServers(ctx, iceServers(turn)); err != nil {
+					return err
+				}
+			}
+		}
 		answer, err := call.peer.AcceptOffer(ctx, d)
 		if err != nil {
 			return alarmOf(err)
@@ -277,6 +378,9 @@ func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) e
 		d, err := description(m)
 		if err != nil {
 			return err
+		}
+		if call.stale(d) {
+			return nil
 		}
 		call.remember(string(d.SDP))
 		if err := call.peer.AcceptAnswer(ctx, d); err != nil {
@@ -294,6 +398,16 @@ func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) e
 		return call.candidate(ctx, rtc.Candidate{Generation: m.Generation})
 	}
 	return nil
+}
+
+// stale reports whether a newer description is in already: frames are sent again and may
+// overtake each other, and an old one must not end the call.
+func (call *Call) stale(d rtc.Description) bool {
+	if d.Generation < call.generation {
+		return true
+	}
+	call.generation = d.Generation
+	return false
 }
 
 // candidate adds a line, or keeps it until the description is there: frames may overtake

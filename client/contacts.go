@@ -156,11 +156,15 @@ func (c *Client) Knock(ctx context.Context, address identity.Address, text, name
 	_, err = c.deliverAll(ctx, k, letter{
 		body: body, kind: body.Type(), life: knockLife, ttl: envelope.Week, withGrant: true, knock: true,
 	})
+	if err == nil {
+		err = c.gave(k.Root, home)
+	}
 	return contactOf(k), err
 }
 
 // Accept says yes to somebody who knocked: only now its devices are looked up, the knock is
-// held against them, and leave to deliver is exchanged. It also unblocks.
+// held against them, and leave to deliver is exchanged. It also unblocks. Once it has
+// returned without an error the yes is written down and is sent until it has left.
 func (c *Client) Accept(ctx context.Context, root identity.PublicKey) error {
 	knock, err := c.keep.Knock(root)
 	if errors.Is(err, keep.ErrNotFound) {
@@ -196,11 +200,15 @@ func (c *Client) Accept(ctx context.Context, root identity.PublicKey) error {
 	if err := c.keep.RemoveKnock(root); err != nil {
 		return err
 	}
-	if err := c.sendKnockAccept(ctx, k); err != nil {
-		return err
-	}
-	c.syncContact(root)
-	return nil
+	return c.sayYes(ctx, k)
+}
+
+// sayYes sends the yes that is written down already; what fails now for a while is done by
+// giveTokens later.
+func (c *Client) sayYes(ctx context.Context, k keep.Contact) error {
+	err := passing(c.sendKnockAccept(ctx, k))
+	c.syncContact(k.Root)
+	return err
 }
 
 func (c *Client) sendKnockAccept(ctx context.Context, k keep.Contact) error {
@@ -242,29 +250,26 @@ func (c *Client) unblock(ctx context.Context, root identity.PublicKey) error {
 		return fmt.Errorf("%w: it has not knocked; knock yourself with contact add", ErrNoContact)
 	}
 	if k, err = c.keep.UpdateContact(root, func(k *keep.Contact) error {
-		k.State = keep.ContactAccepted
+		k.State, k.Given = keep.ContactAccepted, nil
 		return nil
 	}); err != nil {
 		return err
 	}
-	if err := c.sendKnockAccept(ctx, k); err != nil {
-		return err
-	}
-	c.syncContact(root)
-	return nil
+	return c.sayYes(ctx, k)
 }
 
 // Decline drops a knock without an answer: the stranger learns nothing.
 func (c *Client) Decline(root identity.PublicKey) error { return c.keep.RemoveKnock(root) }
 
 // Block ends a contact's leave to deliver: the token changes at once, without grace, and all
-// other accepted contacts get the new one.
+// other accepted contacts get the new one. Without a link the block is written down, and the
+// node learns of it first thing with the next one.
 func (c *Client) Block(ctx context.Context, root identity.PublicKey) error {
 	if err := c.keep.RemoveKnock(root); err != nil && !errors.Is(err, keep.ErrNotFound) {
 		return err
 	}
 	_, err := c.keep.UpdateContact(root, func(k *keep.Contact) error {
-		k.State = keep.ContactBlocked
+		k.State, k.Given = keep.ContactBlocked, nil
 		return nil
 	})
 	if errors.Is(err, keep.ErrNotFound) {
@@ -273,45 +278,47 @@ func (c *Client) Block(ctx context.Context, root identity.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	if err := c.rotateToken(ctx, false); err != nil {
-		return err
-	}
+	c.calls.endWith(root)
+	err = c.rotateToken(ctx, false)
 	c.syncContact(root)
-	return nil
+	return err
 }
 
 // rotateToken changes the delivery token of this device's mailbox. With grace the node takes
 // the previous one too until the next change.
 func (c *Client) rotateToken(ctx context.Context, grace bool) error {
+	c.homeMu.Lock()
 	home, err := c.home()
+	if err == nil {
+		home.TokenEpoch++
+		home.Grace = grace
+		err = c.keep.PutHome(home)
+	}
+	c.homeMu.Unlock()
 	if err != nil {
 		return err
 	}
-	home.TokenEpoch++
-	home.Grace = grace
-	if err := c.keep.PutHome(home); err != nil {
-		return err
-	}
+	// Written down: a link that begins from here on registers the new token.
 	w, err := c.link(ctx)
 	if err != nil {
 		return err
 	}
-	list, err := c.keep.OwnList()
-	if err != nil {
-		return err
-	}
-	if err := c.publish(ctx, w, list, home, ""); err != nil {
-		return err
-	}
+	// The mailbox first: it is what stops the old token.
 	if _, err := c.registerMailbox(ctx, w, home); err != nil {
+		return err
+	}
+	if err := c.publishOwn(ctx, w, home); err != nil {
 		return err
 	}
 	c.later("hand out the new delivery token", c.giveTokens)
 	return nil
 }
 
-// giveTokens sends TOKEN_UPDATE to every accepted contact that holds an older token.
+// giveTokens gives every accepted contact leave to deliver that does not hold the current
+// token: as a yes where it never had one, else as TOKEN_UPDATE.
 func (c *Client) giveTokens(ctx context.Context) error {
+	c.giveMu.Lock()
+	defer c.giveMu.Unlock()
 	home, err := c.home()
 	if err != nil {
 		return err
@@ -322,7 +329,11 @@ func (c *Client) giveTokens(ctx context.Context) error {
 	}
 	var failed error
 	for _, k := range contacts {
-		if k.State != keep.ContactAccepted || k.Given[home.Domain] >= home.TokenEpoch {
+		if k.State != keep.ContactAccepted || len(k.Evidence) > 0 || k.Given[home.Domain] >= home.TokenEpoch {
+			continue
+		}
+		if k.Given[home.Domain] == 0 {
+			failed = errors.Join(failed, passing(c.sendKnockAccept(ctx, k)))
 			continue
 		}
 		_, err := c.deliverAll(ctx, k, letter{
@@ -331,7 +342,7 @@ func (c *Client) giveTokens(ctx context.Context) error {
 		if err == nil {
 			err = c.gave(k.Root, home)
 		}
-		failed = errors.Join(failed, err)
+		failed = errors.Join(failed, passing(err))
 	}
 	return failed
 }

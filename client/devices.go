@@ -58,6 +58,13 @@ func NewDeviceRequest() (*DeviceRequest, error) {
 	}, nil
 }
 
+// CheckDeviceRequest says what is wrong with a request, before anybody is asked for a
+// passphrase to approve it.
+func CheckDeviceRequest(text string) error {
+	_, _, err := parseRequest(text)
+	return err
+}
+
 func parseRequest(text string) (device identity.PublicKey, once *ecdh.PublicKey, err error) {
 	body, ok := strings.CutPrefix(strings.TrimSpace(text), requestPrefix)
 	if !ok {
@@ -88,16 +95,16 @@ func (c *Client) ApproveDevice(ctx context.Context, request string) (approval st
 	if err != nil {
 		return "", err
 	}
-	list, err := c.keep.OwnList()
+	list, err := c.changeOwnList(ctx, func(own *identity.DeviceList) (*identity.DeviceList, error) {
+		if _, listed := own.Device(identity.DeviceIDOf(device)); listed {
+			return own, nil // approved before: the approval may have been lost on its way
+		}
+		return root.AddDevice(own, device, c.keep.Now())
+	})
 	if err != nil {
 		return "", err
 	}
-	if list, err = root.AddDevice(list, device, c.keep.Now()); err != nil {
-		return "", err
-	}
-	if err := c.changeList(ctx, list); err != nil {
-		return "", err
-	}
+	c.later("tell of the new device", c.announceList)
 	pack, err := c.pack(list)
 	if err != nil {
 		return "", err
@@ -111,22 +118,6 @@ func (c *Client) ApproveDevice(ctx context.Context, request string) (approval st
 		return "", err
 	}
 	return approvalPrefix + base64.RawURLEncoding.EncodeToString(box), nil
-}
-
-// changeList publishes a new device list and keeps it.
-func (c *Client) changeList(ctx context.Context, list *identity.DeviceList) error {
-	home, err := c.home()
-	if err != nil {
-		return err
-	}
-	w, err := c.link(ctx)
-	if err != nil {
-		return err
-	}
-	if err := c.publish(ctx, w, list, home, ""); err != nil {
-		return err
-	}
-	return c.keep.SetOwnList(list)
 }
 
 // pack writes what a new device needs: pieces of 4-byte length each, in this order: device
@@ -260,14 +251,9 @@ func (c *Client) RevokeDevice(ctx context.Context, id identity.DeviceID) error {
 	if err != nil {
 		return err
 	}
-	list, err := c.keep.OwnList()
-	if err != nil {
-		return err
-	}
-	if list, err = root.Revoke(list, id, c.keep.Now()); err != nil {
-		return err
-	}
-	if err := c.changeList(ctx, list); err != nil {
+	if _, err := c.changeOwnList(ctx, func(own *identity.DeviceList) (*identity.DeviceList, error) {
+		return root.Revoke(own, id, c.keep.Now())
+	}); err != nil {
 		return err
 	}
 	// The revoked device knows the contacts' tokens and ours: change ours without grace.
@@ -292,7 +278,7 @@ func (c *Client) announceList(ctx context.Context) error {
 	l := letter{body: body, kind: body.Type(), life: knockLife, ttl: envelope.Week, withGrant: true}
 	var failed error
 	for _, k := range contacts {
-		if k.State == keep.ContactAccepted {
+		if k.State == keep.ContactAccepted && len(k.Evidence) == 0 {
 			_, err := c.deliverAll(ctx, k, l)
 			failed = errors.Join(failed, err)
 		}
@@ -363,6 +349,7 @@ func (c *Client) onContactSync(_ *envelope.Opened, body *envelope.ContactSync) e
 		return err
 	}
 	if body.State == envelopepb.ContactState_CONTACT_STATE_BLOCKED {
+		c.calls.endWith(body.Root)
 		c.later("change the delivery token", func(ctx context.Context) error { return c.rotateToken(ctx, false) })
 		return nil
 	}
@@ -373,6 +360,9 @@ func (c *Client) onContactSync(_ *envelope.Opened, body *envelope.ContactSync) e
 // applySync takes over another own device's decision. The device list of the contact is
 // fetched and pinned by this device itself before anything is sent.
 func (c *Client) applySync(s *envelope.ContactSync) error {
+	if s.Root == c.self {
+		return envelope.ErrMalformed
+	}
 	state := keep.ContactAccepted
 	if s.State == envelopepb.ContactState_CONTACT_STATE_BLOCKED {
 		state = keep.ContactBlocked

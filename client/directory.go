@@ -229,6 +229,13 @@ func (d *directory) person(ctx context.Context, root identity.PublicKey, domain 
 	return d.lookup(ctx, root, domain, home)
 }
 
+// forgetNode makes the next use of a node ask its domain again.
+func (d *directory) forgetNode(peer identity.PeerID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.nodes, peer)
+}
+
 // forget makes the next person ask again.
 func (d *directory) forget(root identity.PublicKey) {
 	d.mu.Lock()
@@ -281,6 +288,7 @@ func (d *directory) take(root identity.PublicKey, n *identity.NodeDescriptor, an
 	if !list.HasHome(n.PeerID) {
 		// The owner says which nodes are its homes. A node that is not among them and still
 		// answers may stand in the middle of this first look-up.
+		d.c.tell(Alarm{From: root, What: "a node that is not among this person's homes answered for it: somebody may stand in the middle"})
 		return nil, fmt.Errorf("%w: the node that answered is not a home of this identity", ErrAlarm)
 	}
 	if err := d.c.pin(list); err != nil {

@@ -35,6 +35,10 @@ var (
 	// ErrElsewhere: another device of this identity answered.
 	ErrElsewhere = errors.New("answered on another device")
 
+	// ErrRemoved: the identity's newest device list does not name this device.
+	ErrRemoved = errors.New("this device was removed from its identity: set it up as a new device")
+
+	errEnding  = errors.New("the client is not running, or is ending")
 	errDrained = errors.New("drained")
 )
 

@@ -80,6 +80,11 @@ const eventBound = 256
 func (c *Client) Events() <-chan Event { return c.events }
 
 func (c *Client) tell(e Event) {
+	c.eventMu.Lock()
+	defer c.eventMu.Unlock()
+	if c.over {
+		return
+	}
 	select {
 	case c.events <- e:
 	default:

@@ -68,6 +68,18 @@ func (call *Call) onFileData(msg []byte) {
 	}
 }
 
+// broken reports whether the path of a connected call does not answer at the moment.
+func (call *Call) broken() bool {
+	call.mu.Lock()
+	peer := call.peer
+	call.mu.Unlock()
+	if peer == nil {
+		return false
+	}
+	s := peer.State()
+	return s == rtc.StateDisconnected || s == rtc.StateFailed
+}
+
 // SendFile sends a file over this call and returns when the other side has it whole.
 func (call *Call) SendFile(ctx context.Context, path string, progress func(transfer.Progress)) (transfer.Sent, error) {
 	if err := call.Connected(ctx); err != nil {
@@ -77,25 +89,26 @@ func (call *Call) SendFile(ctx context.Context, path string, progress func(trans
 	call.sending = progress
 	engine := call.engine
 	call.mu.Unlock()
-	ctx, cancel := context.WithCancelCause(ctx)
+	sending, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		select {
 		case <-call.done:
-			cancel(&UnreachableError{What: "the call ended before the file was whole"})
-		case <-ctx.Done():
+			cancel(&UnreachableError{What: "the call ended before the file was whole", err: call.Err()})
+		case <-sending.Done():
 		}
 	}()
-	sent, err := engine.Send(ctx, path, "")
-	if err != nil && context.Cause(ctx) != nil {
-		err = context.Cause(ctx)
+	sent, err := engine.Send(sending, path, "")
+	if err != nil && context.Cause(sending) != nil {
+		err = context.Cause(sending)
 	}
 	return sent, err
 }
 
 // Times of a file that goes over several calls.
 const (
-	fileStall = 5 * time.Second // without a byte: try a new call
+	fileStall = 5 * time.Second  // a broken path without a byte: try a new call
+	fileStuck = 60 * time.Second // the same on a path that seems whole, slow as it may be
 	fileAgain = 700 * time.Millisecond
 )
 
@@ -169,7 +182,8 @@ func (c *Client) sendFileOnce(ctx context.Context, root identity.PublicKey, path
 			case <-sending.Done():
 				return
 			case <-tick.C:
-				if time.Since(time.Unix(0, last.Load())) >= fileStall {
+				idle := time.Since(time.Unix(0, last.Load()))
+				if idle >= fileStuck || idle >= fileStall && call.broken() {
 					cancel(&UnreachableError{What: "the other side stopped taking the file"})
 				}
 			}

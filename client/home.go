@@ -59,6 +59,12 @@ func (c *Client) Register(ctx context.Context, invite string) (Registration, err
 	if err != nil {
 		return Registration{}, err
 	}
+	c.mu.Lock()
+	running := c.running != nil
+	c.mu.Unlock()
+	if running {
+		return Registration{}, errors.New("register before the client runs: a second link of this device would end the first")
+	}
 	root, err := c.keep.Root(c.cfg.Passphrase)
 	if err != nil {
 		return Registration{}, err
@@ -74,9 +80,9 @@ func (c *Client) Register(ctx context.Context, invite string) (Registration, err
 	}
 	w.onDeliver = func(*pb.Deliver) bool { return false }
 	w.onDrain = func(*pb.Drain) {}
-	running, stop := context.WithCancel(ctx)
+	life, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- w.run(running) }()
+	go func() { ended <- w.run(life) }()
 	defer func() { stop(); <-ended }()
 
 	home, err := c.newHome(w.node, base)
@@ -90,9 +96,16 @@ func (c *Client) Register(ctx context.Context, invite string) (Registration, err
 	if err := c.publish(ctx, w, list, home, invitation); err != nil {
 		return Registration{}, err
 	}
-	if err := errors.Join(c.keep.SetOwnList(list), c.keep.PutHome(home)); err != nil {
+	// The home first: a list that names a home without a mailbox would be of no use.
+	if err := c.keep.PutHome(home); err != nil {
 		return Registration{}, err
 	}
+	if err := c.keep.SetOwnList(list); err != nil {
+		return Registration{}, err
+	}
+	c.mu.Lock()
+	c.opener = nil // the mailbox may be another one than before
+	c.mu.Unlock()
 	if _, err := c.registerMailbox(ctx, w, home); err != nil {
 		return Registration{}, err
 	}
@@ -160,10 +173,15 @@ func (c *Client) publish(ctx context.Context, w *wire, list *identity.DeviceList
 	if err != nil {
 		return err
 	}
-	_, err = w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Publish{Publish: &pb.Publish{
-		List: list.Bytes(), Bundles: [][]byte{bundle}, Invitation: invitation,
-	}}})
-	return err
+	if _, err = w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Publish{Publish: &pb.Publish{
+		List: list.Bytes(), Bundles: [][]byte{bundle.Bytes()}, Invitation: invitation,
+	}}}); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.shown = published{prekey: bundle.PrekeyID, epoch: list.Epoch, token: home.TokenEpoch}
+	c.mu.Unlock()
+	return nil
 }
 
 // registerMailbox opens the mailbox: from its answer on, envelopes are taken.
@@ -206,8 +224,10 @@ func (c *Client) linkLoop(ctx context.Context) error {
 		if errors.As(err, &refused) && refused.Code == link.CodeReplaced {
 			return fmt.Errorf("this device connected from elsewhere: %w", err)
 		}
-		if errors.Is(err, ErrNotRegistered) || errors.Is(err, ErrVerification) {
-			return err
+		for _, end := range []error{ErrNotRegistered, ErrVerification, ErrAlarm, ErrRemoved} {
+			if errors.Is(err, end) {
+				return err
+			}
 		}
 		if time.Since(began) > lastRedial {
 			pause = firstRedial
@@ -227,16 +247,15 @@ func (c *Client) linkLoop(ctx context.Context) error {
 
 // serveLink is one link from the dial to its end. It returns the node's hint of when to
 // come back.
-func (c *Client) serveLink(ctx context.Context) (hint time.Duration, err error) {
+func (c *Client) serveLink(ctx context.Context) (time.Duration, error) {
 	home, err := c.home()
 	if err != nil {
 		return 0, err
 	}
 	cert, err := c.keep.OwnCert()
-	if err != nil {
-		return 0, err
+	if errors.Is(err, keep.ErrNotFound) {
+		return 0, ErrRemoved
 	}
-	list, err := c.keep.OwnList()
 	if err != nil {
 		return 0, err
 	}
@@ -244,6 +263,10 @@ func (c *Client) serveLink(ctx context.Context) (hint time.Duration, err error) 
 	if err != nil {
 		return 0, err
 	}
+	if skew := w.node.Time.Sub(c.keep.Now()).Abs(); skew > link.MaxClockSkew {
+		c.log.Warn("this machine's clock and the node's differ: set the clock", "by", skew.Round(time.Second))
+	}
+	var hint time.Duration // of the read loop, until the wire has ended
 	w.onDeliver = func(d *pb.Deliver) bool {
 		select {
 		case c.inbound <- d:
@@ -253,46 +276,65 @@ func (c *Client) serveLink(ctx context.Context) (hint time.Duration, err error) 
 		}
 	}
 	w.onDrain = func(d *pb.Drain) {
-		hint = time.Duration(d.ReconnectAfterMs) * time.Millisecond
+		hint = time.Duration(min(d.ReconnectAfterMs, maxHint)) * time.Millisecond
 		if d.JitterMs > 0 {
-			hint += time.Duration(rand.Int64N(int64(min(d.JitterMs, 600_000)))) * time.Millisecond
+			hint += time.Duration(rand.Int64N(int64(min(d.JitterMs, maxHint)))) * time.Millisecond
 		}
 	}
 	running, stop := context.WithCancel(ctx)
+	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- w.run(running) }()
-	defer func() {
+	err = c.joinNode(running, w, home)
+	if err != nil {
 		stop()
-		if end := <-ended; err == nil {
-			err = end
-		}
-		c.linkDown(w)
-	}()
-	if err := c.directory.learnOwn(w.node); err != nil {
-		return 0, err
 	}
-	if err := c.publish(ctx, w, list, home, ""); err != nil {
-		return 0, err
-	}
-	if _, err := c.registerMailbox(ctx, w, home); err != nil {
-		return 0, err
-	}
-	c.linkUp(w)
-	select {
-	case err = <-ended:
-		ended <- err
-	case <-ctx.Done():
+	end := <-ended
+	c.linkDown(w)
+	// What the node said before it closed explains more than the closed connection that a
+	// question ran into.
+	var refused *RefusedError
+	if err == nil || errors.As(end, &refused) {
+		err = end
 	}
 	return hint, err
 }
 
-func (c *Client) linkUp(w *wire) {
+// maxHint bounds what a node can ask of those who come back, in milliseconds.
+const maxHint = 600_000
+
+// joinNode makes a new wire the link: list and bundle first, then the mailbox.
+func (c *Client) joinNode(ctx context.Context, w *wire, home keep.Home) error {
+	if err := c.directory.learnOwn(w.node); err != nil {
+		return err
+	}
+	if err := c.publishOwn(ctx, w, home); err != nil {
+		return err
+	}
+	registered, err := c.registerMailbox(ctx, w, home)
+	if err != nil {
+		return err
+	}
+	c.linkUp(w, int(min(registered.Waiting, 1<<20)))
+	return nil
+}
+
+func (c *Client) linkUp(w *wire, waiting int) {
 	c.mu.Lock()
-	c.wire = w
+	c.wire, c.backlog = w, waiting
 	close(c.up)
 	c.mu.Unlock()
 	c.tell(LinkUp{})
+	c.attempts.again()
+	c.ledger.attempts.again()
 	c.poke()
+	c.later("catch up", c.catchUp)
+}
+
+// catchUp does what an end of the process, or of the link, left undone: tokens that contacts
+// do not have yet, and notes that were kept and not acknowledged.
+func (c *Client) catchUp(ctx context.Context) error {
+	return errors.Join(c.giveTokens(ctx), c.acknowledgeOld())
 }
 
 func (c *Client) linkDown(w *wire) {

@@ -18,8 +18,14 @@ import (
 // ledger is the account of every envelope that this device sent. An envelope is written
 // down before its bytes leave, stays until its fate is known, and a retry sends identical
 // bytes, so that a node recognises it.
+//
+// What is open after a crash is resolved by its class: of a stored one the same bytes go out
+// again while its own node has not taken it, and its destination is asked from then on; a
+// live one goes out again within the seconds that its moment lasts, and has expired after
+// them. A refusal that time mends does not end a stored envelope; its class's end does.
 type ledger struct {
-	c *Client
+	c        *Client
+	attempts attempts // by envelope id: sending again, asking
 
 	mu     sync.Mutex // guards flying, watch
 	flying map[envelope.ID]bool
@@ -77,6 +83,9 @@ func (l *ledger) post(ctx context.Context, o outgoing) (envelope.ID, error) {
 		l.mu.Unlock()
 	}
 	if err := l.c.keep.Submit(s); err != nil {
+		l.mu.Lock()
+		delete(l.watch, s.ID)
+		l.mu.Unlock()
 		return s.ID, err
 	}
 	if err := l.send(s); err != nil {
@@ -87,9 +96,7 @@ func (l *ledger) post(ctx context.Context, o outgoing) (envelope.ID, error) {
 
 // send hands an envelope to the link and follows its receipts.
 func (l *ledger) send(s keep.Submitted) error {
-	l.c.mu.Lock()
-	w := l.c.wire
-	l.c.mu.Unlock()
+	w := l.c.linked()
 	if w == nil {
 		return &UnreachableError{What: "there is no link to the own node"}
 	}
@@ -101,11 +108,20 @@ func (l *ledger) send(s keep.Submitted) error {
 	l.flying[s.ID] = true
 	l.mu.Unlock()
 	err := w.ask(&pb.ClientFrame{Kind: &pb.ClientFrame_Submit{Submit: &pb.Submit{Envelope: s.Envelope}}},
-		func(f *pb.NodeFrame, err error) bool { return l.receipt(s, f, err) })
+		func(f *pb.NodeFrame, err error) bool { return l.receipt(flight{s}, f, err) })
 	if err != nil {
 		l.landed(s.ID)
 	}
 	return err
+}
+
+// flight is an envelope on its way.
+type flight struct{ keep.Submitted }
+
+// patient reports whether a refusal leaves the envelope in the ledger to be tried again. A
+// ring or a frame of a call is of no use later, and who waits for it wants to know.
+func (s flight) patient(code string) bool {
+	return link.LookupCode(code).Retry && s.TTL != envelope.Live && s.TTL != envelope.Ring
 }
 
 func (l *ledger) landed(id envelope.ID) {
@@ -116,17 +132,16 @@ func (l *ledger) landed(id envelope.ID) {
 
 // receipt takes what the node says of a submitted envelope; more says whether it will say
 // more.
-func (l *ledger) receipt(s keep.Submitted, f *pb.NodeFrame, err error) (more bool) {
+func (l *ledger) receipt(s flight, f *pb.NodeFrame, err error) (more bool) {
 	if err != nil { // the link ended; linkLost settles what cannot be asked for again
 		l.landed(s.ID)
 		return false
 	}
 	if e := f.GetError(); e != nil {
 		l.landed(s.ID)
-		if link.LookupCode(e.Code).Retry && s.TTL != envelope.Live {
-			return false // it waits in the ledger for the retry loop
+		if !s.patient(e.Code) {
+			l.settle(s.ID, keep.FateRefused, e.Code)
 		}
-		l.settle(s.ID, keep.FateRefused, e.Code)
 		return false
 	}
 	r := f.GetReceipt()
@@ -144,7 +159,13 @@ func (l *ledger) receipt(s keep.Submitted, f *pb.NodeFrame, err error) (more boo
 	case pb.ReceiptClass_RECEIPT_EXPIRED:
 		l.settle(s.ID, keep.FateExpired, r.Code)
 	case pb.ReceiptClass_RECEIPT_REFUSED:
-		l.settle(s.ID, keep.FateRefused, r.Code)
+		if r.Code == link.CodeUnknownDestination {
+			// The routing key has changed, or the own node forgot the way: ask anew next time.
+			l.c.directory.forgetNode(s.Dest)
+		}
+		if !s.patient(r.Code) {
+			l.settle(s.ID, keep.FateRefused, r.Code)
+		}
 	}
 	l.landed(s.ID)
 	return false
@@ -166,6 +187,9 @@ func (l *ledger) settle(id envelope.ID, fate keep.Fate, code string) {
 		delete(l.watch, id)
 	}
 	l.mu.Unlock()
+	if fate.Final() {
+		l.attempts.done(id)
+	}
 	if tell != nil {
 		tell(fate, code)
 	} else {
@@ -185,22 +209,30 @@ const (
 	retryEvery   = 5 * time.Second
 	askAfter     = 8 * time.Second  // an accepted envelope without a fate: ask its destination
 	askStored    = 60 * time.Second // a stored one: ask whether it was fetched
-	maxRetryScan = 512
+	maxRetryScan = 2048
 )
 
 // retryLoop moves what is still open: sends again, asks for fates, ends what is over.
 func (c *Client) retryLoop(ctx context.Context) error {
 	tick := time.NewTicker(retryEvery)
 	defer tick.Stop()
+	notes := time.NewTicker(notesEvery)
+	defer notes.Stop()
 	for {
+		lookAtNotes := true
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			lookAtNotes = false
+		case <-notes.C:
 		case <-c.wake:
 		}
-		if err := c.ledger.work(ctx, askStored); err != nil && ctx.Err() == nil {
+		if err := c.ledger.work(ctx, nil); err != nil && ctx.Err() == nil {
 			c.log.Warn("the ledger could not be worked through", "error", errorKind(err))
+		}
+		if !lookAtNotes {
+			continue
 		}
 		if err := c.resendNotes(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("a note could not be sent yet", "error", errorKind(err))
@@ -208,9 +240,9 @@ func (c *Client) retryLoop(ctx context.Context) error {
 	}
 }
 
-// work goes once through the open envelopes. Stored ones younger than askStored are left
-// alone.
-func (l *ledger) work(ctx context.Context, askStored time.Duration) error {
+// work goes once through the open envelopes. With flushed set it is in a hurry: each is
+// asked for now that was not asked for in this hurry before.
+func (l *ledger) work(ctx context.Context, flushed map[envelope.ID]bool) error {
 	open, err := l.c.keep.OpenEnvelopes(maxRetryScan)
 	if err != nil {
 		return err
@@ -220,7 +252,7 @@ func (l *ledger) work(ctx context.Context, askStored time.Duration) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		failed = errors.Join(failed, l.workOne(ctx, s, askStored))
+		failed = errors.Join(failed, l.workOne(ctx, s, flushed))
 	}
 	if _, err := l.c.keep.Settle(); err != nil {
 		failed = errors.Join(failed, err)
@@ -228,26 +260,43 @@ func (l *ledger) work(ctx context.Context, askStored time.Duration) error {
 	return failed
 }
 
-func (l *ledger) workOne(ctx context.Context, s keep.Submitted, askStored time.Duration) error {
+func (l *ledger) workOne(ctx context.Context, s keep.Submitted, flushed map[envelope.ID]bool) error {
+	l.mu.Lock()
+	flying := l.flying[s.ID]
+	l.mu.Unlock()
 	now := l.c.keep.Now()
 	age, over := now.Sub(s.At), now.After(s.Deadline)
 	switch {
-	case s.TTL == envelope.Live:
-		// Nobody keeps the fate of a live envelope. Its moment is over with the link that
-		// carried it.
-		if over {
-			l.settle(s.ID, keep.FateExpired, link.CodeExpired)
-		}
-		return nil
-	case s.Fate == keep.FateSubmitted && over:
+	case over && (s.TTL == envelope.Live || s.Fate == keep.FateSubmitted):
+		// Nobody keeps the fate of a live envelope, and what the own node never took has not
+		// gone anywhere.
 		l.settle(s.ID, keep.FateExpired, link.CodeExpired)
 		return nil
-	case s.Fate == keep.FateSubmitted:
-		return ignoreUnreachable(l.send(s))
-	case s.Fate == keep.FateAccepted && (age > askAfter || over), s.Fate == keep.FateStored && (age > askStored || over):
-		return ignoreUnreachable(l.ask(ctx, s, over))
+	case flying && age < askAfter:
+		return nil // its receipts are on their way
+	case s.TTL == envelope.Live, s.Fate == keep.FateSubmitted:
+		// The same bytes: whoever has them already recognises them.
+		if s.TTL == envelope.Live || l.attempts.ready(s.ID, now) {
+			return passing(l.send(s))
+		}
+		return nil
+	case s.Fate == keep.FateStored && age < askStored && flushed == nil:
+		return nil
+	case flushed != nil && !flushed[s.ID]:
+		flushed[s.ID] = true
+	case !l.attempts.ready(s.ID, now):
+		return nil
 	}
-	return nil
+	return passing(l.ask(ctx, s, over))
+}
+
+// passing hides errors that end by themselves: what was to be done is still to be done.
+func passing(err error) error {
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Temporary() {
+		return nil
+	}
+	return ignoreUnreachable(err)
 }
 
 func ignoreUnreachable(err error) error {
@@ -256,6 +305,20 @@ func ignoreUnreachable(err error) error {
 		return nil
 	}
 	return err
+}
+
+// carries reports whether an open envelope carries a message.
+func (l *ledger) carries(message envelope.MessageID) (bool, error) {
+	open, err := l.c.keep.OpenEnvelopes(maxRetryScan)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range open {
+		if s.Message == message {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // ask fetches the fate of an envelope from its destination, unseen by the own node.
@@ -286,6 +349,10 @@ func (l *ledger) ask(ctx context.Context, s keep.Submitted, over bool) error {
 	case envelopepb.Fate_FATE_DELIVERED:
 		l.settle(s.ID, keep.FateDelivered, "")
 	case envelopepb.Fate_FATE_STORED:
+		if over { // a knock says this for ever; nothing waits longer than its class
+			l.settle(s.ID, keep.FateExpired, link.CodeExpired)
+			return nil
+		}
 		l.settle(s.ID, keep.FateStored, "")
 	case envelopepb.Fate_FATE_EXPIRED:
 		l.settle(s.ID, keep.FateExpired, link.CodeExpired)
@@ -313,8 +380,9 @@ func (l *ledger) domainOf(s keep.Submitted) (string, error) {
 func (c *Client) Flush(ctx context.Context) (keep.Totals, error) {
 	tick := time.NewTicker(150 * time.Millisecond)
 	defer tick.Stop()
+	asked := make(map[envelope.ID]bool)
 	for {
-		err := c.ledger.work(ctx, 0)
+		err := c.ledger.work(ctx, asked)
 		totals, terr := c.keep.Totals()
 		if terr != nil {
 			return totals, terr

@@ -72,13 +72,19 @@ func (f *mediaFlow) configure(cfg *rtc.Config) {
 // run plays the source once the connection is bound, and closes source and sink at the end.
 func (f *mediaFlow) run(ctx context.Context) (err error) {
 	source, sink := f.call.opts.Source, f.call.opts.Sink
-	defer func() {
+	defer func() { // what goes wrong here is said at the call's end, however it came
 		if source != nil && source.Close != nil {
 			err = errors.Join(err, source.Close())
 		}
 		if sink != nil {
 			<-f.peer.Done() // its callbacks write into the sink until then
 			err = errors.Join(err, sink.Close())
+			f.mu.Lock()
+			err = errors.Join(f.sinkErr, err)
+			f.mu.Unlock()
+		}
+		if err != nil && ctx.Err() != nil {
+			f.call.setErr(err)
 		}
 	}()
 	select {
@@ -93,9 +99,7 @@ func (f *mediaFlow) run(ctx context.Context) (err error) {
 	}
 	f.update(func() { f.sum.SourceEnded = true })
 	<-ctx.Done()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.sinkErr
+	return nil
 }
 
 func (f *mediaFlow) play(ctx context.Context, s *Source) error {
@@ -190,7 +194,7 @@ func (f *mediaFlow) onAudio(frame rtc.Frame) {
 	}
 	f.update(func() {
 		f.sum.AudioReceived++
-		f.sinkErr = errors.Join(f.sinkErr, err)
+		f.sinkFailed(err)
 	})
 }
 
@@ -203,8 +207,15 @@ func (f *mediaFlow) onVideo(frame rtc.Frame) {
 		if len(f.sum.VideoReceivedHash) < maxHashes {
 			f.sum.VideoReceivedHash = append(f.sum.VideoReceivedHash, sha256.Sum256(frame.Data))
 		}
-		f.sinkErr = errors.Join(f.sinkErr, err)
+		f.sinkFailed(err)
 	})
+}
+
+// sinkFailed keeps the first error of a sink; the call goes on without it.
+func (f *mediaFlow) sinkFailed(err error) {
+	if f.sinkErr == nil {
+		f.sinkErr = err
+	}
 }
 
 func (f *mediaFlow) onMediaEnd(e rtc.MediaEnd) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/store/keep"
 )
 
@@ -35,14 +37,14 @@ func (c *Client) SendNote(ctx context.Context, root identity.PublicKey, text str
 	if err != nil {
 		return envelope.MessageID{}, err
 	}
+	c.attempts.ready(note.ID, now)
 	err = c.sendNote(ctx, note)
 	var refused *RefusedError
-	if errors.As(err, &refused) {
+	if errors.As(err, &refused) && !refused.Temporary() {
 		return note.ID, err
 	}
 	if err != nil {
 		c.log.Info("a note waits on this device", "error", errorKind(err))
-		c.poke()
 	}
 	return note.ID, nil
 }
@@ -66,16 +68,27 @@ func (c *Client) sendNote(ctx context.Context, n keep.Note) error {
 	if err != nil {
 		return err
 	}
+	// When it was sealed last stands in Expires: resealDue asks.
 	_, err = c.keep.UpdateNote(n.Contact, true, n.ID, func(n *keep.Note) error {
-		if n.State == keep.NoteQueued {
-			n.State = keep.NoteAccepted
-		}
+		n.Expires = c.keep.Now().Add(noteLife)
 		return nil
 	})
 	return err
 }
 
-// resendNotes sends what could not go out before, and seals anew what ended unread.
+const (
+	// notesEvery is how often notes are looked through for what has to be sent again.
+	notesEvery = 30 * time.Second
+	// recentNotes is how far back that looks in each conversation.
+	recentNotes = 256
+	// noteGivenUp is when a note that nobody read is not sealed anew any more.
+	noteGivenUp = 30 * 24 * time.Hour
+	// resealAfter is how long a note that was fetched may stay without its receipt.
+	resealAfter = time.Hour
+)
+
+// resendNotes sends what could not go out before, and seals anew what ended unread or may
+// have been sealed to a prekey that was gone when it was fetched.
 func (c *Client) resendNotes(ctx context.Context) error {
 	contacts, err := c.keep.Contacts()
 	if err != nil {
@@ -86,44 +99,88 @@ func (c *Client) resendNotes(ctx context.Context) error {
 		if k.State != keep.ContactAccepted || len(k.Evidence) > 0 {
 			continue
 		}
-		notes, err := c.keep.Notes(k.Root, 0, maxRetryScan)
+		notes, err := c.keep.RecentNotes(k.Root, recentNotes)
 		if err != nil {
 			return err
 		}
 		for _, n := range notes {
-			if n.Out && (n.State == keep.NoteQueued || n.State == keep.NoteExpired) {
-				failed = errors.Join(failed, c.sendNote(ctx, n))
+			if n.Out && n.State != keep.NoteRead {
+				failed = errors.Join(failed, c.resendNote(ctx, k, n))
 			}
 		}
 	}
 	return failed
 }
 
-// noteFate moves a note along with one of its envelopes. A note goes to several devices; the
-// furthest of them counts, and a refusal counts only when nothing else came of it.
-func (c *Client) noteFate(root identity.PublicKey, id envelope.MessageID, fate keep.Fate, code string) {
-	var to keep.NoteState
-	switch fate {
-	case keep.FateAccepted:
-		to = keep.NoteAccepted
-	case keep.FateStored:
-		to = keep.NoteStored
-	case keep.FateDelivered:
-		to = keep.NoteDelivered
-	case keep.FateExpired:
-		to = keep.NoteExpired
-	case keep.FateRefused:
-		to = keep.NoteRefused
+func (c *Client) resendNote(ctx context.Context, k keep.Contact, n keep.Note) error {
+	now := c.keep.Now()
+	switch {
+	case now.Sub(n.Created) > noteGivenUp:
+		return nil
+	case n.State == keep.NoteQueued, n.State == keep.NoteExpired:
+		if open, err := c.ledger.carries(n.ID); open || err != nil {
+			return err // the ledger sends the same envelope again
+		}
+	case n.State == keep.NoteDelivered:
+		due, err := c.resealDue(ctx, k, n)
+		if !due || err != nil {
+			return passing(err)
+		}
 	default:
+		return nil
+	}
+	if !c.attempts.ready(n.ID, now) {
+		return nil
+	}
+	err := passing(c.sendNote(ctx, n))
+	if errors.Is(err, ErrNotAccepted) {
+		return nil // too long for a knock: it waits for the other side's token
+	}
+	return err
+}
+
+// resealDue reports whether a note that was fetched and not acknowledged should be sealed
+// anew: its reader has a prekey that is younger than the seal. The reader knows the message
+// id, so a note that it has is acknowledged once more and nothing else.
+func (c *Client) resealDue(ctx context.Context, k keep.Contact, n keep.Note) (bool, error) {
+	sealed := n.Expires.Add(-noteLife)
+	if c.keep.Now().Sub(sealed) < resealAfter {
+		return false, nil
+	}
+	p, err := c.directory.person(ctx, k.Root, k.Domain, k.Home)
+	if err != nil {
+		return false, err
+	}
+	for _, b := range p.bundles {
+		if b.NotBefore.After(sealed) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// noteFate moves a note along with one of its envelopes. A note goes to several devices; the
+// furthest of them counts, and an end counts only when nothing else came of it.
+func (c *Client) noteFate(root identity.PublicKey, id envelope.MessageID, fate keep.Fate, code string) {
+	to, moves := noteState(fate, code)
+	if !moves || id == (envelope.MessageID{}) {
 		return
+	}
+	ended := to == keep.NoteExpired || to == keep.NoteRefused || to == keep.NoteQueued
+	if ended {
+		if open, err := c.ledger.carries(id); open || err != nil {
+			return // another device's envelope is still on its way
+		}
 	}
 	moved := false
 	n, err := c.keep.UpdateNote(root, true, id, func(n *keep.Note) error {
-		if n.State == keep.NoteRead || n.State == to {
+		moved = false
+		switch {
+		case n.State == keep.NoteRead, n.State == to:
 			return nil
-		}
-		ended := to == keep.NoteExpired || to == keep.NoteRefused
-		if ended && n.State == keep.NoteDelivered || !ended && to < n.State && n.State <= keep.NoteDelivered {
+		case ended && n.State == keep.NoteDelivered:
+			return nil
+		case !ended && to < n.State && n.State <= keep.NoteDelivered:
 			return nil
 		}
 		n.State, n.Code, moved = to, code, true
@@ -139,6 +196,27 @@ func (c *Client) noteFate(root identity.PublicKey, id envelope.MessageID, fate k
 	if moved {
 		c.tell(NoteFate{To: root, Message: id, State: n.State, Code: code})
 	}
+}
+
+// noteState is what an envelope's fate means for its note. A refusal that time or a new token
+// mends puts the note back among those that wait on this device.
+func noteState(fate keep.Fate, code string) (to keep.NoteState, moves bool) {
+	switch fate {
+	case keep.FateAccepted:
+		return keep.NoteAccepted, true
+	case keep.FateStored:
+		return keep.NoteStored, true
+	case keep.FateDelivered:
+		return keep.NoteDelivered, true
+	case keep.FateExpired:
+		return keep.NoteExpired, true
+	case keep.FateRefused:
+		if link.LookupCode(code).Retry || code == link.CodeRefused || code == link.CodeUnknownDestination {
+			return keep.NoteQueued, true
+		}
+		return keep.NoteRefused, true
+	}
+	return 0, false
 }
 
 // noteFateFromLedger is noteFate for envelopes of an earlier run, which nobody watches.
@@ -160,31 +238,64 @@ func (c *Client) onNote(o *envelope.Opened, body *envelope.Note) error {
 	}
 	c.tell(NoteReceived{From: o.SenderRoot, ID: o.ID, Text: body.Text})
 	if o.Standing == envelope.Accepted {
-		c.acknowledgeNote(o.SenderRoot, o.ID)
+		c.acknowledgeNotes(o.SenderRoot, o.ID)
 	}
 	return nil
 }
 
-// acknowledgeNote tells the writer, sealed, that the note is kept here.
-func (c *Client) acknowledgeNote(root identity.PublicKey, id envelope.MessageID) {
+// maxReadIDs is how many notes one receipt names.
+const maxReadIDs = 32
+
+// acknowledgeNotes tells the writer, sealed, that notes are kept here.
+func (c *Client) acknowledgeNotes(root identity.PublicKey, ids ...envelope.MessageID) {
 	c.later("acknowledge a note", func(ctx context.Context) error {
 		k, err := c.writable(root)
 		if err != nil {
 			return err
 		}
-		body := &envelope.Read{IDs: []envelope.MessageID{id}}
+		body := &envelope.Read{IDs: ids}
 		if _, err := c.deliverAll(ctx, k, letter{body: body, kind: body.Type(), life: noteLife, ttl: envelope.Week, withGrant: true}); err != nil {
+			return passing(err) // acknowledgeOld does it with the next link
+		}
+		for _, id := range ids {
+			_, err = c.keep.UpdateNote(root, false, id, func(n *keep.Note) error {
+				n.Acked = true
+				return nil
+			})
+			if err != nil && !errors.Is(err, keep.ErrNotFound) { // deleted from the history meanwhile
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// acknowledgeOld acknowledges what was kept before a crash or a broken link and was not
+// acknowledged then.
+func (c *Client) acknowledgeOld() error {
+	contacts, err := c.keep.Contacts()
+	if err != nil {
+		return err
+	}
+	for _, k := range contacts {
+		if k.State != keep.ContactAccepted {
+			continue
+		}
+		notes, err := c.keep.RecentNotes(k.Root, recentNotes)
+		if err != nil {
 			return err
 		}
-		_, err = c.keep.UpdateNote(root, false, id, func(n *keep.Note) error {
-			n.Acked = true
-			return nil
-		})
-		if errors.Is(err, keep.ErrNotFound) {
-			return nil // deleted from the history meanwhile
+		var ids []envelope.MessageID
+		for _, n := range notes {
+			if !n.Out && !n.Acked && c.keep.Now().Sub(n.Created) < noteGivenUp {
+				ids = append(ids, n.ID)
+			}
 		}
-		return err
-	})
+		for some := range slices.Chunk(ids, maxReadIDs) {
+			c.acknowledgeNotes(k.Root, some...)
+		}
+	}
+	return nil
 }
 
 // onRead marks own notes as read.

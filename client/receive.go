@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
@@ -38,7 +39,7 @@ func (c *Client) prepareOpening() error {
 func (c *Client) openerFor(home keep.Home) (*envelope.Opener, error) {
 	return envelope.NewOpener(envelope.OpenerConfig{
 		Root: c.self, Device: c.device.ID(), Tag: home.Tag,
-		Prekeys: c.prekeys, Contacts: standings{c}, Replay: c.keep, Now: c.keep.Now,
+		Prekeys: c.prekeys, Contacts: standings{c}, Replay: c.replay, Now: c.keep.Now,
 		OwnList: func() *identity.DeviceList {
 			list, err := c.keep.OwnList()
 			if err != nil {
@@ -109,67 +110,97 @@ func (s standings) Contact(root identity.PublicKey) (envelope.Contact, error) {
 }
 
 // bundle is this device's current prekey and route, signed.
-func (c *Client) bundle(list *identity.DeviceList, home keep.Home) ([]byte, error) {
-	b, err := c.prekeys.Current().Bundle(c.device, c.self, list.Epoch, envelope.Route{
+func (c *Client) bundle(list *identity.DeviceList, home keep.Home) (*envelope.Bundle, error) {
+	return c.prekeys.Current().Bundle(c.device, c.self, list.Epoch, envelope.Route{
 		Home: identity.Home{PeerID: home.PeerID, Domain: home.Domain}, Tag: home.Tag, TokenEpoch: home.TokenEpoch,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
 }
+
+// A stored envelope that came faster than envelopes are opened waits here and is tried again
+// after a pause: it must not be acknowledged unread. A mailbox holds fewer than maxLate.
+const (
+	maxLate   = 512
+	latePause = 500 * time.Millisecond
+)
 
 // receiveLoop opens what arrives, one after the other, and acknowledges what is safely kept.
 // A failure to open is counted and forgotten: an answer would tell a stranger how far it got.
 func (c *Client) receiveLoop(ctx context.Context) error {
+	var late []*pb.Deliver
+	pause := time.NewTimer(time.Hour)
+	defer pause.Stop()
+	var acks []uint64
+	take := func(d *pb.Deliver) {
+		err := c.handle(d)
+		switch {
+		case errors.Is(err, envelope.ErrRate) && d.StoredId != 0:
+			if len(late) == 0 {
+				pause.Reset(latePause)
+			}
+			if len(late) < maxLate {
+				late = append(late, d)
+			}
+			return // beyond the bound it stays at the node and comes with the next link
+		case errors.Is(err, keep.ErrUnavailable):
+			c.log.Error("a delivery could not be kept; it stays at the node", "error", errorKind(err))
+			return
+		case err != nil:
+			c.log.Debug("a delivery was dropped", "reason", envelope.DropReason(err))
+		}
+		if d.StoredId != 0 {
+			acks = append(acks, d.StoredId)
+		}
+	}
 	for {
+		acks = acks[:0]
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-pause.C:
+			again := late
+			late = nil
+			for _, d := range again {
+				take(d)
+			}
 		case d := <-c.inbound:
-			acks := c.take(d)
+			take(d)
 			for more := true; more && len(acks) < link.MaxAcks; {
 				select {
 				case d := <-c.inbound:
-					acks = append(acks, c.take(d)...)
+					take(d)
 				default:
 					more = false
 				}
 			}
-			if len(acks) > 0 {
-				c.acknowledge(acks)
-			}
+		}
+		for len(acks) > 0 {
+			n := min(len(acks), link.MaxAcks)
+			c.acknowledge(acks[:n])
+			acks = acks[n:]
 		}
 	}
 }
 
-// take handles one delivery and returns what to acknowledge: nothing when the own disk did
-// not take it, so that it comes again.
-func (c *Client) take(d *pb.Deliver) []uint64 {
-	err := c.handle(d)
-	switch {
-	case errors.Is(err, keep.ErrUnavailable):
-		c.log.Error("a delivery could not be kept; it stays at the node", "error", errorKind(err))
-		return nil
-	case err != nil:
-		c.log.Debug("a delivery was dropped", "reason", envelope.DropReason(err))
-	}
-	if d.StoredId == 0 {
-		return nil
-	}
-	return []uint64{d.StoredId}
-}
-
 func (c *Client) acknowledge(ids []uint64) {
-	c.mu.Lock()
-	w := c.wire
-	c.mu.Unlock()
+	w := c.linked()
 	if w == nil {
 		return // they come again with the next link, and are recognised
 	}
 	if err := w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_Ack{Ack: &pb.Ack{StoredIds: ids}}}); err != nil {
 		c.log.Debug("an acknowledgement was not sent", "error", errorKind(err))
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.backlog -= len(ids)
+}
+
+// drained reports whether everything that waited in the mailbox when the link began has been
+// taken.
+func (c *Client) drained() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.wire != nil && c.backlog <= 0
 }
 
 func (c *Client) handle(d *pb.Deliver) error {
@@ -191,10 +222,14 @@ func (c *Client) handle(d *pb.Deliver) error {
 	if again := new(envelope.ReplayError); errors.As(err, &again) {
 		return c.again(again)
 	}
-	if err != nil {
+	if err == nil {
+		err = c.act(opened)
+	}
+	if errors.Is(err, keep.ErrUnavailable) {
+		c.replay.unfinished()
 		return err
 	}
-	return c.act(opened)
+	return errors.Join(err, c.replay.finished())
 }
 
 func (c *Client) currentOpener(home keep.Home) (*envelope.Opener, error) {
@@ -210,18 +245,31 @@ func (c *Client) currentOpener(home keep.Home) (*envelope.Opener, error) {
 	return o, err
 }
 
-// again answers a note that came twice with a second receipt: the first may be lost.
+// How often at most something is answered that others can repeat at will.
+const (
+	answerAgain = time.Minute // a note that came again, a knock of a contact, a lost token
+	askOwnAgain = time.Minute
+)
+
+// again answers a note that came twice with a second receipt: the first may be lost. A note
+// that is not kept here is not acknowledged.
 func (c *Client) again(r *envelope.ReplayError) error {
-	if r.Type == envelopepb.Type_TYPE_NOTE && r.Standing == envelope.Accepted {
-		c.acknowledgeNote(r.Sender, r.ID)
+	if r.Type == envelopepb.Type_TYPE_NOTE && r.Standing == envelope.Accepted && c.acking.allow(r.ID, c.keep.Now(), answerAgain) {
+		if _, err := c.keep.Note(r.Sender, false, r.ID); err == nil {
+			c.acknowledgeNotes(r.Sender, r.ID)
+		}
 	}
 	return r
 }
 
 // act does what an opened message asks for. What it must not lose it writes down first.
 func (c *Client) act(o *envelope.Opened) error {
-	if o.Echo == envelope.EchoConflict {
+	known := o.Standing == envelope.Accepted || o.Standing == envelope.Own
+	if o.Echo == envelope.EchoConflict && known {
 		c.tell(Alarm{From: o.SenderRoot, What: "this contact was shown a device list of yours that you did not make"})
+	}
+	if o.Echo == envelope.EchoAhead && known {
+		c.askOwnList()
 	}
 	if o.WantsList() {
 		c.sendOwnList(o.SenderRoot, o.SenderCert.DeviceID())
@@ -233,6 +281,9 @@ func (c *Client) act(o *envelope.Opened) error {
 		if err := c.takeGrant(o); err != nil {
 			return err
 		}
+	}
+	if o.Knock && o.Standing == envelope.Accepted && o.Type != envelopepb.Type_TYPE_KNOCK {
+		c.giveTokenAgain(o.SenderRoot, o.SenderCert.DeviceID())
 	}
 	switch body := o.Content.(type) {
 	case *envelope.Knock:
@@ -262,23 +313,69 @@ func (c *Client) takeGrant(o *envelope.Opened) error {
 	if o.Grant.Device != o.SenderCert.DeviceID() {
 		return envelope.ErrPolicy
 	}
-	_, err := c.keep.UpdateContact(o.SenderRoot, func(k *keep.Contact) error {
-		setGrant(k, keepGrant(o.Grant))
+	grant := keepGrant(o.Grant)
+	known, err := c.keep.Contact(o.SenderRoot)
+	if err != nil || slices.Contains(known.Grants, grant) {
+		return err
+	}
+	if _, err := c.keep.UpdateContact(o.SenderRoot, func(k *keep.Contact) error {
+		setGrant(k, grant)
 		return nil
+	}); err != nil {
+		return err
+	}
+	c.attempts.again() // a note may have waited for it
+	c.poke()
+	return nil
+}
+
+// giveTokenAgain answers an accepted contact's device that had to knock: its token is an old
+// one, or lost.
+func (c *Client) giveTokenAgain(root identity.PublicKey, device identity.DeviceID) {
+	if !c.giving.allow(device, c.keep.Now(), answerAgain) {
+		return
+	}
+	c.later("give a delivery token again", func(ctx context.Context) error {
+		return c.toDevice(ctx, root, device, letter{
+			kind: envelopepb.Type_TYPE_TOKEN_UPDATE, life: knockLife, ttl: envelope.Week, withGrant: true,
+		})
 	})
+}
+
+// askOwnList fetches the own list after somebody knew a later one.
+func (c *Client) askOwnList() {
+	if !c.asking.allow(c.self, c.keep.Now(), askOwnAgain) {
+		return
+	}
+	c.later("ask for the own device list", func(ctx context.Context) error {
+		w, err := c.link(ctx)
+		if err != nil {
+			return err
+		}
+		return c.endIfRemoved(w, c.adoptOwnList(ctx, w))
+	})
+}
+
+// endIfRemoved ends the link of a device that its identity has removed, so that Run sees it.
+func (c *Client) endIfRemoved(w *wire, err error) error {
+	if errors.Is(err, ErrRemoved) && w != nil {
+		w.close()
+	}
 	return err
 }
 
 func (c *Client) onKnock(o *envelope.Opened, body *envelope.Knock) error {
 	if o.Standing == envelope.Accepted {
 		// It has lost our answer, or its grant: answer again.
-		c.later("answer a knock again", func(ctx context.Context) error {
-			k, err := c.keep.Contact(o.SenderRoot)
-			if err != nil {
-				return err
-			}
-			return c.sendKnockAccept(ctx, k)
-		})
+		if c.answering.allow(o.SenderRoot, c.keep.Now(), answerAgain) {
+			c.later("answer a knock again", func(ctx context.Context) error {
+				k, err := c.keep.Contact(o.SenderRoot)
+				if err != nil {
+					return err
+				}
+				return c.sendKnockAccept(ctx, k)
+			})
+		}
 		return nil
 	}
 	if o.Standing == envelope.Knocked {
@@ -314,7 +411,10 @@ func (c *Client) becomeAccepted(o *envelope.Opened, home identity.Home) error {
 	}
 	k, err := c.keep.UpdateContact(o.SenderRoot, func(k *keep.Contact) error {
 		k.State = keep.ContactAccepted
-		k.Domain, k.Home = home.Domain, home.PeerID
+		// The signed list says which homes it has, the message which one it lives at now.
+		if list, err := identity.ParseDeviceList(k.List); err == nil && list.HasHome(home.PeerID) {
+			k.Domain, k.Home = home.Domain, home.PeerID
+		}
 		return nil
 	})
 	if err != nil {
@@ -349,23 +449,8 @@ func (c *Client) sendOwnList(root identity.PublicKey, device identity.DeviceID) 
 		if err != nil {
 			return err
 		}
-		k, err := c.keep.Contact(root)
-		if err != nil {
-			return err
-		}
-		to, err := c.addressees(ctx, k)
-		if err != nil {
-			return err
-		}
 		body := &envelope.ListUpdate{List: list.Bytes()}
-		for _, a := range to {
-			if a.bundle.DeviceID() != device {
-				continue
-			}
-			_, err := c.deliver(ctx, a, letter{body: body, kind: body.Type(), life: knockLife, ttl: envelope.Week, withGrant: true})
-			return err
-		}
-		return nil
+		return c.toDevice(ctx, root, device, letter{body: body, kind: body.Type(), life: knockLife, ttl: envelope.Week, withGrant: true})
 	})
 }
 
@@ -378,7 +463,7 @@ func (c *Client) onListUpdate(o *envelope.Opened, body *envelope.ListUpdate) err
 		return envelope.ErrSender
 	}
 	if o.Standing == envelope.Own {
-		return c.keep.SetOwnList(list)
+		return c.endIfRemoved(c.linked(), c.takeOwnList(list))
 	}
 	c.directory.forget(list.Root)
 	return c.pin(list)

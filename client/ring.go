@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +23,16 @@ type calls struct {
 	byHandle map[envelope.Handle]*Call             // session frames
 	rings    map[envelope.Handle]*outRing          // answers to our rings
 	incoming map[[32]byte]*Call                    // by the hash of the RING
-	early    map[[32]byte]time.Time                // CANCELs that came before their RING
+	early    map[[32]byte]earlyCancel              // CANCELs that came before their RING
 	byPeer   map[identity.PublicKey]map[*Call]bool // for glare
+	closing  bool                                  // the client ends
+}
+
+// earlyCancel is a CANCEL whose RING has not come yet.
+type earlyCancel struct {
+	from   identity.PublicKey
+	reason envelopepb.Reason
+	at     time.Time
 }
 
 // maxEarly bounds what is remembered of cancels without a ring.
@@ -32,7 +42,7 @@ func newCalls(c *Client) *calls {
 	return &calls{
 		c: c, active: make(map[*Call]bool), byHandle: make(map[envelope.Handle]*Call),
 		rings: make(map[envelope.Handle]*outRing), incoming: make(map[[32]byte]*Call),
-		early: make(map[[32]byte]time.Time), byPeer: make(map[identity.PublicKey]map[*Call]bool),
+		early: make(map[[32]byte]earlyCancel), byPeer: make(map[identity.PublicKey]map[*Call]bool),
 	}
 }
 
@@ -43,9 +53,13 @@ type outRing struct {
 	state *envelope.RingState
 }
 
-func (s *calls) enter(call *Call) {
+// enter makes a call known before its driver starts. False: the client is ending.
+func (s *calls) enter(call *Call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
 	s.active[call] = true
 	of := s.byPeer[call.contact.Root]
 	if of == nil {
@@ -53,28 +67,38 @@ func (s *calls) enter(call *Call) {
 		s.byPeer[call.contact.Root] = of
 	}
 	of[call] = true
+	return true
 }
 
 func (s *calls) leave(call *Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.active, call)
-	delete(s.byPeer[call.contact.Root], call)
-	for h, c := range s.byHandle {
-		if c == call {
-			delete(s.byHandle, h)
+	if of := s.byPeer[call.contact.Root]; of != nil {
+		if delete(of, call); len(of) == 0 {
+			delete(s.byPeer, call.contact.Root)
 		}
 	}
-	for h, r := range s.rings {
-		if r.call == call {
-			delete(s.rings, h)
+	maps.DeleteFunc(s.byHandle, func(_ envelope.Handle, c *Call) bool { return c == call })
+	maps.DeleteFunc(s.rings, func(_ envelope.Handle, r *outRing) bool { return r.call == call })
+	maps.DeleteFunc(s.incoming, func(_ [32]byte, c *Call) bool { return c == call })
+}
+
+// start lets a call that was entered be driven.
+func (s *calls) start(call *Call, first []envelope.CallAction) error {
+	if s.enter(call) {
+		if s.c.later("call", func(life context.Context) error {
+			call.drive(life, first)
+			return nil
+		}) {
+			return nil
 		}
+		s.leave(call)
 	}
-	for h, c := range s.incoming {
-		if c == call {
-			delete(s.incoming, h)
-		}
+	for _, r := range call.rings {
+		r.state.Close()
 	}
+	return errEnding
 }
 
 func (s *calls) addSession(call *Call, session *envelope.Session) {
@@ -85,13 +109,34 @@ func (s *calls) addSession(call *Call, session *envelope.Session) {
 	}
 }
 
-// endAll hangs up what still runs when the client ends. The calls' own goroutines are tasks
-// of the client and end with its context.
-func (s *calls) endAll() {
+// farewell ends all calls with a goodbye and waits for them, but not for ever. No new call
+// begins afterwards.
+func (s *calls) farewell(most time.Duration) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for call := range s.active {
-		call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallHangup}})
+	s.closing = true
+	active := slices.Collect(maps.Keys(s.active))
+	s.mu.Unlock()
+	for _, call := range active {
+		call.urge(callEvent{leaving: true})
+	}
+	late := time.NewTimer(most)
+	defer late.Stop()
+	for _, call := range active {
+		select {
+		case <-call.done:
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// endWith ends all calls with somebody.
+func (s *calls) endWith(root identity.PublicKey) {
+	s.mu.Lock()
+	with := slices.Collect(maps.Keys(s.byPeer[root]))
+	s.mu.Unlock()
+	for _, call := range with {
+		call.urge(callEvent{leaving: true})
 	}
 }
 
@@ -102,8 +147,12 @@ func (s *calls) frame(h envelope.Handle, payload []byte) error {
 	s.mu.Unlock()
 	switch {
 	case call != nil:
-		call.tell(callEvent{frame: payload})
-		return nil
+		select {
+		case call.frames <- payload:
+			return nil
+		default:
+			return envelope.ErrRate
+		}
 	case ring != nil:
 		return ring.onAnswer(payload)
 	}
@@ -143,7 +192,7 @@ func (r *outRing) onAnswer(payload []byte) error {
 	case envelopepb.Type_TYPE_BUSY:
 		e.Kind = envelope.CallBusy
 	}
-	r.call.tell(e)
+	r.call.urge(e) // once for each ring: it is over now
 	return nil
 }
 
@@ -163,15 +212,13 @@ func (c *Client) Ring(ctx context.Context, root identity.PublicKey, opts CallOpt
 	}
 	call := c.newCall(contact, opts)
 	if err := call.prepareRings(to); err != nil {
-		return nil, err
+		c.calls.leave(call)
+		return nil, errors.Join(err, opts.close())
 	}
-	c.later("call", func(life context.Context) error {
-		call.drive(life, nil)
-		return nil
-	})
-	if err := call.sendRings(ctx); err != nil {
-		call.fail(err)
+	if err := c.calls.start(call, nil); err != nil {
+		return nil, errors.Join(err, opts.close())
 	}
+	call.sendRings(ctx)
 	return call.waitAnswered(ctx)
 }
 
@@ -191,7 +238,7 @@ func (call *Call) waitAnswered(ctx context.Context) (*Call, error) {
 		}
 		return nil, ErrNoAnswer
 	case <-ctx.Done():
-		call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallHangup}})
+		call.happened(envelope.CallHangup)
 		return nil, ctx.Err()
 	}
 }
@@ -243,194 +290,62 @@ func (c *Client) replyAddress(h keep.Home) envelope.ReplyAddress {
 	}
 }
 
-func (call *Call) sendRings(ctx context.Context) error {
-	var failed error
-	sent := 0
+func (call *Call) sendRings(ctx context.Context) {
 	for device, r := range call.rings {
-		_, err := call.c.dispatch(ctx, r.to, letter{
+		unreachable := func(err error) {
+			call.urge(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallUnreachable, Device: device}, err: err})
+		}
+		if _, err := call.c.dispatch(ctx, r.to, letter{
 			ttl: envelope.Ring, collapse: r.state.Collapse,
 			fate: func(_ identity.DeviceID, f keep.Fate, code string) {
-				if f != keep.FateRefused {
-					return
+				if f == keep.FateRefused {
+					unreachable(codeError(code, 0))
 				}
-				call.tell(callEvent{
-					CallEvent: envelope.CallEvent{Kind: envelope.CallUnreachable, Device: device},
-					err:       codeError(code, 0),
-				})
 			},
-		}, envelope.MessageID{}, r.state.Payload)
-		if err != nil {
-			failed = errors.Join(failed, err)
-			call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallUnreachable, Device: device}})
-			continue
+		}, envelope.MessageID{}, r.state.Payload); err != nil {
+			unreachable(err)
 		}
-		sent++
 	}
-	if sent == 0 {
-		return failed
-	}
-	return nil
 }
 
+// cancelTime bounds what sending a CANCEL may take; the end of the call waits for it.
+const cancelTime = 5 * time.Second
+
 // sendCancel stops one device from ringing. It goes in the background: the call must not
-// wait for it.
-func (call *Call) sendCancel(device identity.DeviceID, reason envelopepb.Reason) {
+// wait for it, and its end does.
+func (call *Call) sendCancel(ctx context.Context, device identity.DeviceID, reason envelopepb.Reason) {
 	r := call.rings[device]
 	if r == nil {
 		return
 	}
 	c := call.c
-	c.later("cancel a ring", func(ctx context.Context) error {
-		own, err := c.keep.OwnList()
-		if err != nil {
-			return err
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
+	call.parts.Go(func() {
+		defer cancel()
+		if err := call.cancelRing(ctx, r, reason); err != nil {
+			c.log.Warn("a ring could not be cancelled; it ends by itself", "error", errorKind(err))
 		}
-		cert, err := c.keep.OwnCert()
-		if err != nil {
-			return err
-		}
-		payload, err := r.state.SealCancel(c.device, cert, r.to.bundle, reason, envelope.RingConfig{
-			Now: c.keep.Now(), OwnList: own, PeerList: r.to.list,
-		})
-		if err != nil {
-			return err
-		}
-		_, err = c.dispatch(ctx, r.to, letter{ttl: envelope.Ring, collapse: r.state.Collapse}, envelope.MessageID{}, payload)
-		return err
 	})
 }
 
-// Incoming is a ring that waits for the person.
-type Incoming struct {
-	From  Contact
-	Media Media
-	call  *Call
-}
-
-// Answer says yes. The call connects with the given options.
-func (i *Incoming) Answer(ctx context.Context, opts CallOptions) (*Call, error) {
-	i.call.mu.Lock()
-	opts.Media = i.Media
-	i.call.opts = opts
-	i.call.mu.Unlock()
-	i.call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallAccept}})
-	return i.call.waitAnswered(ctx)
-}
-
-// Decline says no, on all devices.
-func (i *Incoming) Decline() {
-	i.call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallDecline}})
-}
-
-// Done is closed when the ring is over without an answer here, or the call has ended.
-func (i *Incoming) Done() <-chan struct{} { return i.call.done }
-
-// onRing takes an opened RING of an accepted contact or an own device.
-func (s *calls) onRing(o *envelope.Opened, body *envelope.RingBody) error {
-	c := s.c
-	contact, err := c.keep.Contact(o.SenderRoot)
-	if o.Standing == envelope.Own {
-		var home keep.Home
-		if home, err = c.home(); err == nil {
-			contact = keep.Contact{Root: c.self, Domain: home.Domain, Home: home.PeerID}
-		}
-	}
+func (call *Call) cancelRing(ctx context.Context, r *outRing, reason envelopepb.Reason) error {
+	c := call.c
+	own, err := c.keep.OwnList()
 	if err != nil {
 		return err
 	}
-	call := c.newCall(contact, CallOptions{Media: body.Media})
-	call.ring = o
-	greeting, glare := s.greet(o, body, call)
-	if greeting == dropRing {
-		return nil
+	cert, err := c.keep.OwnCert()
+	if err != nil {
+		return err
 	}
-	now := time.Now()
-	incoming, first := envelope.NewIncomingCall(now, o.Expires, envelope.Greeting(greeting))
-	call.machine = incoming
-	s.mu.Lock()
-	s.incoming[o.Hash] = call
-	s.mu.Unlock()
-	if glare != nil {
-		glare.mu.Lock()
-		glare.instead, call.opts = call, glare.opts
-		glare.mu.Unlock()
-		glare.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallGlareLost}})
-	}
-	c.later("call", func(life context.Context) error {
-		call.drive(life, first)
-		return nil
+	payload, err := r.state.SealCancel(c.device, cert, r.to.bundle, reason, envelope.RingConfig{
+		Now: c.keep.Now(), OwnList: own, PeerList: r.to.list,
 	})
-	if envelope.Greeting(greeting) == envelope.GreetRing {
-		c.tell(Ringing{&Incoming{From: contactOf(contact), Media: body.Media, call: call}})
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-// dropRing: our own ring to the same person survives; theirs gets no answer.
-const dropRing = -1
-
-// greet decides how a ring is taken, and which of our own rings it replaces.
-func (s *calls) greet(o *envelope.Opened, body *envelope.RingBody, call *Call) (greeting int, glare *Call) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if o.Late {
-		return int(envelope.GreetMissed), nil
-	}
-	if _, cancelled := s.early[o.Hash]; cancelled {
-		delete(s.early, o.Hash)
-		return int(envelope.GreetMissed), nil
-	}
-	for other := range s.byPeer[o.SenderRoot] {
-		if len(other.rings) == 0 || isClosed(other.answered) {
-			continue
-		}
-		if envelope.Glare(s.c.self, o.SenderRoot, s.c.device.ID(), o.SenderCert.DeviceID()) {
-			return dropRing, nil
-		}
-		return int(envelope.GreetAccept), other
-	}
-	if o.Standing == envelope.Own {
-		return int(envelope.GreetAccept), nil
-	}
-	if body.Media != DataOnly {
-		for other := range s.active {
-			if other != call && other.kind != DataOnly && isClosed(other.answered) && !isClosed(other.done) {
-				return int(envelope.GreetBusy), nil
-			}
-		}
-	}
-	return int(envelope.GreetRing), nil
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
-// onCancel ends a ring, also one that has not arrived yet.
-func (s *calls) onCancel(o *envelope.Opened, body *envelope.Cancel) error {
-	s.mu.Lock()
-	call := s.incoming[body.RingHash]
-	if call == nil {
-		now := time.Now()
-		for h, t := range s.early {
-			if now.Sub(t) > 2*time.Minute {
-				delete(s.early, h)
-			}
-		}
-		if len(s.early) < maxEarly {
-			s.early[body.RingHash] = now
-		}
-	}
-	s.mu.Unlock()
-	if call != nil && call.contact.Root == o.SenderRoot {
-		call.tell(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallCancelled, Reason: body.Reason}})
-	}
-	return nil
+	_, err = c.dispatch(ctx, r.to, letter{ttl: envelope.Ring, collapse: r.state.Collapse}, envelope.MessageID{}, payload)
+	return err
 }
 
 // answer makes and posts the answer to a ring. An ACCEPT needs the caller's current list.

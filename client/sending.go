@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
@@ -45,6 +46,9 @@ type sent struct {
 // addressees returns the devices of a contact that can be written to. Only devices that the
 // pinned, signed list names are among them, whatever bundles a node hands out.
 func (c *Client) addressees(ctx context.Context, contact keep.Contact) ([]addressee, error) {
+	if len(contact.Evidence) > 0 {
+		return nil, ErrAlarm
+	}
 	p, err := c.directory.person(ctx, contact.Root, contact.Domain, contact.Home)
 	if err != nil {
 		return nil, err
@@ -57,7 +61,7 @@ func (c *Client) addressees(ctx context.Context, contact keep.Contact) ([]addres
 		}
 		a := addressee{contact: contact, list: p.list, bundle: b}
 		for i := range contact.Grants {
-			if g := &contact.Grants[i]; g.Device == cert.DeviceID() && g.Tag == b.Route.Tag {
+			if g := &contact.Grants[i]; g.Device == cert.DeviceID() && g.Tag == b.Route.Tag && !c.refused.has(g) {
 				a.grant = g
 			}
 		}
@@ -130,8 +134,8 @@ func (c *Client) dispatch(ctx context.Context, a addressee, l letter, message en
 		ttl: l.ttl, payload: payload, message: message,
 		hop: envelope.Hop{Tag: a.bundle.Route.Tag, Collapse: l.collapse, Hint: a.bundle.PrekeyID.Hint()},
 	}
-	asKnock := l.knock || a.grant == nil
-	if asKnock {
+	knock := l.knock || a.grant == nil
+	if knock {
 		o.hop.Knock = true
 	} else {
 		o.hop.Token = a.grant.Token
@@ -141,14 +145,17 @@ func (c *Client) dispatch(ctx context.Context, a addressee, l letter, message en
 	}
 	device := a.bundle.DeviceID()
 	o.fate = func(f keep.Fate, code string) {
-		if f == keep.FateRefused && code == link.CodeRefused && !asKnock && len(payload) == envelope.KnockSize && l.ttl != envelope.Live {
+		if f == keep.FateRefused && code == link.CodeRefused && !knock {
+			c.refused.add(a.grant)
 			again := l
 			again.knock = true
-			c.later("send as a knock", func(ctx context.Context) error {
+			if l.ttl != envelope.Live && len(payload) == envelope.KnockSize && c.later("send as a knock", func(ctx context.Context) error {
 				_, err := c.dispatch(ctx, a, again, message, payload)
 				return err
-			})
-			return
+			}) {
+				return
+			}
+			c.askForToken(a)
 		}
 		if l.fate != nil {
 			l.fate(device, f, code)
@@ -156,6 +163,69 @@ func (c *Client) dispatch(ctx context.Context, a addressee, l letter, message en
 		c.noteFate(a.contact.Root, message, f, code)
 	}
 	return c.ledger.post(ctx, o)
+}
+
+// askForToken knocks at a contact's device whose token is no longer taken: what is to be sent
+// is too long for a knock itself.
+func (c *Client) askForToken(a addressee) {
+	if !c.knocking.allow(a.bundle.DeviceID(), c.keep.Now(), knockAgain) {
+		return
+	}
+	c.later("ask for a delivery token", func(ctx context.Context) error {
+		home, err := c.home()
+		if err != nil {
+			return err
+		}
+		body := &envelope.Knock{Home: identity.Home{PeerID: home.PeerID, Domain: home.Domain}}
+		a.grant = nil
+		_, err = c.deliver(ctx, a, letter{body: body, kind: body.Type(), life: knockLife, ttl: envelope.Week, withGrant: true, knock: true})
+		return err
+	})
+}
+
+// knockAgain is how often one device is asked for its token.
+const knockAgain = time.Hour
+
+// refusedGrants are grants that a node did not take, until the device gives another one. They
+// are remembered in memory only: after a restart one try shows it again.
+type refusedGrants struct {
+	mu     sync.Mutex // guards tokens
+	tokens map[identity.DeviceID]envelope.Token
+}
+
+func (r *refusedGrants) add(g *keep.Grant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tokens == nil {
+		r.tokens = make(map[identity.DeviceID]envelope.Token)
+	}
+	r.tokens[g.Device] = g.Token // bounded by the devices of accepted contacts
+}
+
+func (r *refusedGrants) has(g *keep.Grant) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	token, ok := r.tokens[g.Device]
+	return ok && token == g.Token
+}
+
+// toDevice sends a letter to one device of a contact.
+func (c *Client) toDevice(ctx context.Context, root identity.PublicKey, device identity.DeviceID, l letter) error {
+	k, err := c.keep.Contact(root)
+	if err != nil {
+		return err
+	}
+	to, err := c.addressees(ctx, k)
+	if err != nil {
+		return err
+	}
+	for _, a := range to {
+		if a.bundle.DeviceID() == device {
+			_, err := c.deliver(ctx, a, l)
+			return err
+		}
+	}
+	return &UnreachableError{What: "this device of a contact offers no key to write to"}
 }
 
 // deliverAll sends a letter to every device of a contact. It fails only when no device could
@@ -180,6 +250,9 @@ func (c *Client) deliverAll(ctx context.Context, contact keep.Contact, l letter)
 			failed = &UnreachableError{What: "no device of this contact offers a key to write to"}
 		}
 		return nil, failed
+	}
+	if failed != nil {
+		c.log.Warn("one of several devices could not be written to", "error", errorKind(failed))
 	}
 	return out, nil
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"time"
 
+	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/store/keep"
 )
 
-// upkeepEvery is how often the client looks at what grows old. Everything it renews has
-// days of margin.
-const upkeepEvery = 10 * time.Minute
+// upkeepEvery is how often the client looks at what grows old, and how far its clock can fall
+// behind what is on the disk. Everything it renews has days of margin.
+const upkeepEvery = time.Minute
 
 // upkeepLoop rotates prekeys, deletes dead ones for good, renews the device list and keeps
 // the clock that never goes back.
@@ -18,7 +19,7 @@ func (c *Client) upkeepLoop(ctx context.Context) error {
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
 	for {
-		if err := c.upkeep(ctx); err != nil && ctx.Err() == nil {
+		if err := passing(c.upkeep(ctx)); err != nil && ctx.Err() == nil {
 			c.log.Warn("upkeep did not succeed; it will be tried again", "error", errorKind(err))
 		}
 		select {
@@ -34,19 +35,14 @@ func (c *Client) upkeep(ctx context.Context) error {
 	if err := c.keep.Tick(); err != nil {
 		return err
 	}
-	rotated, err := c.prekeys.Rotate(now)
-	if err != nil {
+	if _, err := c.prekeys.Rotate(now); err != nil {
 		return err
 	}
-	renewed, err := c.renewList()
-	if err != nil {
-		return err
+	w := c.linked()
+	if w == nil {
+		return nil // the next link begins with publishing
 	}
-	if rotated == nil && !renewed {
-		return nil
-	}
-	w, err := c.link(ctx)
-	if err != nil {
+	if err := c.renewList(ctx); err != nil {
 		return err
 	}
 	home, err := c.home()
@@ -57,35 +53,53 @@ func (c *Client) upkeep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := c.publish(ctx, w, list, home, ""); err != nil {
-		return err
+	c.mu.Lock()
+	old := c.shown != published{prekey: c.prekeys.Current().ID(), epoch: list.Epoch, token: home.TokenEpoch}
+	c.mu.Unlock()
+	if old {
+		if err := c.endIfRemoved(w, c.publishOwn(ctx, w, home)); err != nil {
+			return err
+		}
 	}
-	// Only now that the mailbox was reached, and so drained, may old secrets go.
+	// What waited in the mailbox may be sealed to them.
+	if !c.drained() {
+		return nil
+	}
 	_, err = c.prekeys.DeleteExpired(now)
 	return err
 }
 
 // renewList signs the own list anew at half its life, where the root key is at hand without
 // a passphrase. Where it is not, the person is reminded by `id show`.
-func (c *Client) renewList() (bool, error) {
+func (c *Client) renewList(ctx context.Context) error {
 	list, err := c.keep.OwnList()
 	if err != nil {
-		return false, err
+		return err
 	}
-	now := c.keep.Now()
-	if !list.RenewDue(now) {
-		return false, nil
+	if !list.RenewDue(c.keep.Now()) {
+		return nil
 	}
 	root, err := c.keep.Root(c.cfg.Passphrase)
 	if errors.Is(err, keep.ErrNoRoot) || errors.Is(err, keep.ErrPassphrase) {
-		c.log.Warn("the device list should be renewed: open this identity with its passphrase once")
-		return false, nil
+		if c.reminding.allow(c.self, c.keep.Now(), remindEvery) {
+			c.log.Warn("the device list should be renewed: open this identity with its passphrase once")
+		}
+		return nil
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
-	if list, err = root.Renew(list, now); err != nil {
-		return false, err
+	if _, err := c.changeOwnList(ctx, func(own *identity.DeviceList) (*identity.DeviceList, error) {
+		if !own.RenewDue(c.keep.Now()) {
+			return own, nil // another own device has done it
+		}
+		return root.Renew(own, c.keep.Now())
+	}); err != nil {
+		return err
 	}
-	return true, c.keep.SetOwnList(list)
+	c.later("tell of the renewed list", c.announceList)
+	return nil
 }
+
+// remindEvery is how often a list that cannot be renewed here is spoken of.
+const remindEvery = 6 * time.Hour

@@ -36,6 +36,11 @@ type wire struct {
 
 const writeTimeout = 10 * time.Second
 
+// answerTimeout is how long a node may take to answer a question. Its own limit for what
+// other nodes have to answer is 15 seconds; a node that keeps silent longer must not hold up
+// a call or a background task.
+const answerTimeout = 20 * time.Second
+
 // linkURL turns the address of a node into that of its link. Plain HTTP is for loopback
 // only: off the machine it would show the network who is connected.
 func linkURL(base string) (ws, host string, err error) {
@@ -107,15 +112,15 @@ func (w *wire) handshake(host string, pin identity.PeerID, device *identity.Devi
 		return refusedFrame(first, "the node did not begin with a challenge")
 	}
 	if w.node, err = link.VerifyChallenge(challenge); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrVerification, err)
 	}
 	if pin.IsZero() {
 		err = link.CheckHost(w.node.Domain, host)
 	} else if w.node.PeerID != pin {
-		err = fmt.Errorf("%w: another node answers at %s than the one this identity is registered at", ErrVerification, host)
+		err = fmt.Errorf("another node answers at %s than the one this identity is registered at", host)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrVerification, err)
 	}
 	answer, err := link.Authenticate(challenge, host, device, cert)
 	if err != nil {
@@ -174,9 +179,7 @@ func (w *wire) ask(f *pb.ClientFrame, got func(*pb.NodeFrame, error) (more bool)
 	w.waiting[f.Id] = got
 	w.mu.Unlock()
 	if err := w.send(f); err != nil {
-		w.mu.Lock()
-		delete(w.waiting, f.Id)
-		w.mu.Unlock()
+		w.forget(f.Id)
 		return err
 	}
 	return nil
@@ -196,9 +199,15 @@ func (w *wire) call(ctx context.Context, f *pb.ClientFrame) (*pb.NodeFrame, erro
 	if err != nil {
 		return nil, err
 	}
+	late := time.NewTimer(answerTimeout)
+	defer late.Stop()
 	select {
 	case <-ctx.Done():
+		w.forget(f.Id)
 		return nil, ctx.Err()
+	case <-late.C:
+		w.forget(f.Id)
+		return nil, &UnreachableError{What: "the own node does not answer"}
 	case a := <-c:
 		if a.err != nil {
 			return nil, a.err
@@ -209,6 +218,16 @@ func (w *wire) call(ctx context.Context, f *pb.ClientFrame) (*pb.NodeFrame, erro
 		return a.frame, nil
 	}
 }
+
+// forget drops a question whose answer nobody waits for any more.
+func (w *wire) forget(id uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.waiting, id)
+}
+
+// close ends the wire from this side; run returns.
+func (w *wire) close() { _ = w.conn.Close() } // the reading side reports the end
 
 // run reads until the wire ends, then tells all who still wait. It sends a ping when the
 // node was silent, so that a dead path is noticed.
@@ -267,9 +286,7 @@ func (w *wire) readLoop() error {
 		got := w.waiting[f.Id]
 		w.mu.Unlock()
 		if got != nil && !got(f, nil) {
-			w.mu.Lock()
-			delete(w.waiting, f.Id)
-			w.mu.Unlock()
+			w.forget(f.Id)
 		}
 	}
 }
