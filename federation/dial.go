@@ -53,6 +53,9 @@ func (l *link) dial(ctx context.Context) {
 func (l *link) tryDial(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
+	if len(l.f.cfg.Document()) == 0 || len(l.f.cfg.Descriptor()) == 0 {
+		return nil, errors.New("the own document is not there yet")
+	}
 	l.mu.Lock()
 	again := l.tries > 0
 	l.mu.Unlock()

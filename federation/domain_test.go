@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/federation/proof"
@@ -120,6 +121,30 @@ func TestKeyChangesOnlyByHandover(t *testing.T) {
 		connected(t, a, b)
 		if doc, err := proof.Parse(a.pins.docs[b.domain]); err != nil || doc.Key != keyOf(t, b.domainKey) {
 			t.Errorf("the new key is not pinned: %v", err)
+		}
+	})
+}
+
+func TestLinkEndsWithItsDocumentAndComesBackWithTheNext(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.node("acme.example", partnerOf("globex.example")), s.node("globex.example", partnerOf("acme.example"))
+		b.lifetime = time.Hour
+		introduce(t, a, b)
+		a.start()
+		b.start()
+		connected(t, a, b)
+		time.Sleep(50 * time.Minute)
+		began := a.stateOf(b).Since
+		b.mu.Lock()
+		b.epoch, b.lifetime = 2, 48*time.Hour
+		b.mu.Unlock()
+		time.Sleep(11 * time.Minute)
+		connected(t, a, b)
+		if !a.stateOf(b).Since.After(began) {
+			t.Error("the link outlived its document")
+		}
+		if doc, err := proof.Parse(a.pins.docs[b.domain]); err != nil || doc.Epoch != 2 {
+			t.Errorf("the next document is not pinned: %v", err)
 		}
 	})
 }

@@ -45,7 +45,8 @@ func newHost(f *Federation) (host.Host, error) {
 	transports := f.cfg.transports
 	if transports == nil {
 		transports = []libp2p.Option{
-			libp2p.Transport(tcp.NewTCPTransport),
+			// With SO_REUSEPORT two nodes would share a port and each get half of the callers.
+			libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 			libp2p.Transport(libp2pquic.NewTransport),
 		}
 	}

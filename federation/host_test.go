@@ -136,14 +136,18 @@ func TestPortInUseIsAnError(t *testing.T) {
 	t.Parallel()
 	n := newTestNode(t, "acme.example", "version = 1")
 	n.start()
-	other := newTestNode(t, "globex.example", "version = 1")
-	other.cfg.Listen = []string{"127.0.0.1:0", n.Addrs()[1]} // the QUIC one: UDP ports are not shared
-	f, err := New(other.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "listen") {
-		t.Errorf("Run: %v", err)
+	for _, taken := range n.Addrs() { // TCP and QUIC
+		other := newTestNode(t, "globex.example", "version = 1")
+		other.cfg.Listen = []string{"127.0.0.1:0", taken}
+		f, err := New(other.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		if err := f.Run(ctx); err == nil || !strings.Contains(err.Error(), "listen") {
+			t.Errorf("%s twice: %v", taken, err)
+		}
+		cancel()
 	}
 }
 

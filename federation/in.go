@@ -241,15 +241,17 @@ func (in *inbound) drive(l *lane) {
 			in.mu.Unlock()
 			continue
 		}
-		o := in.deliver(a.e)
-		in.mu.Lock()
-		in.doneLocked(a.seq, o)
-		in.mu.Unlock()
+		if o, ok := in.deliver(a.e); ok {
+			in.mu.Lock()
+			in.doneLocked(a.seq, o)
+			in.mu.Unlock()
+		}
 	}
 }
 
-// deliver gives an envelope to the Deliverer once, however often it arrives.
-func (in *inbound) deliver(e *envelope.Envelope) Outcome {
+// deliver gives an envelope to the Deliverer once, however often it arrives. It says no when
+// the session ended while another session's delivery of the same envelope goes on.
+func (in *inbound) deliver(e *envelope.Envelope) (Outcome, bool) {
 	seen := &in.s.l.seen
 	id := e.ID()
 	d, first := seen.begin(id)
@@ -259,9 +261,9 @@ func (in *inbound) deliver(e *envelope.Envelope) Outcome {
 	}
 	select {
 	case <-d.done:
-		return d.outcome
+		return d.outcome, true
 	case <-in.s.ctx.Done():
-		return Outcome{} // nobody waits for it any more
+		return Outcome{}, false
 	}
 }
 

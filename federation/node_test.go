@@ -48,6 +48,7 @@ type testNode struct {
 	epoch     uint64
 	addrs     []string
 	handover  []*identity.Handover
+	lifetime  time.Duration // of its document
 	delivered map[envelope.ID]int
 	order     []envelope.ID
 	sources   []Source
@@ -72,7 +73,7 @@ func newTestNode(t testing.TB, domain, policyText string) *testNode {
 	}
 	n := &testNode{
 		t: t, domain: domain, hostKey: seed("host " + domain), domainKey: seed("domain " + domain), routing: routing,
-		outbox: newMemoryOutbox(), pins: &memoryPins{docs: make(map[string][]byte)}, epoch: 1,
+		outbox: newMemoryOutbox(), pins: &memoryPins{docs: make(map[string][]byte)}, epoch: 1, lifetime: 30 * 24 * time.Hour,
 		delivered: make(map[envelope.ID]int), arrived: make(chan struct{}, 1<<16),
 		deliver: func(*envelope.Envelope) Outcome { return Outcome{Fate: envelopepb.Fate_FATE_DELIVERED} },
 	}
@@ -116,7 +117,7 @@ func (n *testNode) document() []byte {
 		return nil
 	}
 	d := identity.DomainDocument{
-		Domain: n.domain, Epoch: n.epoch, Issued: now.Truncate(24 * time.Hour), Expires: now.Truncate(24 * time.Hour).Add(30 * 24 * time.Hour),
+		Domain: n.domain, Epoch: n.epoch, Issued: now.Truncate(24 * time.Hour), Expires: now.Truncate(24 * time.Hour).Add(n.lifetime),
 		Nodes: []identity.DomainNode{{PeerID: n.id(), Addresses: n.addrs}}, Handovers: n.handover,
 	}
 	if n.epoch > 1 {

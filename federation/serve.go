@@ -86,7 +86,7 @@ func (f *Federation) serveHello(st network.Stream, in *wire.Reader, h wire.Hello
 	if !busy {
 		defer f.handshakeOver()
 	}
-	if busy || !ok || len(f.cfg.Document()) == 0 {
+	if busy || !ok || len(f.cfg.Document()) == 0 || len(f.cfg.Descriptor()) == 0 {
 		f.refuse(st, &refusal{code: wire.CodeBusy, retry: glareRetry})
 		return
 	}
@@ -294,8 +294,9 @@ func (f *Federation) watchLoop() {
 	}
 }
 
-// recheck closes sessions that the policy, or the key it pins, does not allow any more.
-// Entries of a policy expire by themselves, so it runs without a reload too.
+// recheck closes sessions that the policy, or the key it pins, does not allow any more, and
+// those whose document is over. Entries of a policy expire by themselves, so it runs without
+// a reload too.
 func (f *Federation) recheck() {
 	f.mu.Lock()
 	sessions := make([]*session, 0, len(f.sessions))
@@ -314,7 +315,12 @@ func (f *Federation) recheck() {
 			continue
 		}
 		known := f.domains.known(s.domain)
-		if known.Pinned == nil || known.Policy.IsZero() {
+		if known.Pinned == nil {
+			continue
+		}
+		if err := known.Pinned.ValidAt(f.cfg.Now()); err != nil {
+			// A new Hello brings a new document, if the domain has made one.
+			s.refuse(&refusal{domain: s.domain, code: wire.CodeExpired, retry: glareRetry, err: err})
 			continue
 		}
 		if _, err := known.Judge(known.Pinned, known.Pinned.Issued); err != nil {

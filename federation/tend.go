@@ -1,0 +1,146 @@
+package federation
+
+import (
+	"context"
+	"time"
+
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/federation/wire"
+	"github.com/trunkline-net/trunkline/policy"
+)
+
+// loop does what is due while the link lives: notices of expiry, and a session when one is
+// wanted.
+func (l *link) loop(ctx context.Context) {
+	for {
+		next := l.step(ctx)
+		timer := time.NewTimer(max(time.Until(next), time.Millisecond))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-l.wake:
+			timer.Stop()
+		case <-timer.C:
+		}
+	}
+}
+
+// step does what is due now and says when to look again.
+func (l *link) step(ctx context.Context) time.Time {
+	now := time.Now()
+	next := now.Add(time.Hour)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(next) {
+			next = t
+		}
+	}
+	l.mu.Lock()
+	expired, end := l.queue.expire(l.f.cfg.Now())
+	l.mu.Unlock()
+	l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	if !end.IsZero() {
+		sooner(now.Add(end.Sub(l.f.cfg.Now())))
+	}
+	sooner(l.scan(now))
+
+	want, allowed := l.wanted(now)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.session != nil || l.dialling || l.closed:
+	case !allowed:
+		if l.state != StateRefused {
+			l.announceLocked()
+		}
+		l.setStateLocked(StateRefused, wire.CodePolicy)
+		l.retryAt = time.Time{}
+	case !want:
+		l.setStateLocked(StateIdle, l.why)
+		l.retryAt = time.Time{}
+	case now.Before(l.retryAt):
+		sooner(l.retryAt)
+	default:
+		l.dialling = true
+		l.setStateLocked(StateConnecting, l.why)
+		l.f.goWith(func() { l.dial(ctx) })
+	}
+	return next
+}
+
+// wanted says whether there should be a session, and whether the policy lets us ask for one.
+func (l *link) wanted(now time.Time) (want, allowed bool) {
+	l.mu.Lock()
+	busy := !l.queue.empty() || !l.lastUsed.IsZero() && now.Sub(l.lastUsed) < linkedAfter
+	l.mu.Unlock()
+	domain := l.f.domainName(l)
+	if domain == "" || l.f.isDraining() {
+		return false, true
+	}
+	d := l.f.decide(domain, policy.ActionFederate, policy.Out)
+	if !d.Allow {
+		return busy, !busy
+	}
+	return busy || d.Level == policy.Internal || d.Level == policy.Partner, true
+}
+
+// scan finds entries of the durable outbox whose time is over while nobody reads it.
+func (l *link) scan(now time.Time) time.Time {
+	l.mu.Lock()
+	q := &l.queue
+	due := l.session == nil && q.unread > 0
+	if !due || now.Before(l.nextScan) {
+		defer l.mu.Unlock()
+		if l.session != nil && q.unread > 0 && q.stored < readAhead {
+			l.f.feeder.want(l)
+			return now.Add(scanEvery)
+		}
+		if due {
+			return l.nextScan
+		}
+		return time.Time{}
+	}
+	after := max(q.scanned, q.cursor)
+	l.nextScan = now.Add(scanEvery)
+	again := l.nextScan
+	l.mu.Unlock()
+
+	entries, err := l.f.cfg.Outbox.Next(l.peer, after, scanPage)
+	if err != nil {
+		l.f.log.Error("the outbox cannot be read", "domain", l.f.domainName(l), "err", err)
+		return again
+	}
+	var expired []*item
+	clock := l.f.cfg.Now()
+	l.mu.Lock()
+	if l.session != nil { // the feeder reads now, and its cursor is its own
+		l.mu.Unlock()
+		return again
+	}
+	q.scanned = 0 // around again, unless there is more
+	for _, e := range entries {
+		q.scanned = e.Seq
+		if clock.Before(e.Expires) || e.Seq <= q.cursor {
+			continue
+		}
+		w, ok := q.written[e.Seq]
+		if !ok {
+			if q.boot == 0 {
+				continue
+			}
+			q.boot--
+		}
+		q.unread--
+		q.unreadBytes -= int64(len(e.Envelope))
+		expired = append(expired, &item{id: e.ID, done: w.done, seq: e.Seq})
+	}
+	if len(entries) < scanPage {
+		q.scanned = 0
+	} else {
+		again = now // the next page at once
+		l.nextScan = now
+	}
+	l.mu.Unlock()
+	l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	return again
+}
