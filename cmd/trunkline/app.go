@@ -28,6 +28,8 @@ type app struct {
 	inTerminal, outTerminal, errTerminal bool
 	// readHidden reads a line from the terminal without showing it.
 	readHidden func() ([]byte, error)
+	// patience is how long a command waits for the own node.
+	patience time.Duration
 	// scryptWork is the logarithm of the work to protect the phrase.
 	scryptWork int
 
@@ -45,6 +47,7 @@ func newApp(in io.Reader, out, err io.Writer) *app {
 	return &app{
 		in: in, out: out, err: err, now: time.Now, getenv: os.Getenv, environ: os.Environ,
 		readHidden: func() ([]byte, error) { return nil, io.ErrUnexpectedEOF },
+		patience:   readyPatience,
 		scryptWork: scryptWork,
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/node"
 	"github.com/trunkline-net/trunkline/policy"
 )
 
@@ -22,11 +24,38 @@ func newPolicyCommand(a *app) *cobra.Command {
 		Long: `policy.toml says whom this node trusts with what. What no rule allows is denied, a
 denial wins over every allowance, and an empty file denies everything.
 
-These commands only read the file. A running node takes a changed file in when it
-gets SIGHUP, and keeps the old policy when the new one has an error.`,
+check and explain only read the file. A running node takes a changed file in with reload,
+or when it gets SIGHUP, and keeps the old policy when the new one has an error.`,
 	}
-	cmd.AddCommand(newPolicyCheckCommand(a), newPolicyExplainCommand(a))
+	cmd.AddCommand(newPolicyCheckCommand(a), newPolicyExplainCommand(a), newPolicyReloadCommand(a))
 	return cmd
+}
+
+func newPolicyReloadCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "reload",
+		Short: "Put the changed policy of a running node in force",
+		Long: `Does what SIGHUP does, and says what came of it: the node reads its policy and its
+certificate again. If one has an error, both stay as they are. Links that the new policy
+does not allow any more are closed, and partners that could not be found are looked for
+again.`,
+		Example: "  trunkline policy check && trunkline policy reload",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAdmin(cmd.Context(), func(ctx context.Context, admin *node.Admin) error {
+				p, err := admin.ReloadPolicy(ctx)
+				if err != nil {
+					return err
+				}
+				return a.result(p, func(w io.Writer) {
+					fmt.Fprintf(w, "In force: %s: %s, %s, %s passed\n", p.File, count(p.Domains, "domain"), count(p.Rules, "rule"), count(p.Tests, "test"))
+					for _, warning := range p.Warnings {
+						a.warning("%s", oneLine(warning))
+					}
+				})
+			})
+		},
+	}
 }
 
 // policyProblem is one error of a file in JSON.

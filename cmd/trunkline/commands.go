@@ -7,8 +7,9 @@ import "github.com/spf13/cobra"
 func commands() []group {
 	return []group{
 		{"start", "See it work:", []constructor{newDemoCommand}},
-		{"id", "Your identity:", []constructor{newIDCommand}},
-		{"node", "Your node:", []constructor{newServeCommand, newInitCommand, newInviteCommand, newPeersCommand, newPolicyCommand}},
+		{"id", "Your identity:", []constructor{newIDCommand, newRegisterCommand, newDeviceCommand}},
+		{"talk", "Your contacts:", []constructor{newContactCommand, newSendCommand, newInboxCommand, newCallCommand, newAnswerCommand, newFileCommand}},
+		{"node", "Your node:", []constructor{newServeCommand, newInitCommand, newInviteCommand, newPeersCommand, newPolicyCommand, newVerifyCommand, newDoctorCommand}},
 		{"other", "Other commands:", []constructor{newVersionCommand, newCompletionCommand, newManCommand, newDemoParticipantCommand}},
 	}
 }

@@ -75,11 +75,22 @@ type progress struct {
 	shown time.Time
 	tenth int64
 	width int
+
+	bytes bool      // done and total are bytes: show them and their rate
+	began time.Time // when the first of them moved
+	first int64     // how many there were then
 }
 
 // progress starts the display; total 0 means that the end is not known.
 func (a *app) progress(label string, total int64) *progress {
 	return &progress{a: a, label: label, total: total, tenth: -1}
+}
+
+// bytesProgress is progress over bytes, of which some may have been there before.
+func (a *app) bytesProgress(label string, total, before int64) *progress {
+	p := a.progress(label, total)
+	p.bytes, p.began, p.first = true, a.now(), before
+	return p
 }
 
 // set tells how much is done.
@@ -105,7 +116,14 @@ func (p *progress) text(done int64) string {
 	if p.total <= 0 {
 		return fmt.Sprintf("%s  %d", p.label, done)
 	}
-	return fmt.Sprintf("%s  %3d %%", p.label, min(done, p.total)*100/p.total)
+	text := fmt.Sprintf("%s  %3d %%", p.label, min(done, p.total)*100/p.total)
+	if p.bytes {
+		text += fmt.Sprintf("  %s of %s", bytesText(done), bytesText(p.total))
+		if took := p.a.now().Sub(p.began); took > 0 {
+			text += fmt.Sprintf("  %s/s", bytesText(int64(float64(done-p.first)/took.Seconds())))
+		}
+	}
+	return text
 }
 
 func (p *progress) draw(s string) {

@@ -23,7 +23,7 @@ func TestWrongUseEndsWithTwoAndSaysWhatToDo(t *testing.T) {
 		"unknown command":        {args: "polcy", err: []string{"error: trunkline has no command \"polcy\"\n", "did you mean \"policy\"?"}},
 		"nothing like it":        {args: "dance", err: []string{"no command \"dance\"", "use one of: ", "policy"}},
 		"unknown subcommand":     {args: "policy chek", err: []string{"trunkline policy has no command \"chek\"", "did you mean \"policy check\"?"}},
-		"group alone":            {args: "policy", err: []string{"trunkline policy needs a command", "use one of: check, explain"}},
+		"group alone":            {args: "policy", err: []string{"trunkline policy needs a command", "use one of: check, explain, reload"}},
 		"unknown flag":           {args: "version --jsn", err: []string{"unknown flag: --jsn", "see trunkline help version"}},
 		"too many arguments":     {args: "version now", err: []string{"error: ", "see trunkline help version"}},
 		"log level":              {args: "version --log-level loud", err: []string{`"loud" is not a log level`, "debug, info, warn or error"}},
