@@ -203,6 +203,24 @@ func (c *Client) drained() bool {
 	return c.wire != nil && c.backlog <= 0
 }
 
+// Fetched waits until everything that waited in the mailbox when the link began has been
+// taken.
+func (c *Client) Fetched(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !c.drained() {
+		if _, err := c.link(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 func (c *Client) handle(d *pb.Deliver) error {
 	if handle, sealed := envelope.PayloadHandle(d.Payload); !sealed {
 		return c.calls.frame(handle, d.Payload)
