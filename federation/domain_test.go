@@ -216,6 +216,12 @@ actions = ["federate"]
 			t.Fatal(err)
 		}
 		await(t, "outcome", out.c, 1)
+		if domain, ok := a.DomainOf(b.id()); !ok || domain != "globex.example" {
+			t.Errorf("the partner's node is taken for one of %q", domain)
+		}
+		if _, ok := a.DomainOf(a.id()); ok {
+			t.Error("our own node is one of another domain")
+		}
 		if st := a.stateOf(b); st.Domain != "globex.example" {
 			t.Errorf("the partner's node is listed under %s", st.Domain)
 		}

@@ -278,6 +278,16 @@ func (f *Federation) Query(ctx context.Context, dest identity.PeerID, box []byte
 	return s.query(ctx, box)
 }
 
+// DomainOf says which domain a node speaks for: the one that its live link has proven, else
+// the most trusted one whose believed document names it.
+func (f *Federation) DomainOf(p identity.PeerID) (domain string, ok bool) {
+	if l := f.lookup(p); l != nil {
+		domain = f.domainName(l)
+		return domain, domain != ""
+	}
+	return f.domains.domainOf(p)
+}
+
 // Domain finds a domain: its believed document, and the newest descriptor of each of its
 // nodes that could be reached. It connects where there is no link yet; one reachable node is
 // enough. Clients verify both themselves.
