@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 
@@ -36,6 +37,11 @@ type answering struct {
 
 // run takes rings until ctx ends or, with once, until one was taken to its end.
 func (s *answering) run(ctx context.Context) error {
+	if s.files != "" {
+		if err := os.MkdirAll(s.files, 0o700); err != nil {
+			return failed(err, "cannot make the folder for files", "name one that can be written")
+		}
+	}
 	s.say = make(chan func() error)
 	told := map[string]bool{}
 	if !s.filesOnly {
@@ -234,7 +240,6 @@ func (s *answering) takeCall(ctx context.Context, ring *client.Incoming, nth int
 	}
 	call, err := ring.Answer(ctx, o)
 	if err != nil {
-		err = errors.Join(err, closeMedia(o))
 		s.later(func() error { return s.notTaken(ring.From, err) })
 		return
 	}

@@ -60,6 +60,8 @@ func clientError(err error) error {
 		return failed(nil, "the file changed while it was sent", "send it again when nothing writes to it")
 	case errors.Is(err, transfer.ErrTooLarge):
 		return usageError("the file is too large", "split it, or send a smaller one")
+	case errors.Is(err, client.ErrRemoved):
+		return refused("removed", "this device was taken out of its identity", "set it up as a new device in another folder: trunkline device add")
 	case errors.Is(err, client.ErrNoContact):
 		return usageError("this is not one of your contacts", "ask to become one: trunkline contact add ADDRESS")
 	case errors.Is(err, client.ErrNotRegistered):

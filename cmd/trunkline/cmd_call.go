@@ -70,7 +70,7 @@ func (a *app) call(ctx context.Context, c *client.Client, who string, media *med
 	a.hint("Ringing %s.", oneLine(called(k)))
 	call, err := c.Ring(ctx, k.ID, o)
 	if err != nil {
-		return errors.Join(err, closeMedia(o)) // what a call does itself when there is one
+		return err
 	}
 	err = a.talk(ctx, call, length, media.sends())
 	facts := factsOf(call, called(k), media.record, err)

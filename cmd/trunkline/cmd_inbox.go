@@ -56,12 +56,18 @@ type shownNote struct {
 	State   string    `json:"state"`
 }
 
-// quietFor is how long nothing must come before a command takes its mailbox for fetched. The
-// node hands out what it has at once and without pauses.
-const quietFor = 600 * time.Millisecond
+// quietFor is how long nothing must happen after the mailbox was fetched: receipts for what
+// came go out in that time, and live answers come in.
+const quietFor = 400 * time.Millisecond
 
-// quiet hands events to each until none comes for a while.
+// quiet waits until the mailbox is fetched and hands events to each until none comes for a
+// while.
 func quiet(ctx context.Context, c *client.Client, each func(client.Event)) error {
+	bounded, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	if err := c.Fetched(bounded); err != nil {
+		return err
+	}
 	timer := time.NewTimer(quietFor)
 	defer timer.Stop()
 	for {

@@ -89,17 +89,6 @@ func (m *mediaFlags) options(nth int) (client.CallOptions, error) {
 	return o, nil
 }
 
-// closeMedia gives the files of a call free that never came about.
-func closeMedia(o client.CallOptions) (err error) {
-	if o.Source != nil && o.Source.Close != nil {
-		err = o.Source.Close()
-	}
-	if o.Sink != nil {
-		err = errors.Join(err, o.Sink.Close())
-	}
-	return err
-}
-
 func (m *mediaFlags) sends() bool { return m.audio != "" || m.video != "" }
 
 // callFacts is what call and answer print of a call.
