@@ -194,6 +194,11 @@ func TestRestartKeepsTheCertificate(t *testing.T) {
 	alice, bob := connect(t, testConfig(Initiator), testConfig(Responder))
 	audio, video := sendMany(t, alice, sframe.VP8, 10, 1)
 	checkFrames(t, bob, sframe.VP8, audio, video)
+	// Bob's stream begins before, so that what is lost while the path changes is repaired.
+	if err := errors.Join(bob.SendAudio([]byte("first"), 0), bob.SendVideo([]byte{1}, 0)); err != nil {
+		t.Fatal(err)
+	}
+	alice.frames(1, 1)
 	first := alice.pc.LocalDescription().SDP
 	for generation := uint32(1); generation <= 2; generation++ {
 		offer, answer := restart(t, alice, bob, []ICEServer{udp})
@@ -208,9 +213,9 @@ func TestRestartKeepsTheCertificate(t *testing.T) {
 		}
 	}
 	more, _ := sendMany(t, bob, sframe.VP8, 10, 2)
-	got, _ := alice.frames(10, 10)
+	got, _ := alice.frames(11, 11)
 	for i := range more {
-		if !bytes.Equal(got[i].Data, more[i]) {
+		if !bytes.Equal(got[i+1].Data, more[i]) {
 			t.Fatalf("audio frame %d after the restart is another one", i)
 		}
 	}

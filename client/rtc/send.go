@@ -20,7 +20,7 @@ const (
 	packetSize = 1200
 	// maxSent is the largest frame that is sent; a receiver gives up on larger ones.
 	maxSent = 1 << 20
-	// padCount packets follow the last frame.
+	// padCount packets without content go before the first frame and behind the last.
 	padCount = 3
 )
 
@@ -41,6 +41,7 @@ type sending struct {
 	sealed []byte
 	rest   time.Duration // of a duration that is no whole number of ticks
 	rate   uint32
+	led    bool // padding was sent before the first frame
 }
 
 func newSending(codec sframe.Codec, kid uint64, base [sframe.KeySize]byte) (*sending, error) {
@@ -118,6 +119,14 @@ func (s *sending) send(frame []byte, d time.Duration) (int, error) {
 	if s.sealed, err = s.sealer.Seal(s.sealed[:0], s.codec, frame); err != nil {
 		return 0, err
 	}
+	if !s.led {
+		// A receiver cannot miss what came before the first packet it sees; so the first packet
+		// is one that nobody needs.
+		s.led = true
+		if err := s.padLocked(); err != nil {
+			return 0, err
+		}
+	}
 	d += s.rest
 	ticks := uint32(d * time.Duration(s.rate) / time.Second)
 	s.rest = d - time.Duration(ticks)*time.Second/time.Duration(s.rate)
@@ -138,6 +147,10 @@ func (s *sending) pad() error {
 	if s.writer == nil {
 		return nil
 	}
+	return s.padLocked()
+}
+
+func (s *sending) padLocked() error {
 	for _, packet := range s.cutter.GeneratePadding(padCount) {
 		packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
 		if _, err := s.writer.WriteRTP(&packet.Header, packet.Payload); err != nil {
