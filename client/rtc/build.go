@@ -15,7 +15,7 @@ import (
 )
 
 // How long a nominated pair of each kind is held back for a better one. The library's defaults
-// (0, 500, 1000 and 2000 ms) cost a second or more of every call's beginning (media.md A3).
+// (0, 500, 1000 and 2000 ms) cost a second or more of every call's beginning.
 const (
 	hostWait  = 0
 	srflxWait = 50 * time.Millisecond

@@ -49,7 +49,7 @@ type Clock interface {
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
 }
 
-// Binding makes and checks the channel binding, protocol.md 6.4: an HMAC over role and both
+// Binding makes and checks the channel binding (docs/spec/session.md, section 7): an HMAC over role and both
 // certificates' fingerprints under the session's channel-binding key. envelope.Session is one.
 type Binding interface {
 	// Binding returns the MAC that this side sends.
@@ -185,7 +185,7 @@ type MediaEnd struct {
 	AudioFrames, VideoFrames uint64
 }
 
-// Route is the way that the packets take, contract.md: "lan", "direct", "relay/udp",
+// Route is the way that the packets take (docs/spec/media.md, section 5): "lan", "direct", "relay/udp",
 // "relay/tcp", "relay/tls"; empty while there is none.
 type Route struct {
 	Path   string // of the pair: a relay on this side, else one on the other, else lan or direct

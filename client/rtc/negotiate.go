@@ -278,7 +278,7 @@ func (p *Peer) addCandidateLocked(c Candidate) {
 	switch {
 	case err != nil:
 	case p.cfg.RelayOnly && parsed.Type != sdp.Relay:
-		// "Refuse direct remote candidates" (media.md A3): whoever hides talks to relays only.
+		// Whoever hides its address talks to relays only (docs/spec/media.md, section 1).
 		err = sdp.ErrCandidate
 	default:
 		err = p.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: parsed.String()})

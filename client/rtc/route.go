@@ -9,7 +9,7 @@ import (
 	"github.com/trunkline-net/trunkline/client/rtc/pb"
 )
 
-// legs are the words of contract.md for one end of the path.
+// legs are the words for one end of the path.
 var legs = map[pb.LegKind]string{
 	pb.LegKind_LEG_LAN:       "lan",
 	pb.LegKind_LEG_DIRECT:    "direct",

@@ -183,7 +183,7 @@ func (s section) complete(session section) error {
 }
 
 // Check parses the description and compares it with what was signed beside it. It is to be
-// called before the description is given to a WebRTC library (protocol.md 6.4, tests 52, 53).
+// called before the description is given to a WebRTC library (docs/spec/media.md, section 1).
 func Check(b []byte, fingerprint [32]byte, ufrag string, setup Setup) (*Description, error) {
 	d, err := Parse(b)
 	if err != nil {

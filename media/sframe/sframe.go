@@ -28,7 +28,7 @@ var (
 	ErrExhausted = errors.New("sframe: key is used up")
 )
 
-// maxCounter bounds the frames under one key (protocol.md 9.1: a new key after 2^32).
+// maxCounter bounds the frames under one key (docs/spec/media.md, section 2).
 const maxCounter = 1 << 32
 
 // Codec is a codec that may be carried end to end encrypted. H.264, H.265 and AV1 are not:

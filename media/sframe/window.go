@@ -1,6 +1,6 @@
 package sframe
 
-// windowSize is how far behind the newest counter a frame may come (protocol.md 9.2).
+// windowSize is how far behind the newest counter a frame may come (docs/spec/media.md, section 2).
 const windowSize = 512
 
 // window remembers the last counters of one key as a ring of bits: bit ctr mod 512 belongs to
