@@ -6,13 +6,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
 	"github.com/trunkline-net/trunkline/client/transfer"
+	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/internal/store/keep"
 )
 
 // FileOptions say what becomes of files that the other side offers.
@@ -110,19 +114,41 @@ const (
 	fileStall = 5 * time.Second  // a broken path without a byte: try a new call
 	fileStuck = 60 * time.Second // the same on a path that seems whole, slow as it may be
 	fileAgain = 700 * time.Millisecond
+	// ringAgain is how long a ring to go on with a file waits. A device that was killed leaves
+	// one without an answer.
+	ringAgain = 10 * time.Second
 )
+
+// filesTries is how often a file is tried again without one byte of progress in between.
+const filesTries = 30
 
 // SendFile rings a contact for its files alone and sends one. When the connection breaks it
 // rings again and goes on where the other side has got to, until the file is whole, the
-// other side refuses or ctx ends.
+// other side refuses, nothing moves any more or ctx ends.
 func (c *Client) SendFile(ctx context.Context, root identity.PublicKey, path string, opts CallOptions, progress func(transfer.Progress)) (transfer.Sent, error) {
 	opts.Media = DataOnly
-	for {
-		sent, err := c.sendFileOnce(ctx, root, path, opts, progress)
-		if err == nil || final(err) || ctx.Err() != nil {
+	var furthest atomic.Int64
+	patience := envelope.RingTime // a person may have to say yes
+	for try := 1; ; try++ {
+		before := furthest.Load()
+		sent, err := c.sendFileOnce(ctx, root, path, opts, patience, func(p transfer.Progress) {
+			furthest.Store(max(furthest.Load(), p.Done)) // one file, one caller
+			if progress != nil {
+				progress(p)
+			}
+		})
+		if furthest.Load() > before {
+			try = 1
+		}
+		if furthest.Load() > 0 {
+			patience = ringAgain
+		}
+		if err == nil || final(err) || try >= filesTries {
 			return sent, err
 		}
-		c.log.Info("the connection of a file broke; ringing again", "error", errorKind(err))
+		if ctx.Err() == nil {
+			c.log.Info("the connection of a file broke; ringing again", "error", errorKind(err))
+		}
 		timer := time.NewTimer(fileAgain)
 		select {
 		case <-ctx.Done():
@@ -133,11 +159,14 @@ func (c *Client) SendFile(ctx context.Context, root identity.PublicKey, path str
 	}
 }
 
-// final says that another attempt would end the same way.
+// final says that another attempt would end the same way: somebody said no, or this side
+// cannot. Whatever else ends an attempt is a connection that broke.
 func final(err error) bool {
 	for _, e := range []error{
-		ErrNoContact, ErrNotAccepted, ErrAlarm, ErrVerification, ErrDeclined, ErrNotRegistered,
-		transfer.ErrRefused, transfer.ErrCanceled, transfer.ErrChanged, transfer.ErrTooLarge, transfer.ErrPeerDisk,
+		ErrNoContact, ErrNotAccepted, ErrAlarm, ErrVerification, ErrDeclined, ErrNotRegistered, ErrRemoved, errEnding,
+		transfer.ErrRefused, transfer.ErrCanceled, transfer.ErrChanged, transfer.ErrCorrupt, transfer.ErrTooLarge,
+		transfer.ErrPeerDisk, transfer.ErrProtocol,
+		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, keep.ErrUnavailable,
 	} {
 		if errors.Is(err, e) {
 			return true
@@ -146,15 +175,13 @@ func final(err error) bool {
 	var refused *RefusedError
 	if errors.As(err, &refused) {
 		// The other device may be restarting: its live frames are refused meanwhile.
-		return !refused.Temporary() && refused.Code != "refused"
+		return !refused.Temporary() && refused.Code != link.CodeRefused
 	}
-	var unreachable *UnreachableError
-	return !errors.As(err, &unreachable) && !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrBusy)
+	return false
 }
 
-func (c *Client) sendFileOnce(ctx context.Context, root identity.PublicKey, path string, opts CallOptions, progress func(transfer.Progress)) (transfer.Sent, error) {
-	// A device that was killed leaves a ring without an answer: do not wait a minute for it.
-	ringing, stopRinging := context.WithTimeout(ctx, 2*fileStall)
+func (c *Client) sendFileOnce(ctx context.Context, root identity.PublicKey, path string, opts CallOptions, patience time.Duration, progress func(transfer.Progress)) (transfer.Sent, error) {
+	ringing, stopRinging := context.WithTimeout(ctx, patience)
 	defer stopRinging()
 	call, err := c.Ring(ringing, root, opts)
 	if err != nil {

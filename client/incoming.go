@@ -68,10 +68,15 @@ func (s *calls) onRing(o *envelope.Opened, body *envelope.RingBody) error {
 	}
 	call := c.newCall(contact, CallOptions{Media: body.Media})
 	call.ring = o
-	how := s.greet(o, body)
-	if how.drop {
+	s.mu.Lock()
+	how := s.greetLocked(o, body)
+	if s.closing || how.drop {
+		s.mu.Unlock()
 		return nil
 	}
+	s.enterLocked(call)
+	s.incoming[o.Hash] = call
+	s.mu.Unlock()
 	incoming, first := envelope.NewIncomingCall(time.Now(), o.Expires, how.greeting)
 	call.machine = incoming
 	if how.instead != nil {
@@ -80,9 +85,6 @@ func (s *calls) onRing(o *envelope.Opened, body *envelope.RingBody) error {
 		how.instead.mu.Unlock()
 		call.answering = true
 	}
-	s.mu.Lock()
-	s.incoming[o.Hash] = call
-	s.mu.Unlock()
 	for _, old := range how.over {
 		old.happened(envelope.CallHangup)
 	}
@@ -106,10 +108,8 @@ type reception struct {
 	over     []*Call // calls of the same device that it ends
 }
 
-// greet decides how a ring is taken.
-func (s *calls) greet(o *envelope.Opened, body *envelope.RingBody) reception {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// greetLocked decides how a ring is taken.
+func (s *calls) greetLocked(o *envelope.Opened, body *envelope.RingBody) reception {
 	if o.Late {
 		return reception{greeting: envelope.GreetMissed}
 	}

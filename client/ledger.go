@@ -207,7 +207,8 @@ func (l *ledger) linkLost() {
 // Pauses of the retry loop.
 const (
 	retryEvery   = 5 * time.Second
-	askAfter     = 8 * time.Second  // an accepted envelope without a fate: ask its destination
+	askAfter     = 8 * time.Second  // an envelope without a fate: ask its destination
+	askHurried   = time.Second      // the same in a Flush
 	askStored    = 60 * time.Second // a stored one: ask whether it was fetched
 	maxRetryScan = 2048
 )
@@ -266,15 +267,19 @@ func (l *ledger) workOne(ctx context.Context, s keep.Submitted, flushed map[enve
 	l.mu.Unlock()
 	now := l.c.keep.Now()
 	age, over := now.Sub(s.At), now.After(s.Deadline)
+	quiet := askAfter
+	if flushed != nil {
+		quiet = askHurried
+	}
 	switch {
 	case over && (s.TTL == envelope.Live || s.Fate == keep.FateSubmitted):
 		// Nobody keeps the fate of a live envelope, and what the own node never took has not
 		// gone anywhere.
 		l.settle(s.ID, keep.FateExpired, link.CodeExpired)
 		return nil
-	case flying && age < askAfter:
+	case flying && (age < quiet || s.TTL == envelope.Live):
 		return nil // its receipts are on their way
-	case s.TTL == envelope.Live, s.Fate == keep.FateSubmitted:
+	case !flying && (s.TTL == envelope.Live || s.Fate == keep.FateSubmitted):
 		// The same bytes: whoever has them already recognises them.
 		if s.TTL == envelope.Live || l.attempts.ready(s.ID, now) {
 			return passing(l.send(s))
@@ -340,7 +345,7 @@ func (l *ledger) ask(ctx context.Context, s keep.Submitted, over bool) error {
 			l.settle(s.ID, keep.FateExpired, link.CodeExpired)
 			return nil
 		}
-		if s.Fate == keep.FateAccepted {
+		if s.Fate != keep.FateStored {
 			return l.send(s) // never came there: the same bytes once more
 		}
 		return nil

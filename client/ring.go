@@ -53,13 +53,8 @@ type outRing struct {
 	state *envelope.RingState
 }
 
-// enter makes a call known before its driver starts. False: the client is ending.
-func (s *calls) enter(call *Call) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing {
-		return false
-	}
+// enterLocked makes a call known before its driver starts.
+func (s *calls) enterLocked(call *Call) {
 	s.active[call] = true
 	of := s.byPeer[call.contact.Root]
 	if of == nil {
@@ -67,7 +62,6 @@ func (s *calls) enter(call *Call) bool {
 		s.byPeer[call.contact.Root] = of
 	}
 	of[call] = true
-	return true
 }
 
 func (s *calls) leave(call *Call) {
@@ -84,21 +78,38 @@ func (s *calls) leave(call *Call) {
 	maps.DeleteFunc(s.incoming, func(_ [32]byte, c *Call) bool { return c == call })
 }
 
-// start lets a call that was entered be driven.
+// start drives a call that was entered.
 func (s *calls) start(call *Call, first []envelope.CallAction) error {
-	if s.enter(call) {
-		if s.c.later("call", func(life context.Context) error {
-			call.drive(life, first)
-			return nil
-		}) {
-			return nil
-		}
-		s.leave(call)
+	if s.c.later("call", func(life context.Context) error {
+		call.drive(life, first)
+		return nil
+	}) {
+		return nil
 	}
+	s.leave(call)
 	for _, r := range call.rings {
 		r.state.Close()
 	}
 	return errEnding
+}
+
+// begin enters an outgoing call, unless the person to call is ringing here already: then that
+// is the call.
+func (s *calls) begin(call *Call) (ringing *Call, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return nil, errEnding
+	}
+	if call.kind != DataOnly {
+		for other := range s.byPeer[call.contact.Root] {
+			if other.ring != nil && other.kind != DataOnly && !isClosed(other.answered) && !isClosed(other.done) {
+				return other, nil
+			}
+		}
+	}
+	s.enterLocked(call)
+	return nil, nil
 }
 
 func (s *calls) addSession(call *Call, session *envelope.Session) {
@@ -215,7 +226,17 @@ func (c *Client) Ring(ctx context.Context, root identity.PublicKey, opts CallOpt
 		c.calls.leave(call)
 		return nil, errors.Join(err, opts.close())
 	}
-	if err := c.calls.start(call, nil); err != nil {
+	ringing, err := c.calls.begin(call)
+	if err != nil || ringing != nil {
+		c.calls.leave(call)
+	}
+	if ringing != nil {
+		return (&Incoming{Media: ringing.kind, call: ringing}).Answer(ctx, opts)
+	}
+	if err == nil {
+		err = c.calls.start(call, nil)
+	}
+	if err != nil {
 		return nil, errors.Join(err, opts.close())
 	}
 	call.sendRings(ctx)

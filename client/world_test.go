@@ -43,7 +43,12 @@ mode = "open"
 `
 
 // startExchange runs a node on a data folder, new or used.
-func startExchange(t *testing.T, domain, dir string) *exchange {
+func startExchange(t *testing.T, domain, dir string, change ...func(*node.Config)) *exchange {
+	t.Helper()
+	return startLoggedExchange(t, slog.New(slog.DiscardHandler), domain, dir, change...)
+}
+
+func startLoggedExchange(t *testing.T, log *slog.Logger, domain, dir string, change ...func(*node.Config)) *exchange {
 	t.Helper()
 	cfg := node.DefaultConfig()
 	cfg.Domain, cfg.Data = domain, dir
@@ -65,7 +70,10 @@ func startExchange(t *testing.T, domain, dir string) *exchange {
 			t.Fatal(err)
 		}
 	}
-	n, err := node.New(cfg, slog.New(slog.DiscardHandler))
+	for _, f := range change {
+		f(&cfg)
+	}
+	n, err := node.New(cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,8 +171,11 @@ type human struct {
 	name string
 	dir  string
 	root *identity.Root
+	log  *slog.Logger     // nil: the test's
+	now  func() time.Time // nil: the machine's
 	end  context.CancelFunc
-	done chan error
+	over chan struct{} // closed when Run has returned
+	why  error         // what it returned
 
 	mu      sync.Mutex // guards kept, changed
 	kept    []client.Event
@@ -179,11 +190,31 @@ func logger(t *testing.T, name string) *slog.Logger {
 }
 
 func (h *human) config(t *testing.T) client.Config {
-	return client.Config{Dir: h.dir, Logger: logger(t, h.name), Loopback: true}
+	log := h.log
+	if log == nil {
+		log = logger(t, h.name)
+	}
+	return client.Config{Dir: h.dir, Logger: log, Loopback: true, Now: h.now}
 }
 
 // newHuman makes an identity, registers it and keeps it running.
 func newHuman(t *testing.T, name string, at *exchange) *human {
+	t.Helper()
+	return newHumanAt(t, name, at.Facts().HTTP)
+}
+
+func newHumanAt(t *testing.T, name, url string, change ...func(*human)) *human {
+	t.Helper()
+	h := createHuman(t, name, change...)
+	if _, err := h.Register(within(t), url); err != nil {
+		t.Fatalf("%s registers: %v", name, err)
+	}
+	h.start(t)
+	return h
+}
+
+// createHuman makes an identity that no node knows yet.
+func createHuman(t *testing.T, name string, change ...func(*human)) *human {
 	t.Helper()
 	words, err := identity.GenerateMnemonic(12)
 	if err != nil {
@@ -194,14 +225,33 @@ func newHuman(t *testing.T, name string, at *exchange) *human {
 		t.Fatal(err)
 	}
 	h := &human{name: name, dir: filepath.Join(t.TempDir(), name), root: root}
+	for _, f := range change {
+		f(h)
+	}
 	if h.Client, err = client.Create(h.config(t), root); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.Register(within(t), at.Facts().HTTP); err != nil {
-		t.Fatalf("%s registers: %v", name, err)
-	}
-	h.start(t)
+	t.Cleanup(func() { h.leave(t) })
 	return h
+}
+
+// secondDevice joins another device to the identity of h and runs it.
+func secondDevice(t *testing.T, h *human) *human {
+	t.Helper()
+	request, err := client.NewDeviceRequest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	approval, err := h.ApproveDevice(within(t), request.Text)
+	if err != nil {
+		t.Fatalf("%s approves a device: %v", h.name, err)
+	}
+	second := &human{name: h.name + "'s second", dir: filepath.Join(t.TempDir(), "second"), root: h.root}
+	if second.Client, err = client.Join(second.config(t), request, approval); err != nil {
+		t.Fatalf("%s joins: %v", second.name, err)
+	}
+	second.start(t)
+	return second
 }
 
 // start runs the client; again after leave.
@@ -214,15 +264,35 @@ func (h *human) start(t *testing.T) {
 		}
 		h.Client = c
 	}
-	ctx, end := context.WithCancel(context.Background())
-	h.end, h.done = end, make(chan error, 1)
-	h.changed = make(chan struct{})
-	c := h.Client
-	go h.pump(c.Events())
-	go func() { h.done <- c.Run(ctx) }()
+	h.run()
 	t.Cleanup(func() { h.leave(t) })
-	if err := c.Ready(within(t)); err != nil {
+	if err := h.Ready(within(t)); err != nil {
 		t.Fatalf("%s is not ready: %v", h.name, err)
+	}
+}
+
+// run lets the client run without waiting until it is ready.
+func (h *human) run() {
+	ctx, end := context.WithCancel(context.Background())
+	h.end, h.over = end, make(chan struct{})
+	h.changed = make(chan struct{})
+	c, over := h.Client, h.over
+	go h.pump(c.Events())
+	go func() {
+		defer close(over)
+		h.why = c.Run(ctx)
+	}()
+}
+
+// ended waits until Run has returned by itself and says why.
+func (h *human) ended(t *testing.T) error {
+	t.Helper()
+	select {
+	case <-h.over:
+		return h.why
+	case <-time.After(wait):
+		t.Fatalf("%s goes on", h.name)
+		return nil
 	}
 }
 
@@ -231,16 +301,18 @@ func (h *human) leave(t *testing.T) {
 	if h.Client == nil {
 		return
 	}
-	h.end()
-	select {
-	case <-h.done:
-	case <-time.After(wait):
-		t.Errorf("%s does not end", h.name)
+	if h.end != nil {
+		h.end()
+		select {
+		case <-h.over:
+		case <-time.After(wait):
+			t.Errorf("%s does not end", h.name)
+		}
 	}
 	if err := h.Close(); err != nil {
 		t.Errorf("close %s: %v", h.name, err)
 	}
-	h.Client = nil
+	h.Client, h.end = nil, nil
 }
 
 func (h *human) pump(events <-chan client.Event) {
@@ -264,6 +336,18 @@ func (h *human) address(t *testing.T) identity.Address {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// wasTold reports whether an event has come already.
+func wasTold[E client.Event](h *human, fits func(E) bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.kept {
+		if typed, ok := e.(E); ok && fits(typed) {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *human) id() identity.PublicKey { return h.root.Public() }
