@@ -28,6 +28,7 @@ type step struct {
 	err      []string // parts of standard error, in this order
 	not      []string // parts of neither
 	silent   bool     // nothing on standard output
+	live     bool     // the machine's clock: for steps that meet a node in a process of its own
 }
 
 var scriptClock = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -53,7 +54,9 @@ func (st step) run(t *testing.T, dir string) (stdout string) {
 	}
 	var out, errs bytes.Buffer
 	a := newApp(strings.NewReader(st.stdin), &out, &errs)
-	a.now = func() time.Time { return scriptClock }
+	if !st.live {
+		a.now = func() time.Time { return scriptClock }
+	}
 	a.getenv = func(name string) string {
 		return map[string]string{"HOME": filepath.Join(dir, "home"), "TERM": "xterm"}[name]
 	}
