@@ -28,7 +28,7 @@ func (call *Call) openConnection(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	codeKey, err := call.session.Export(envelope.LabelSAS)
+	code, err := envelope.NewCallCode(call.session)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (call *Call) openConnection(ctx context.Context) error {
 	media := newMediaFlow(call)
 	cfg := rtc.Config{
 		Role: rtc.Role(call.session.Role), RelayOnly: call.opts.RelayOnly, ICEServers: iceServers(turn),
-		SendKey: sendKey, ReceiveKey: receiveKey, CodeKey: codeKey, Binding: call.session,
+		SendKey: sendKey, ReceiveKey: receiveKey, CallCode: code, Binding: call.session,
 		OnLocalCandidate: call.onLocalCandidate, OnState: call.onState, OnBound: call.onBound,
 		OnCallCode: call.onCallCode, OnRoute: call.onRoute,
 		OnFileControl: call.onFileControl, OnFileData: call.onFileData,

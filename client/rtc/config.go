@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/sdp"
+	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/media/sframe"
 )
 
@@ -78,9 +79,9 @@ type Config struct {
 	// SendKey and ReceiveKey are the SFrame base keys of the two directions
 	// (envelope.Session's MediaKeys).
 	SendKey, ReceiveKey [32]byte
-	// CodeKey is the session's export "sas". Zero: no call code is made.
-	CodeKey [32]byte
-	Binding Binding
+	// CallCode makes the six digits that both people compare; nil: none are made.
+	CallCode *envelope.CallCode
+	Binding  Binding
 
 	// OnLocalCandidate gets each candidate line and at last an empty one: no more come for
 	// this generation.
@@ -220,7 +221,8 @@ var (
 	// ErrBinding: the channel-binding message was missing, late, wrong or reflected, or
 	// something else came before it.
 	ErrBinding = errors.New("rtc: channel binding failed")
-	// ErrCallCode: the other side opened its call code commitment with another nonce.
+	// ErrCallCode: the other side opened its call code commitment with another nonce, or took a
+	// step of the exchange twice or out of order.
 	ErrCallCode = errors.New("rtc: call code commitment was not kept")
 	// ErrControl: a malformed or misplaced message on the control channel.
 	ErrControl = errors.New("rtc: bad control message")

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/media/sframe"
 )
 
@@ -131,7 +132,7 @@ type side struct {
 func testConfig(role Role) Config {
 	cfg := Config{
 		Role: role, Audio: SendReceive, Video: SendReceive,
-		SendKey: keyI2R, ReceiveKey: keyR2I, CodeKey: keyCode,
+		SendKey: keyI2R, ReceiveKey: keyR2I, CallCode: envelope.CallCodeOf(envelope.Role(role), keyCode),
 		Binding:         testBinding{role: role},
 		IncludeLoopback: true,
 		InterfaceFilter: func(name string) bool { return name == "lo" },

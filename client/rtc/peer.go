@@ -61,7 +61,6 @@ type Peer struct {
 
 	neg       negotiation
 	binding   bindingState // of the Peer's goroutine
-	call      codeState    // of the Peer's goroutine
 	heardBye  bool         // of the Peer's goroutine
 	counts    counters
 	receiving [2]atomic.Bool // audio, video: a track of the kind is being read
