@@ -18,7 +18,7 @@ func newTimeline(out io.Writer, color bool) *timeline {
 		out = io.Discard
 	}
 	t := &timeline{out: out, color: color, began: time.Now()}
-	fmt.Fprintln(out, "Trunkline demo: two nodes, two people, one sealed call. It takes about half a minute.")
+	fmt.Fprintln(out, "Trunkline demo: two nodes, two people, one sealed call. It takes about twenty seconds.")
 	return t
 }
 
