@@ -280,7 +280,7 @@ func (c *Client) announceList(ctx context.Context) error {
 	for _, k := range contacts {
 		if k.State == keep.ContactAccepted && len(k.Evidence) == 0 {
 			_, err := c.deliverAll(ctx, k, l)
-			failed = errors.Join(failed, err)
+			failed = errors.Join(failed, passing(err))
 		}
 	}
 	return errors.Join(failed, c.toOwnDevices(ctx, l))
@@ -299,10 +299,12 @@ func (c *Client) toOwnDevices(ctx context.Context, l letter) error {
 	if err != nil {
 		return err
 	}
+	// A device that has just joined may have published its key a moment ago.
+	c.directory.forget(c.self)
 	own := keep.Contact{Root: c.self, Domain: home.Domain, Home: home.PeerID}
 	l.knock = true // own devices hold no grants for each other; a sealed knock always gets in
 	_, err = c.deliverAll(ctx, own, l)
-	return err
+	return passing(err)
 }
 
 // syncContact tells the own other devices what was decided about a contact.

@@ -37,6 +37,16 @@ type person struct {
 // a revocation should be seen soon; LIST_UPDATE makes it sooner.
 const personFresh = 10 * time.Minute
 
+// partFresh is the same while a listed device offers no prekey yet.
+const partFresh = 15 * time.Second
+
+func (p *person) fresh(now time.Time) bool {
+	if len(p.bundles) < len(p.list.Devices) {
+		return now.Sub(p.asked) < partFresh
+	}
+	return now.Sub(p.asked) < personFresh
+}
+
 func newDirectory(c *Client) *directory {
 	return &directory{
 		c:     c,
@@ -223,7 +233,7 @@ func (d *directory) person(ctx context.Context, root identity.PublicKey, domain 
 	d.mu.Lock()
 	p := d.found[root]
 	d.mu.Unlock()
-	if p != nil && d.c.keep.Now().Sub(p.asked) < personFresh {
+	if p != nil && p.fresh(d.c.keep.Now()) {
 		return p, nil
 	}
 	return d.lookup(ctx, root, domain, home)

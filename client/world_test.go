@@ -393,3 +393,19 @@ func meet(t *testing.T, a, b *human) {
 	}
 	told(t, a, func(e client.KnockAccepted) bool { return e.From == b.id() })
 }
+
+// waitFor waits for a state that no event tells of. It asks often and fails late; how long
+// it took is no part of the test.
+func waitFor(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	late := within(t)
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-late.Done():
+			t.Fatalf("%s did not come", what)
+		}
+	}
+}
