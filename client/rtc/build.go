@@ -196,6 +196,9 @@ func (p *Peer) addMedia(kind webrtc.RTPCodecType, d Direction, track *sending) e
 	return nil
 }
 
+// closedGrace is how long a close before the handshake's end waits for a better reason.
+const closedGrace = 250 * time.Millisecond
+
 // connectionState follows ICE and DTLS together.
 func (p *Peer) connectionState(s webrtc.PeerConnectionState) {
 	switch s {
@@ -209,7 +212,13 @@ func (p *Peer) connectionState(s webrtc.PeerConnectionState) {
 	case webrtc.PeerConnectionStateFailed:
 		p.setState(StateFailed)
 	case webrtc.PeerConnectionStateClosed:
-		// The other side closed DTLS; our own close comes after the loop.
+		// The other side closed DTLS; our own close comes after the loop. The library reports
+		// a failed handshake as failed and as closed, each from a goroutine of its own: the
+		// failure is the reason and gets a moment to arrive.
+		if !p.secured.Load() {
+			p.clock.AfterFunc(closedGrace, func() { p.end(nil) })
+			return
+		}
 		p.end(nil)
 	}
 }
@@ -218,6 +227,7 @@ func (p *Peer) connectionState(s webrtc.PeerConnectionState) {
 func (p *Peer) dtlsState(s webrtc.DTLSTransportState) {
 	switch s {
 	case webrtc.DTLSTransportStateConnected:
+		p.secured.Store(true)
 		if err := p.checkCertificate(); err != nil {
 			p.end(err)
 			return

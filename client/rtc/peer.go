@@ -45,6 +45,7 @@ type Peer struct {
 	tune func(*webrtc.SettingEngine)
 
 	events  chan func()
+	secured atomic.Bool // the DTLS handshake has succeeded
 	running atomic.Bool
 	started chan struct{} // closed when pc and the channels exist
 	closing chan struct{} // closed when the end has begun
