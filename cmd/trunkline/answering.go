@@ -28,6 +28,7 @@ type answering struct {
 	filesOnly bool
 
 	say    chan func() error // what calls want written
+	gone   chan struct{}     // closed when nobody writes any more
 	calls  sync.WaitGroup
 	nth    int // calls so far
 	queue  []*client.Incoming
@@ -42,7 +43,8 @@ func (s *answering) run(ctx context.Context) error {
 			return failed(err, "cannot make the folder for files", "name one that can be written")
 		}
 	}
-	s.say = make(chan func() error)
+	s.say, s.gone = make(chan func() error), make(chan struct{})
+	defer close(s.gone)
 	told := map[string]bool{}
 	if !s.filesOnly {
 		var err error
@@ -225,8 +227,14 @@ func (s *answering) take(ctx context.Context, ring *client.Incoming) {
 	}()
 }
 
-// later hands the loop something to write.
-func (s *answering) later(f func() error) { s.say <- f }
+// later hands the loop something to write. A call that could not be ended in time may come
+// with something when the loop is gone; nobody is there to read it then.
+func (s *answering) later(f func() error) {
+	select {
+	case s.say <- f:
+	case <-s.gone:
+	}
+}
 
 func (s *answering) takeCall(ctx context.Context, ring *client.Incoming, nth int) {
 	o, err := s.media.options(nth)
@@ -315,7 +323,7 @@ func (s *answering) fileOptions(from client.Contact, done func(good bool)) *clie
 		Progress: func(p transfer.Progress) {
 			s.later(func() error {
 				if bar == nil {
-					bar = s.a.bytesProgress(oneLine(p.Name), p.Size, p.Resumed)
+					bar = s.a.bytesProgress(oneLine(p.Name), p.Size)
 				}
 				bar.set(p.Done)
 				return nil

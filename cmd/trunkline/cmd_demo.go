@@ -51,6 +51,9 @@ result is one object and the story goes to standard error.`,
 					return werr
 				}
 			}
+			if cause := cmd.Context().Err(); cause != nil {
+				return cause
+			}
 			if err != nil {
 				return failed(err, "the demo did not hold", "run it with --keep DIR and look into the logs there")
 			}

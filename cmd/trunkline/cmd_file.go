@@ -86,7 +86,7 @@ func (a *app) sendFile(ctx context.Context, c *client.Client, who, path string, 
 	// Progress is told by one goroutine of the call at a time, and by none after SendFile.
 	sent, err := c.SendFile(ctx, k.ID, path, client.CallOptions{RelayOnly: relayOnly}, func(p transfer.Progress) {
 		if bar == nil {
-			bar = a.bytesProgress(oneLine(filepath.Base(path)), p.Size, p.Resumed)
+			bar = a.bytesProgress(oneLine(filepath.Base(path)), p.Size)
 		}
 		bar.set(p.Done)
 	})

@@ -77,7 +77,7 @@ type progress struct {
 	width int
 
 	bytes bool      // done and total are bytes: show them and their rate
-	began time.Time // when the first of them moved
+	began time.Time // when it was told how many there are for the first time
 	first int64     // how many there were then
 }
 
@@ -86,10 +86,10 @@ func (a *app) progress(label string, total int64) *progress {
 	return &progress{a: a, label: label, total: total, tenth: -1}
 }
 
-// bytesProgress is progress over bytes, of which some may have been there before.
-func (a *app) bytesProgress(label string, total, before int64) *progress {
+// bytesProgress is progress over bytes, with their rate.
+func (a *app) bytesProgress(label string, total int64) *progress {
 	p := a.progress(label, total)
-	p.bytes, p.began, p.first = true, a.now(), before
+	p.bytes = true
 	return p
 }
 
@@ -97,6 +97,9 @@ func (a *app) bytesProgress(label string, total, before int64) *progress {
 func (p *progress) set(done int64) {
 	if p.a.quiet || p.a.json {
 		return
+	}
+	if p.began.IsZero() {
+		p.began, p.first = p.a.now(), done
 	}
 	if !p.a.errTerminal {
 		if p.total > 0 && done*10/p.total > p.tenth {
@@ -119,7 +122,8 @@ func (p *progress) text(done int64) string {
 	text := fmt.Sprintf("%s  %3d %%", p.label, min(done, p.total)*100/p.total)
 	if p.bytes {
 		text += fmt.Sprintf("  %s of %s", bytesText(done), bytesText(p.total))
-		if took := p.a.now().Sub(p.began); took > 0 {
+		// A rate over less says more about the clock than about the line.
+		if took := p.a.now().Sub(p.began); took >= 250*time.Millisecond {
 			text += fmt.Sprintf("  %s/s", bytesText(int64(float64(done-p.first)/took.Seconds())))
 		}
 	}

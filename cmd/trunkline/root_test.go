@@ -204,6 +204,20 @@ func TestProgressSuitsWhereItIsShown(t *testing.T) {
 	}
 }
 
+func TestProgressOverBytesShowsTheRate(t *testing.T) {
+	now := scriptClock
+	var errs bytes.Buffer
+	a := newApp(strings.NewReader(""), io.Discard, &errs)
+	a.now = func() time.Time { return now }
+	p := a.bytesProgress("file", 10<<20)
+	p.set(4 << 20) // from an earlier attempt: not part of the rate
+	now = now.Add(2 * time.Second)
+	p.set(8 << 20)
+	if want := "file   40 %  4.0 MiB of 10.0 MiB\nfile   80 %  8.0 MiB of 10.0 MiB  2.0 MiB/s\n"; errs.String() != want {
+		t.Errorf("%q", errs.String())
+	}
+}
+
 func TestColoursAreForTerminalsThatWantThem(t *testing.T) {
 	for _, c := range []struct {
 		terminal, flag bool
