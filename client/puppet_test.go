@@ -31,10 +31,10 @@ type theatre struct {
 	document []byte
 	docs     [][]byte // descriptors
 	answers  map[identity.PublicKey]*envelopepb.Answer
-	puppets  map[envelope.RouteTag]*puppet
 	got      []arrival
 	news     chan struct{}
-	refuse   string // code with which every envelope is refused; empty: all are stored
+	refuse   string          // code with which every envelope is refused; empty: all are stored
+	fate     envelopepb.Fate // what became of any envelope that is asked for
 }
 
 // arrival is an envelope of the client that came to the theatre.
@@ -66,7 +66,7 @@ func newTheatre(t *testing.T, m *middle, domain string) *theatre {
 	t.Helper()
 	h := &theatre{
 		t: t, m: m, domain: domain, key: newKey(t), host: newKey(t), news: make(chan struct{}),
-		answers: make(map[identity.PublicKey]*envelopepb.Answer), puppets: make(map[envelope.RouteTag]*puppet),
+		answers: make(map[identity.PublicKey]*envelopepb.Answer),
 	}
 	h.peer = publicOf(t, h.host).PeerID()
 	var err error
@@ -150,6 +150,9 @@ func (h *theatre) answerLocked(box []byte) []byte {
 			a = scripted
 		}
 	}
+	if q.Operation == envelopepb.Operation_OPERATION_OUTCOME && h.fate != envelopepb.Fate_FATE_UNSPECIFIED {
+		a = &envelopepb.Answer{Status: envelopepb.AnswerStatus_ANSWER_FOUND, Fate: h.fate}
+	}
 	sealed, err := q.SealAnswer(a)
 	if err != nil {
 		h.t.Errorf("an answer is not sealed: %v", err)
@@ -222,6 +225,14 @@ type puppet struct {
 	opener *envelope.Opener
 	theirs *envelope.Bundle     // of the client it deals with
 	them   *identity.DeviceList // its list
+	time   func() time.Time     // nil: the machine's
+}
+
+func (p *puppet) now() time.Time {
+	if p.time == nil {
+		return time.Now()
+	}
+	return p.time()
 }
 
 func newRoot(t *testing.T) *identity.Root {
@@ -253,23 +264,30 @@ func (h *theatre) puppet() *puppet {
 func (h *theatre) deviceOf(root *identity.Root, device *identity.Device, list *identity.DeviceList) *puppet {
 	h.t.Helper()
 	p := &puppet{h: h, root: root, device: device, list: list, tag: envelope.NewRouteTag(), token: envelope.Token{1, 2, 3}}
+	p.rekey(time.Now())
 	var err error
-	if p.prekey, err = envelope.GeneratePrekey(time.Now()); err != nil {
-		h.t.Fatal(err)
-	}
-	if p.bundle, err = p.prekey.Bundle(device, root.Public(), list.Epoch, envelope.Route{
-		Home: identity.Home{PeerID: h.peer, Domain: h.domain}, Tag: p.tag, TokenEpoch: 1,
-	}); err != nil {
-		h.t.Fatal(err)
-	}
 	if p.opener, err = envelope.NewOpener(envelope.OpenerConfig{
 		Root: root.Public(), Device: device.ID(), Tag: p.tag, Prekeys: p, Contacts: p, Now: time.Now,
 		OwnList: func() *identity.DeviceList { return p.list }, Replay: envelope.NewMemoryReplay(time.Now),
 	}); err != nil {
 		h.t.Fatal(err)
 	}
-	h.stage(func(h *theatre) { h.puppets[p.tag] = p })
 	return p
+}
+
+// rekey makes a new prekey, as a device does each day.
+func (p *puppet) rekey(now time.Time) {
+	t := p.h.t
+	t.Helper()
+	var err error
+	if p.prekey, err = envelope.GeneratePrekey(now); err != nil {
+		t.Fatal(err)
+	}
+	if p.bundle, err = p.prekey.Bundle(p.device, p.id(), p.list.Epoch, envelope.Route{
+		Home: identity.Home{PeerID: p.h.peer, Domain: p.h.domain}, Tag: p.tag, TokenEpoch: 1,
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (p *puppet) ByHint(hint envelope.Hint) (*envelope.Prekey, error) {
@@ -408,7 +426,7 @@ func (p *puppet) opened(kind envelopepb.Type) *envelope.Opened {
 // peek opens without remembering: the same arrival may be looked at more than once.
 func (p *puppet) peek(a arrival) (*envelope.Opened, error) {
 	o, err := envelope.NewOpener(envelope.OpenerConfig{
-		Root: p.id(), Device: p.device.ID(), Tag: p.tag, Prekeys: p, Contacts: p, Now: time.Now,
+		Root: p.id(), Device: p.device.ID(), Tag: p.tag, Prekeys: p, Contacts: p, Now: p.now,
 		OwnList: func() *identity.DeviceList { return p.list }, Replay: envelope.NewMemoryReplay(time.Now),
 	})
 	if err != nil {

@@ -409,3 +409,23 @@ func waitFor(t *testing.T, what string, holds func() bool) {
 		}
 	}
 }
+
+// clock runs like the machine's and can be moved ahead.
+type clock struct {
+	mu    sync.Mutex // guards ahead
+	ahead time.Duration
+}
+
+func newClock() *clock { return new(clock) }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.ahead)
+}
+
+func (c *clock) move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead += d
+}
