@@ -39,8 +39,10 @@ type Device struct {
 type Published struct {
 	New     bool // the account did not exist before
 	Changed bool // the stored list is another one than before
-	// Removed devices were in the stored list and are not in the new one. Their bundles and
-	// routes are gone; the caller closes their links and removes their mailboxes.
+	// Removed devices were in the stored list, are not in the new one, and belonged to this
+	// account (see Directory.Device): a device that a list only named is not among them, or
+	// anybody could end anybody's mailbox by naming it and leaving it out again. Their bundles
+	// and routes are gone; the caller closes their links and removes their mailboxes.
 	Removed []identity.DeviceID
 }
 
@@ -54,8 +56,8 @@ type Directory interface {
 	// Accounts returns at most max accounts in the order of their root keys, after one; the
 	// zero key is before the first.
 	Accounts(ctx context.Context, after identity.PublicKey, max int) ([]Account, error)
-	// RemoveAccount deletes an account and all it published, and returns its devices, whose
-	// mailboxes the caller removes.
+	// RemoveAccount deletes an account and all it published, and returns the devices that
+	// belonged to it, as Published.Removed; the caller removes their mailboxes.
 	RemoveAccount(ctx context.Context, root identity.PublicKey) ([]identity.DeviceID, error)
 
 	// Devices returns the devices of an account in the order of its list, those without a

@@ -75,8 +75,10 @@ func (d *DB) PutAccount(ctx context.Context, list *identity.DeviceList) (store.P
 	return out, errors.Join(err, refused)
 }
 
-// dropDevices removes devices of an account with their routes, and returns them.
-func dropDevices(tx *bbolt.Tx, root identity.PublicKey, which func(identity.DeviceID) bool) ([]identity.DeviceID, error) {
+// dropDevices removes devices of an account with their routes, and returns those that the
+// account held. The others are names in a list: their mailboxes, links and relays belong to
+// the account that has seen them prove their key, or to none.
+func dropDevices(tx *bbolt.Tx, root identity.PublicKey, which func(identity.DeviceID) bool) (held []identity.DeviceID, err error) {
 	var gone []identity.DeviceID
 	devices, tags, holders := tx.Bucket(bucketDevices), tx.Bucket(bucketTags), tx.Bucket(bucketHolders)
 	c := devices.Cursor()
@@ -99,6 +101,7 @@ func dropDevices(tx *bbolt.Tx, root identity.PublicKey, which func(identity.Devi
 			}
 		}
 		if bytes.Equal(holders.Get(id[:]), root[:]) {
+			held = append(held, id)
 			if err := holders.Delete(id[:]); err != nil {
 				return nil, err
 			}
@@ -107,7 +110,7 @@ func dropDevices(tx *bbolt.Tx, root identity.PublicKey, which func(identity.Devi
 			return nil, err
 		}
 	}
-	return gone, nil
+	return held, nil
 }
 
 // RemoveAccount implements store.Directory.

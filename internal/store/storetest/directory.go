@@ -208,10 +208,43 @@ var directoryCases = []testCase{
 				f.Fatal("the thief's account answers with the victim's bundle")
 			}
 		}
-		_, err = f.RemoveAccount(f.Context(), thief.root.Public())
+		gone, err := f.RemoveAccount(f.Context(), thief.root.Public())
 		f.ok(err)
+		if slices.Contains(gone, id) {
+			f.Fatal("the caller is told to remove the victim's mailbox")
+		}
 		if d, err = f.Device(f.Context(), id); err != nil || d.Root != root {
 			f.Fatalf("after the thief has gone: %v", err)
+		}
+	}},
+	{"a list that leaves out somebody else's device ends nothing of it", func(f *fixture) {
+		victim, thief := f.person(1), f.person(2)
+		victim.publish()
+		root, id := victim.root.Public(), victim.id(0)
+		f.ok(f.SetRoute(f.Context(), root, id, route(1)))
+		thief.publish()
+		f.ok(f.SetRoute(f.Context(), thief.root.Public(), thief.id(0), route(2)))
+		thief.next(thief.root.AddDevice(thief.list, victim.devs[0].Public(), f.o.Now()))
+		thief.publish()
+		thief.next(thief.root.Revoke(thief.list, id, f.o.Now()))
+		if got := thief.publish(); !got.Changed || len(got.Removed) != 0 {
+			f.Fatalf("the caller is told to remove %d mailboxes", len(got.Removed))
+		}
+		if d, err := f.Device(f.Context(), id); err != nil || d.Root != root || d.Route != route(1) {
+			f.Fatalf("the victim's device: %v", err)
+		}
+		// Nor does the identity that a device has left, once it speaks for another.
+		second := f.person(3)
+		second.next(second.root.AddDevice(second.list, victim.devs[0].Public(), f.o.Now()))
+		second.publish()
+		f.ok(f.SetRoute(f.Context(), second.root.Public(), id, route(1)))
+		victim.next(victim.root.AddDevice(victim.list, f.person(4).devs[0].Public(), f.o.Now()))
+		victim.next(victim.root.Revoke(victim.list, id, f.o.Now()))
+		if got := victim.publish(); len(got.Removed) != 0 {
+			f.Fatal("the identity that the device has left takes its mailbox")
+		}
+		if d, err := f.Device(f.Context(), id); err != nil || d.Root != second.root.Public() {
+			f.Fatalf("the device that moved: %v", err)
 		}
 	}},
 	{"accounts are listed in pages and removed whole", func(f *fixture) {
