@@ -90,7 +90,10 @@ func (a *app) send(ctx context.Context, c *client.Client, who, text string, goal
 	if err != nil {
 		return err
 	}
-	id, err := c.SendNote(ctx, k.ID, text)
+	// The note is on the disk at once; what takes time is to find the other node.
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	id, err := c.SendNote(bounded, k.ID, text)
 	if err != nil {
 		return err
 	}
@@ -99,8 +102,6 @@ func (a *app) send(ctx context.Context, c *client.Client, who, text string, goal
 		return err
 	}
 	state, code := note.State, note.Code
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
 	for waiting := true; waiting && !reached(state, goal); {
 		select {
 		case e, open := <-c.Events():
@@ -108,9 +109,7 @@ func (a *app) send(ctx context.Context, c *client.Client, who, text string, goal
 				state, code = fate.State, fate.Code
 			}
 			waiting = open
-		case <-timer.C:
-			waiting = false
-		case <-ctx.Done():
+		case <-bounded.Done():
 			waiting = false
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // How long the commands of a person wait, where nothing else is said.
 const (
 	// readyPatience is for the own node. A restart of it takes a few seconds.
-	readyPatience = 15 * time.Second
+	readyPatience = 10 * time.Second
 	// leavePatience is for what is still on its way when a command ends. What does not make
 	// it stays on the disk and goes out with the next command.
 	leavePatience = 2 * time.Second
