@@ -14,7 +14,8 @@ import (
 )
 
 // Whatever happens to the line, to the two nodes and to their policies: in the end each
-// envelope has exactly one outcome, none is lost, and none is delivered twice by one process.
+// envelope has exactly one outcome, none is lost, none is delivered twice by one process, and
+// none that was delivered is called refused.
 func TestNothingIsLostInAnHourOfTrouble(t *testing.T) {
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -99,6 +100,7 @@ func trouble(t *testing.T, s *simulation, rng *rand.Rand) {
 		n.setPolicy(partnerOf(sides[1-i].domain))
 		n.Reload()
 	}
+	bounced := 0
 	for i, n := range sides {
 		other := sides[1-i]
 		eventually(t, "every envelope has an outcome", func() bool {
@@ -107,18 +109,24 @@ func trouble(t *testing.T, s *simulation, rng *rand.Rand) {
 			return len(n.outcomes) >= len(n.ids)
 		})
 		for k, id := range n.ids {
-			if got := n.outcomes[id]; len(got) != 1 || got[0].Fate != envelopepb.Fate_FATE_STORED {
-				t.Fatalf("%s: envelope %d of %d: outcomes %v", n.domain, k, len(n.ids), got)
-			}
 			other.testNode.mu.Lock()
 			times := other.delivered[id]
 			other.testNode.mu.Unlock()
-			if times < 1 || times > 1+other.restarts {
+			got := n.outcomes[id]
+			switch {
+			case len(got) == 1 && got[0] == refusedByPolicy && times == 0:
+				bounced++
+			case len(got) != 1 || got[0].Fate != envelopepb.Fate_FATE_STORED:
+				t.Fatalf("%s: envelope %d of %d: outcomes %v, delivered %d times", n.domain, k, len(n.ids), got, times)
+			case times < 1 || times > 1+other.restarts:
 				t.Fatalf("%s: envelope %d was delivered %d times with %d restarts", n.domain, k, times, other.restarts)
 			}
 		}
 		if left := n.outbox.len(); left != 0 {
 			t.Errorf("%s: %d envelopes are left in the outbox", n.domain, left)
 		}
+	}
+	if sent := len(sides[0].ids) + len(sides[1].ids); bounced == sent {
+		t.Errorf("all %d envelopes were refused", sent)
 	}
 }

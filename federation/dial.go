@@ -13,6 +13,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/trunkline-net/trunkline/federation/wire"
+	"github.com/trunkline-net/trunkline/policy"
 )
 
 // dial is one try to get a session: find the document, connect, shake hands, carry on. It
@@ -40,7 +41,7 @@ func (l *link) dial(ctx context.Context) {
 		}
 		l.mu.Unlock()
 	case errors.As(err, &refused):
-		l.failed(StateRefused, refused.code, refusedFor(refused))
+		l.refusedBy(refused)
 	case errors.As(err, &own):
 		l.failed(StateRefused, own.code, own.retry)
 	default:
@@ -55,6 +56,10 @@ func (l *link) tryDial(ctx context.Context) (*session, error) {
 	defer cancel()
 	if len(l.f.cfg.Document()) == 0 || len(l.f.cfg.Descriptor()) == 0 {
 		return nil, errors.New("the own document is not there yet")
+	}
+	domain := l.f.domainName(l)
+	if d := l.f.decide(domain, policy.ActionFederate, policy.Out); !l.f.room(domain, l.peer, d.Limits.Concurrent) {
+		return nil, &refusal{domain: domain, code: wire.CodeBusy, rule: d.Rule, retry: time.Minute}
 	}
 	l.mu.Lock()
 	again := l.tries > 0

@@ -289,8 +289,8 @@ func (f *Federation) DomainOf(p identity.PeerID) (domain string, ok bool) {
 }
 
 // Domain finds a domain: its believed document, and the newest descriptor of each of its
-// nodes that could be reached. It connects where there is no link yet; one reachable node is
-// enough. Clients verify both themselves.
+// nodes that could be reached, now or before. It connects where there is no link yet; one
+// reachable node is enough. Clients verify both themselves.
 func (f *Federation) Domain(ctx context.Context, name string) (document []byte, descriptors [][]byte, err error) {
 	if err := identity.CheckDomain(name); err != nil {
 		return nil, nil, fmt.Errorf("%w: %v", ErrUnknownDestination, err)
@@ -318,7 +318,10 @@ func (f *Federation) Domain(ctx context.Context, name string) (document []byte, 
 			links = append(links, l)
 		}
 	}
-	last := f.connectAny(ctx, links)
+	worst := f.connectAny(ctx, links)
+	if Code(worst) == wire.CodePolicy {
+		return nil, nil, worst // what was known from before leads nowhere now
+	}
 	now := f.cfg.Now()
 	for _, l := range links {
 		l.mu.Lock()
@@ -329,16 +332,16 @@ func (f *Federation) Domain(ctx context.Context, name string) (document []byte, 
 		}
 	}
 	if len(descriptors) == 0 {
-		if last == nil {
-			last = ErrUnreachable
+		if worst == nil {
+			worst = ErrUnreachable
 		}
-		return nil, nil, last
+		return nil, nil, worst
 	}
 	return doc.Bytes(), descriptors, nil
 }
 
-// connectAny waits until one of the links has a session. The error is the last one of those
-// that could not.
+// connectAny waits until one of the links has a session. The error is the most telling one of
+// those that could not.
 func (f *Federation) connectAny(ctx context.Context, links []*link) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -352,13 +355,36 @@ func (f *Federation) connectAny(ctx context.Context, links []*link) error {
 			waiting++
 		}
 	}
-	var last error
+	var worst error
 	for range waiting {
-		if last = <-results; last == nil {
+		err := <-results
+		if err == nil {
 			return nil
 		}
+		worst = moreTelling(worst, err)
 	}
-	return last
+	return worst
+}
+
+// moreTelling is the error that says more about why none of a domain's nodes took us: that a
+// policy does not want it before any other refusal, and a refusal before silence.
+func moreTelling(a, b error) error {
+	rank := func(err error) int {
+		var remote *RemoteError
+		switch {
+		case err == nil:
+			return 0
+		case Code(err) == wire.CodePolicy:
+			return 3
+		case errors.As(err, &remote):
+			return 2
+		}
+		return 1
+	}
+	if rank(b) > rank(a) {
+		return b
+	}
+	return a
 }
 
 // open says whether the federation takes anything now.

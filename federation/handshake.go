@@ -23,6 +23,7 @@ const (
 	maxHandshakes = 64 // inbound ones at once
 	helloRate     = 5  // inbound ones a second of one peer
 	glareRetry    = time.Second
+	oneWayRetry   = time.Minute // to a peer that may not make a link but may get one
 )
 
 // refusedError is a Refuse that came from the other side.
@@ -64,6 +65,13 @@ type party struct {
 	descriptor *identity.NodeDescriptor
 	probe      [32]byte
 	hello      wire.Hello
+	most       int    // nodes of its domain that may have a session at once; 0: any number
+	rule       string // that says so
+}
+
+// full is the refusal of a node whose domain has all the sessions that the policy gives it.
+func (p *party) full() *refusal {
+	return &refusal{domain: p.domain, code: wire.CodeBusy, rule: p.rule, retry: time.Minute}
 }
 
 // hello makes our own Hello for a peer.
@@ -113,7 +121,8 @@ func (f *Federation) judge(ctx context.Context, h *wire.Hello, remote identity.P
 	if err := identity.CheckX25519(h.ProbeKey); err != nil {
 		return nil, &refusal{domain: doc.Domain, code: wire.CodeBadHello, rule: d.Rule, err: err}
 	}
-	return &party{domain: doc.Domain, descriptor: desc, probe: [32]byte(h.ProbeKey), hello: *h}, nil
+	return &party{domain: doc.Domain, descriptor: desc, probe: [32]byte(h.ProbeKey), hello: *h,
+		most: d.Limits.Concurrent, rule: d.Rule}, nil
 }
 
 func (f *Federation) checkDescriptor(signed []byte, remote identity.PeerID, domain string) (*identity.NodeDescriptor, error) {
@@ -243,7 +252,11 @@ func (f *Federation) dialHello(ctx context.Context, s network.Stream, l *link) (
 	}
 	sess := newSession(f, l, p, s, in, true, [16]byte(frame.Welcome.Session))
 	sess.credit(frame.Welcome.CreditFrames, frame.Welcome.CreditBytes)
-	f.register(sess)
+	if !f.register(sess, p.most) {
+		sess.end(errStopped)
+		f.refuse(s, p.full())
+		return nil, p.full()
+	}
 	if err := writeFrame(s, &wire.Frame{Kind: wire.KindWelcome, Welcome: f.welcome(sess, p.hello.Nonce)}); err != nil {
 		f.unregister(sess)
 		return nil, err
@@ -269,6 +282,14 @@ func (f *Federation) acceptHello(ctx context.Context, s network.Stream, in *wire
 	}
 	p, r := f.judge(ctx, &h, remote, policy.In)
 	if r != nil {
+		if r.code == wire.CodePolicy && f.decide(r.domain, policy.ActionFederate, policy.Out).Allow {
+			// Its links are not wanted, ours are: it shall keep what waits, and we dial.
+			r.retry = oneWayRetry
+			if l := f.lookup(remote); l != nil {
+				l.afresh()
+				l.poke()
+			}
+		}
 		f.refuse(s, r)
 		return nil, r
 	}
@@ -287,7 +308,11 @@ func (f *Federation) acceptHello(ctx context.Context, s network.Stream, in *wire
 
 	sess := newSession(f, l, p, s, in, false, randomSession())
 	own := f.hello(remote)
-	f.register(sess)
+	if !f.register(sess, p.most) {
+		sess.end(errStopped)
+		f.refuse(s, p.full())
+		return nil, p.full()
+	}
 	heard() // before the Welcome, which lets the peer open its data stream
 	if err := errors.Join(
 		writeFrame(s, &wire.Frame{Kind: wire.KindHello, Hello: own}),

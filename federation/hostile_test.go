@@ -37,8 +37,14 @@ type rawPeer struct {
 }
 
 func (s *simulation) raw(domain string, victim *testNode) *rawPeer {
+	return s.rawNode(domain, "host "+domain, victim)
+}
+
+// rawNode is one of several nodes of a domain.
+func (s *simulation) rawNode(domain, host string, victim *testNode) *rawPeer {
 	s.n++
 	n := newTestNode(s.t, domain, "version = 1")
+	n.hostKey = seed(host)
 	n.addrs = []string{fmt.Sprintf("/ip4/1.0.0.%d/udp/8000/quic-v1", s.n)}
 	key, err := crypto.UnmarshalEd25519PrivateKey(n.hostKey)
 	if err != nil {

@@ -26,7 +26,8 @@ const (
 	linkedAfter = 10 * time.Minute // a link on demand is dialled again that long after its last use
 	scanEvery   = 30 * time.Second // the durable outbox is searched for expired entries while the peer is away
 	scanPage    = 256
-	askAgain    = 5 * time.Second // a query ends a pause that began longer ago
+	askAgain    = 5 * time.Second // somebody who wants the link ends a pause that began longer ago
+	standsAfter = time.Minute     // a policy's refusal that lasts so long ends what waits
 )
 
 // link is what this node holds of one peer: the queue to it, the session when there is one,
@@ -57,6 +58,10 @@ type link struct {
 	lastTry     time.Time
 	pause       time.Duration
 	retryAt     time.Time
+	refused     time.Time // until when the other side's refusal by its policy counts
+	refusedAt   time.Time // when the first of its refusals in a row came
+	stands      bool      // it has stood long enough to end also what can wait
+	denied      time.Time // since when the own policy denies the link; zero: it does not
 	nextScan    time.Time
 	descriptor  *identity.NodeDescriptor
 	echoRTT     time.Duration
@@ -84,7 +89,8 @@ func (l *link) poke() {
 }
 
 // send queues an envelope. It is memory's as long as there is room and nothing older waits
-// on disk; then it goes to the durable outbox, unless it is live.
+// on disk; then it goes to the durable outbox, unless it is live. While the other side's
+// refusal counts nothing is taken, and another try for a link is made beside the answer.
 func (l *link) send(e *envelope.Envelope, done func(Outcome)) (durable bool, err error) {
 	it := &item{raw: e.Marshal(), id: e.ID(), done: done, live: e.TTL == envelope.Live}
 	wait := liveWait
@@ -102,6 +108,12 @@ func (l *link) send(e *envelope.Envelope, done func(Outcome)) (durable bool, err
 		return false, ErrDraining
 	}
 	l.lastUsed = time.Now()
+	if l.refusedLocked(l.lastUsed) {
+		l.tryAgainLocked(l.lastUsed)
+		l.mu.Unlock()
+		l.poke()
+		return false, &RemoteError{Code: wire.CodePolicy}
+	}
 	disk := l.f.cfg.Outbox != nil && !it.live
 	behind := disk && (l.queue.unread > 0 || l.queue.enqueuing > 0)
 	if l.queue.fits(len(it.raw)) && !behind {
@@ -214,12 +226,80 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) {
 	}
 }
 
+// afresh forgets what kept us from the peer: there is a reason to try again now.
+func (l *link) afresh() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.afreshLocked()
+}
+
+func (l *link) afreshLocked() {
+	l.tries, l.pause, l.retryAt, l.refused = 0, 0, time.Time{}, time.Time{}
+}
+
 // contact is a sign of life that the peer gave by itself: whatever kept us waiting is over.
 func (l *link) contact() {
 	l.mu.Lock()
-	l.tries, l.pause, l.retryAt = 0, 0, time.Time{}
+	defer l.mu.Unlock()
+	l.afreshLocked()
 	l.lastContact = time.Now()
-	l.mu.Unlock()
+}
+
+// refusedBy is a Refuse of the other side. One by its policy is an answer to everybody who
+// wants to reach the peer, for as long as it said or until it would be asked again anyway: a
+// try that fails in between for another reason does not turn "refused" into "unreachable".
+func (l *link) refusedBy(e *refusedError) {
+	least := refusedFor(e)
+	if e.code == wire.CodePolicy {
+		now := time.Now()
+		l.mu.Lock()
+		if l.refused.IsZero() {
+			l.refusedAt = now
+		}
+		l.refused = now.Add(min(least, backoffMax))
+		l.stands = e.retry == 0 && now.Sub(l.refusedAt) >= standsAfter
+		if e.retry == 0 && !l.stands {
+			least = standsAfter
+		}
+		l.mu.Unlock()
+	}
+	l.failed(StateRefused, e.code, least)
+}
+
+// mayWaitLocked says what of the queue may wait for a link that a policy does not want, the
+// other side's or (not allowed) our own, and when that changes. A slip of an administrator
+// that is mended within a minute ends nothing that can wait so long.
+func (l *link) mayWaitLocked(now time.Time, allowed bool) (v verdict, changes time.Time) {
+	switch {
+	case allowed:
+		l.denied = time.Time{}
+	case l.denied.IsZero():
+		l.denied = now
+	}
+	switch {
+	case l.session != nil:
+		return letAll, time.Time{}
+	case !allowed && now.Sub(l.denied) < standsAfter:
+		return letStored, l.denied.Add(standsAfter)
+	case !allowed:
+		return letNothing, time.Time{}
+	case !l.refusedLocked(now):
+		return letAll, time.Time{}
+	case !l.stands:
+		return letStored, time.Time{}
+	}
+	return letNothing, time.Time{}
+}
+
+func (l *link) refusedLocked(now time.Time) bool {
+	return l.session == nil && now.Before(l.refused)
+}
+
+// tryAgainLocked ends a pause because somebody wants the link, but not for each who does.
+func (l *link) tryAgainLocked(now time.Time) {
+	if l.session == nil && now.Sub(l.lastTry) >= askAgain {
+		l.retryAt = time.Time{}
+	}
 }
 
 // failed plans the next try with decorrelated jitter: partners that lost each other at one
@@ -259,27 +339,35 @@ func (l *link) connected(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, liveWait)
 	defer cancel()
 	for first := true; ; first = false {
+		now := time.Now()
 		l.mu.Lock()
-		l.lastUsed = time.Now()
+		l.lastUsed = now
 		s, changed, state, why := l.session, l.changed, l.state, l.why
-		fresh := time.Since(l.lastTry)
-		if first && s == nil && fresh >= askAgain {
-			l.retryAt = time.Time{} // somebody waits: try now, but not for each who asks
+		refused, tried := l.refusedLocked(now), now.Sub(l.lastTry) < askAgain
+		if first {
+			l.tryAgainLocked(now)
 		}
 		l.mu.Unlock()
 		if s != nil {
 			return s, nil
 		}
-		if state == StateRefused && (!first || fresh < askAgain) {
-			if why == wire.CodePolicy && !l.f.decide(l.f.domainName(l), policy.ActionFederate, policy.Out).Allow {
+		if !first || tried {
+			switch {
+			case state == StateRefused && why == wire.CodePolicy && !l.f.decide(l.f.domainName(l), policy.ActionFederate, policy.Out).Allow:
 				return nil, ErrPolicy
+			case refused:
+				return nil, &RemoteError{Code: wire.CodePolicy}
+			case state == StateRefused:
+				return nil, &RemoteError{Code: why}
 			}
-			return nil, &RemoteError{Code: why}
 		}
 		l.poke()
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			if refused {
+				return nil, &RemoteError{Code: wire.CodePolicy}
+			}
 			return nil, ErrUnreachable
 		}
 	}
@@ -297,7 +385,7 @@ func (l *link) begin(s *session) bool {
 		if old == nil {
 			l.session = s
 			l.domain = s.domain
-			l.tries, l.pause, l.retryAt = 0, 0, time.Time{}
+			l.afreshLocked()
 			l.lastContact = time.Now()
 			l.descriptor = s.descriptor
 			l.setStateLocked(StateConnected, "")
@@ -326,7 +414,7 @@ func (l *link) over(s *session, err error) {
 	case errors.Is(err, errReplaced):
 		// The next session is waiting for this one to be over.
 	case errors.As(err, &refused):
-		l.failed(StateRefused, refused.code, refusedFor(refused))
+		l.refusedBy(refused)
 	case s.drained():
 		l.failed(StateDraining, wire.CodeDraining, s.backAfter())
 	default:

@@ -102,18 +102,17 @@ func (o *outbound) sendLoop(st network.Stream) error {
 				}
 				break
 			}
+			if batch = o.pace(limits, batch); len(batch) == 0 {
+				continue // the session ended and the queue has it again, or all of it expired
+			}
 			o.mu.Lock()
 			frame.Kind, frame.First = wire.KindBatch, o.sent+1
 			o.sent += uint64(len(batch))
 			o.mu.Unlock()
 			frame.Envelopes = frame.Envelopes[:0]
-			var size int64
 			for _, it := range batch {
+				it.sent = true
 				frame.Envelopes = append(frame.Envelopes, it.raw)
-				size += int64(len(it.raw))
-			}
-			if err := o.s.f.pace(o.s.ctx, "out/"+o.s.domain, limits, len(batch), size); err != nil {
-				return nil // the session ended; what was taken is restored to the queue
 			}
 			buf = wire.Append(buf[:0], &frame)
 			if err := o.write(st, buf); err != nil {
@@ -130,10 +129,49 @@ func (o *outbound) sendLoop(st network.Stream) error {
 	}
 }
 
+// pace waits until our own rate lets the batch pass. A low rate can take longer than an
+// envelope may wait: what expires meanwhile ends here and is not sent. Nothing is left when
+// the session ends first.
+func (o *outbound) pace(limits policy.Limits, batch []*item) []*item {
+	l := o.s.l
+	for len(batch) > 0 {
+		var size int64
+		end := batch[0].expires
+		for _, it := range batch {
+			size += int64(len(it.raw))
+			if it.expires.Before(end) {
+				end = it.expires
+			}
+		}
+		ctx, cancel := context.WithTimeout(o.s.ctx, end.Sub(l.f.cfg.Now()))
+		err := l.f.pace(ctx, "out/"+o.s.domain, limits, len(batch), size)
+		cancel()
+		if err == nil {
+			return batch
+		}
+		if o.s.ctx.Err() != nil {
+			return nil
+		}
+		var expired []*item
+		l.mu.Lock()
+		batch, expired = l.queue.lapse(l.f.cfg.Now(), batch)
+		l.mu.Unlock()
+		l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	}
+	return nil
+}
+
 func (o *outbound) fill(limits policy.Limits, batch, expired []*item) (_, _ []*item) {
-	frames := batchItems
+	// No batch is larger than what a bucket holds: a larger one passes when the bucket is full.
+	frames, size := batchItems, uint64(batchBytes)
 	if limits.PerSecond > 0 {
 		frames = min(frames, max(1, int(limits.PerSecond)))
+	}
+	if limits.Total > 0 {
+		frames = int(min(int64(frames), limits.Total))
+	}
+	if limits.BytesPerSecond > 0 {
+		size = min(size, uint64(limits.BytesPerSecond))
 	}
 	l := o.s.l
 	o.mu.Lock()
@@ -142,7 +180,7 @@ func (o *outbound) fill(limits policy.Limits, batch, expired []*item) (_, _ []*i
 	l.mu.Lock()
 	frames = min(frames, credit-len(l.queue.flight))
 	room := bytes - min(bytes, l.queue.flightBytes)
-	batch, expired = l.queue.take(l.f.cfg.Now(), frames, room, batchBytes, batch, expired)
+	batch, expired = l.queue.take(l.f.cfg.Now(), frames, room, size, batch, expired)
 	more := l.queue.unread > 0 && l.queue.stored < readAhead/2
 	l.mu.Unlock()
 	if more {

@@ -21,6 +21,7 @@ type item struct {
 	expires time.Time
 	done    func(Outcome)
 	live    bool
+	sent    bool   // once at least; whether it arrived is known only by its outcome
 	seq     uint64 // its place in the durable outbox; 0: it is only in memory
 }
 
@@ -50,7 +51,17 @@ type queue struct {
 	boot        int
 	enqueuing   int
 	written     map[uint64]written
+	ending      map[uint64]struct{} // found over by a scan and on the way out of the outbox
 }
+
+// verdict is what may wait for a peer without a session.
+type verdict uint8
+
+const (
+	letAll     verdict = iota
+	letStored          // refused, but not for long enough yet: what can wait
+	letNothing         // refused, by the other side's policy or by our own
+)
 
 type written struct {
 	done func(Outcome)
@@ -116,6 +127,24 @@ func (q *queue) take(now time.Time, frames int, room, limit uint64, batch, expir
 	return batch, expired
 }
 
+// lapse takes those of a batch whose time is over back from flight. The batch is the last that
+// was put there and has not been sent.
+func (q *queue) lapse(now time.Time, batch []*item) (left, expired []*item) {
+	first := len(q.flight) - len(batch)
+	left = batch[:0]
+	for _, it := range q.flight[first:] {
+		if now.Before(it.expires) {
+			left = append(left, it)
+			continue
+		}
+		q.flightBytes -= uint64(len(it.raw))
+		expired = append(expired, it)
+	}
+	clear(q.flight[first+len(left):])
+	q.flight = append(q.flight[:first], left...)
+	return left, expired
+}
+
 // acked removes the first n items on the way.
 func (q *queue) acked(n int, into []*item) []*item {
 	for _, it := range q.flight[:n] {
@@ -163,11 +192,35 @@ func (q *queue) expire(now time.Time) (expired []*item, next time.Time) {
 	return expired, next
 }
 
+// deny removes the items of ready that the verdict does not let wait. One that was sent may
+// have arrived, and to call it refused could be a lie: it waits for its outcome or its end.
+func (q *queue) deny(v verdict) (denied []*item) {
+	if v == letAll {
+		return nil
+	}
+	keep := q.ready[q.head:q.head]
+	for _, it := range q.ready[q.head:] {
+		if it.sent || v == letStored && !it.live {
+			keep = append(keep, it)
+			continue
+		}
+		q.count(it, -1)
+		denied = append(denied, it)
+	}
+	clear(q.ready[q.head+len(keep):])
+	q.ready = q.ready[:q.head+len(keep)]
+	return denied
+}
+
 // read takes entries of the durable outbox into ready, at most budget bytes but always one
 // where there is one. It returns how many bytes it took and whether more can be read now.
 func (q *queue) read(entries []Queued, budget int) (took int, more bool) {
 	for _, e := range entries {
 		if e.Seq <= q.cursor {
+			continue
+		}
+		if _, over := q.ending[e.Seq]; over {
+			q.cursor = e.Seq
 			continue
 		}
 		if took > 0 && took+len(e.Envelope) > budget || q.stored >= readAhead {

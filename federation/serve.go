@@ -77,8 +77,11 @@ func firstFrame(err error) string {
 func (f *Federation) serveHello(st network.Stream, in *wire.Reader, h wire.Hello, remote identity.PeerID, heard func()) {
 	rate := policy.Limits{PerSecond: helloRate}
 	ok, _ := f.buckets.Take(time.Now(), "hello/"+remote.String(), rate, 1, 0)
+	// Strangers who keep all places busy must not keep out those whom the administrator chose:
+	// of them there are few, and each has one handshake.
+	chosen := f.trusted(remote)
 	f.mu.Lock()
-	busy := f.inbound >= maxHandshakes
+	busy := f.inbound >= maxHandshakes && !chosen
 	if !busy {
 		f.inbound++
 	}
@@ -135,10 +138,36 @@ func (f *Federation) release(remote identity.PeerID) {
 	}
 }
 
-func (f *Federation) register(s *session) {
+// register enters a session unless its domain has as many as its policy lets it hold at once;
+// zero is any number. A session takes the place of one with the same peer.
+func (f *Federation) register(s *session, most int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.roomLocked(s.domain, s.l.peer, most) {
+		return false
+	}
 	f.sessions[s.id] = s
+	return true
+}
+
+func (f *Federation) roomLocked(domain string, peer identity.PeerID, most int) bool {
+	if most <= 0 {
+		return true
+	}
+	others := make(map[identity.PeerID]struct{})
+	for _, s := range f.sessions {
+		if s.domain == domain && s.l.peer != peer {
+			others[s.l.peer] = struct{}{}
+		}
+	}
+	return len(others) < most
+}
+
+// room says whether the policy leaves room for a session with one more node of a domain.
+func (f *Federation) room(domain string, peer identity.PeerID, most int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.roomLocked(domain, peer, most)
 }
 
 // unregister forgets a session and ends what still waits for it.
@@ -248,9 +277,7 @@ func (f *Federation) pace(ctx context.Context, key string, l policy.Limits, n in
 func (f *Federation) backAgain(domain string) {
 	for _, l := range f.allLinks() {
 		if f.domainName(l) == domain {
-			l.mu.Lock()
-			l.tries, l.pause, l.retryAt = 0, 0, time.Time{}
-			l.mu.Unlock()
+			l.afresh()
 			l.poke()
 		}
 	}
@@ -282,9 +309,7 @@ func (f *Federation) watchLoop() {
 		case <-f.reload:
 			f.recheck()
 			for _, l := range f.allLinks() {
-				l.mu.Lock()
-				l.tries, l.pause, l.retryAt = 0, 0, time.Time{}
-				l.mu.Unlock()
+				l.afresh()
 				l.poke()
 			}
 		case <-tick.C:

@@ -35,16 +35,20 @@ func (l *link) step(ctx context.Context) time.Time {
 			next = t
 		}
 	}
+	want, allowed := l.wanted(now)
 	l.mu.Lock()
 	expired, end := l.queue.expire(l.f.cfg.Now())
+	verdict, changes := l.mayWaitLocked(now, allowed)
+	denied := l.queue.deny(verdict)
 	l.mu.Unlock()
 	l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	l.finish(denied, Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: wire.CodePolicy})
 	if !end.IsZero() {
 		sooner(now.Add(end.Sub(l.f.cfg.Now())))
 	}
-	sooner(l.scan(now))
+	sooner(changes)
+	sooner(l.scan(now, verdict == letNothing))
 
-	want, allowed := l.wanted(now)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -84,12 +88,14 @@ func (l *link) wanted(now time.Time) (want, allowed bool) {
 	return busy || d.Level == policy.Internal || d.Level == policy.Partner, true
 }
 
-// scan finds entries of the durable outbox whose time is over while nobody reads it.
-func (l *link) scan(now time.Time) time.Time {
+// scan finds entries of the durable outbox whose time is over while nobody reads it. With all
+// set none is let wait, and those that were never sent end now. Of what an earlier process
+// left nobody knows whether it was sent: that waits on.
+func (l *link) scan(now time.Time, all bool) time.Time {
 	l.mu.Lock()
 	q := &l.queue
 	due := l.session == nil && q.unread > 0
-	if !due || now.Before(l.nextScan) {
+	if !due || !all && now.Before(l.nextScan) {
 		defer l.mu.Unlock()
 		if l.session != nil && q.unread > 0 && q.stored < readAhead {
 			l.f.feeder.want(l)
@@ -110,7 +116,8 @@ func (l *link) scan(now time.Time) time.Time {
 		l.f.log.Error("the outbox cannot be read", "domain", l.f.domainName(l), "err", err)
 		return again
 	}
-	var expired []*item
+	var ended []*item
+	var outcomes []Outcome
 	clock := l.f.cfg.Now()
 	l.mu.Lock()
 	if l.session != nil { // the feeder reads now, and its cursor is its own
@@ -120,19 +127,29 @@ func (l *link) scan(now time.Time) time.Time {
 	q.scanned = 0 // around again, unless there is more
 	for _, e := range entries {
 		q.scanned = e.Seq
-		if clock.Before(e.Expires) || e.Seq <= q.cursor {
+		over := !clock.Before(e.Expires)
+		if !over && !all || e.Seq <= q.cursor {
 			continue
 		}
 		w, ok := q.written[e.Seq]
 		if !ok {
-			if q.boot == 0 {
+			if q.boot == 0 || !over {
 				continue
 			}
 			q.boot--
 		}
 		q.unread--
 		q.unreadBytes -= int64(len(e.Envelope))
-		expired = append(expired, &item{id: e.ID, done: w.done, seq: e.Seq})
+		if q.ending == nil {
+			q.ending = make(map[uint64]struct{})
+		}
+		q.ending[e.Seq] = struct{}{}
+		ended = append(ended, &item{id: e.ID, done: w.done, seq: e.Seq})
+		o := Outcome{Fate: envelopepb.Fate_FATE_EXPIRED}
+		if !over {
+			o = Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: wire.CodePolicy}
+		}
+		outcomes = append(outcomes, o)
 	}
 	if len(entries) < scanPage {
 		q.scanned = 0
@@ -141,6 +158,11 @@ func (l *link) scan(now time.Time) time.Time {
 		l.nextScan = now
 	}
 	l.mu.Unlock()
-	l.finish(expired, Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+	l.finishEach(ended, outcomes)
+	l.mu.Lock()
+	for _, it := range ended {
+		delete(q.ending, it.seq)
+	}
+	l.mu.Unlock()
 	return again
 }
