@@ -94,6 +94,12 @@ func (c Config) String() string { return "[redacted]" }
 // GoString keeps the file key out of %#v.
 func (c Config) GoString() string { return "[redacted]" }
 
+// String keeps the file key out of logs.
+func (*Engine) String() string { return "[redacted]" }
+
+// GoString keeps the file key out of %#v.
+func (*Engine) GoString() string { return "[redacted]" }
+
 // Run serves incoming files until ctx ends; partial files stay for the next session. It
 // returns nil then.
 func (e *Engine) Run(ctx context.Context) error {
@@ -194,9 +200,6 @@ func (e *Engine) stray(msg []byte) error {
 // taken in the order of the calls. An error means that the other side broke the protocol:
 // close the session. After Run has ended it does nothing.
 func (e *Engine) HandleData(msg []byte) error {
-	if len(msg) > maxData {
-		return fmt.Errorf("%w: chunk of %d bytes", ErrProtocol, len(msg))
-	}
 	d := delivery{msg: msg, verdict: make(chan error, 1)}
 	select {
 	case e.data <- d:

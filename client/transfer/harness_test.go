@@ -93,7 +93,7 @@ type person struct {
 	breach error // what its engine said against the other side
 }
 
-func newPerson(t *testing.T) *person {
+func newPerson(t testing.TB) *person {
 	t.Helper()
 	state, err := NewDirState(filepath.Join(t.TempDir(), "state"))
 	if err != nil {
@@ -103,7 +103,7 @@ func newPerson(t *testing.T) *person {
 }
 
 // shown lists what somebody sees in the folder, and hidden what is there besides.
-func (p *person) files(t *testing.T) (shown, hidden []string) {
+func (p *person) files(t testing.TB) (shown, hidden []string) {
 	t.Helper()
 	entries, err := os.ReadDir(p.dir)
 	if err != nil {
@@ -160,7 +160,7 @@ func (p *person) config() Config {
 }
 
 // connect begins a session between two people. It ends with the test at the latest.
-func connect(t *testing.T, alice, bob *person, o options) *session {
+func connect(t testing.TB, alice, bob *person, o options) *session {
 	t.Helper()
 	s := &session{fromAlice: newLine(), fromBob: newLine()}
 	var key [32]byte
@@ -233,7 +233,7 @@ func content(size int, seed uint64) []byte {
 }
 
 // write puts a file to send into a folder of its own.
-func write(t *testing.T, name string, b []byte) string {
+func write(t testing.TB, name string, b []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -243,7 +243,7 @@ func write(t *testing.T, name string, b []byte) string {
 }
 
 // whole checks that r is a file that arrived, with content b.
-func whole(t *testing.T, r Received, b []byte) {
+func whole(t testing.TB, r Received, b []byte) {
 	t.Helper()
 	if r.Err != nil {
 		t.Fatalf("received: %v", r.Err)

@@ -45,9 +45,10 @@ var errTaken = errors.New("transfer: the file goes on in another session")
 
 // known is what there is of an offered file.
 type known struct {
-	rec   *record
-	units int64 // recorded
-	done  bool
+	rec    *record
+	units  int64 // recorded
+	done   bool
+	agreed bool // by the person
 }
 
 // look finds out what there is of a file, reading no content unless a shown file may be it.

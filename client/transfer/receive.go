@@ -87,7 +87,7 @@ func (e *Engine) giveUp(ctx context.Context, in *incoming, begun bool, err error
 		reason = pb.Reason_REASON_PAUSED
 	case errors.As(err, &disk):
 		reason = pb.Reason_REASON_DISK
-		e.log.Warn("an offered file cannot be written", "error", "disk")
+		e.log.Warn("an offered file could not be written") // the error names paths; Received has it
 	}
 	if begun {
 		msg, err := cancelMessage(in.attempt, reason)
@@ -98,13 +98,13 @@ func (e *Engine) giveUp(ctx context.Context, in *incoming, begun bool, err error
 	}
 }
 
-// take looks at what is there, asks, and takes the chunks. begun says that the offer was
-// accepted, so that somebody waits to hear how it ended.
+// take looks at what is there, asks, and takes the chunks. begun says that Accept agreed, so
+// that somebody waits to hear how it ended.
 func (e *Engine) take(in *incoming) (begun bool, got Received, err error) {
 	got = Received{ID: in.id, Name: CleanName(in.name), Size: in.size}
 	p, known, err := e.prepare(in)
 	if err != nil {
-		return false, got, err
+		return known.agreed, got, err
 	}
 	if known.done {
 		got.Path, got.SHA256, got.Resumed = filepath.Join(e.cfg.Dir, known.rec.final), known.rec.sha256, in.size
@@ -145,9 +145,10 @@ func (e *Engine) prepare(in *incoming) (*part, known, error) {
 	}
 	l := layoutOf(in.size)
 	o := Offer{ID: in.id, Name: CleanName(in.name), Size: in.size, Resume: l.contentAt(k.units)}
-	if ctx.Err() != nil || !e.cfg.Accept(ctx, o) {
+	if ctx.Err() != nil || !e.cfg.Accept(ctx, o) || ctx.Err() != nil { // a yes may come too late
 		return nil, k, ErrRefused
 	}
+	k.agreed = true
 	p, err := e.openPart(ctx, in.manifest, k, func(n int64) {
 		if n%checkedStep == 0 {
 			e.progress(Progress{ID: in.id, Name: o.Name, Incoming: true, Size: in.size, Checked: n})

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // maxRecord is the longest record that is ever kept: a segment of 256 hashes.
@@ -18,12 +20,30 @@ const maxRecord = segmentUnits * hashSize
 // DirState is a State in a folder, one file per record.
 type DirState struct{ dir string }
 
-// NewDirState makes the folder if it is not there.
+// unfinished begins the names of records that are being written.
+const unfinished = ".new-"
+
+// NewDirState makes the folder if it is not there, and clears away what a kill has left in it.
 func NewDirState(dir string) (*DirState, error) {
+	s := &DirState{dir: dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("transfer: state: %w", err)
 	}
-	return &DirState{dir: dir}, nil
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("transfer: state: %w", err)
+	}
+	for _, e := range entries {
+		// A young one may belong to another session that is writing it now.
+		info, err := e.Info()
+		if err != nil || !strings.HasPrefix(e.Name(), unfinished) || time.Since(info.ModTime()) < time.Hour {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("transfer: state: %w", err)
+		}
+	}
+	return s, nil
 }
 
 func (s *DirState) path(key [16]byte) string {
@@ -57,7 +77,7 @@ func (s *DirState) Save(key [16]byte, record []byte) (err error) {
 			err = fmt.Errorf("transfer: state: %w", err)
 		}
 	}()
-	f, err := os.CreateTemp(s.dir, ".new-*")
+	f, err := os.CreateTemp(s.dir, unfinished+"*")
 	if err != nil {
 		return err
 	}
