@@ -406,7 +406,6 @@ func TestPipelining(t *testing.T) {
 	if want := []string{fmt.Sprintf("%T", &pb.Message_Accept{}), fmt.Sprintf("%T", &pb.Message_Done{})}; !slices.Equal(words, want) {
 		t.Errorf("the receiver said %q", words)
 	}
-
 }
 
 // The sender is held when nobody takes its chunks, and waits in memory for no more than the

@@ -37,8 +37,16 @@ func (d *diskError) Unwrap() error { return d.err }
 
 // receive takes one file from its offer to its end, on Run's goroutine.
 func (e *Engine) receive(ctx context.Context, in *incoming) {
-	stop := context.AfterFunc(ctx, func() { in.stop(ErrClosed) })
-	defer stop()
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		in.stop(ErrClosed)
+		close(stopped)
+	})
+	defer func() {
+		if !stop() {
+			<-stopped
+		}
+	}()
 	defer in.stop(nil)
 
 	begun, got, err := e.take(in)
