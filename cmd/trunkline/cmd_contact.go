@@ -350,8 +350,9 @@ func newContactBlockCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "block WHO",
 		Short: "Keep a contact out",
-		Long: `Takes a contact's leave to write and ring away: your node refuses it from now on, and
-your other contacts get a new one without noticing. trunkline contact accept undoes it.
+		Long: `Takes a contact's leave to write and ring away. What it sends does not reach you any
+more, and it is not told so; your other contacts get new leave without noticing.
+trunkline contact accept undoes it.
 
 ` + whoArgument,
 		Example: "  trunkline contact block mallory",

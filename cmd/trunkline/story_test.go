@@ -166,6 +166,7 @@ func TestTheStory(t *testing.T) {
 	follow.end(exitDone)
 
 	w.callAndFile(bob)
+	w.letInAndKeptOut(bobAddress)
 	w.secondDevice(alice, bob)
 	w.refusals()
 	w.askedCall()
@@ -233,6 +234,46 @@ func clipFiles(t *testing.T) (ogg, ivf string) {
 		*into = path
 	}
 	return ogg, ivf
+}
+
+// letInAndKeptOut is Carol, whom Bob drops, lets in, blocks, and lets in again.
+func (w *world) letInAndKeptOut(bobAddress string) {
+	t := w.t
+	t.Log("let in and kept out")
+	_, carol := w.person("carol", "acme")
+	w.run(exitUnreachable, "contact add --data carol "+bobAddress+" --name Carol --wait --timeout 1ms")
+	if text := w.run(exitDone, "inbox --data bob"); !strings.Contains(text, "Carol knocked") {
+		t.Errorf("bob's inbox: %s", text)
+	}
+	w.run(exitUsage, "contact block --data bob Carol") // not a contact
+	w.run(exitDone, "contact decline --data bob Carol")
+	w.run(exitUsage, "contact accept --data bob Carol")
+	w.run(exitUsage, "contact decline --data bob Alice")
+
+	waiting := w.start("contact add --data carol " + bobAddress + " --name Carol --as bob --wait --json")
+	follow := w.start("inbox --data bob --follow --json")
+	follow.event("knock")
+	follow.signal(os.Interrupt)
+	follow.end(exitDone)
+	w.run(exitDone, "contact accept --data bob "+carol+" --as carol")
+	if done := waiting.line(any1); done["state"] != "accepted" {
+		t.Errorf("carol waited for %v", done)
+	}
+	waiting.end(exitDone)
+	w.run(exitDone, "send --data carol bob hello")
+
+	w.run(exitDone, "contact block --data bob carol")
+	w.run(exitDone, "send --data carol bob are~you~there?") // whoever is blocked is not told
+	if text := w.run(exitDone, "inbox --data bob --all"); strings.Contains(text, "are you there?") || !strings.Contains(text, "carol: hello") {
+		t.Errorf("bob's inbox: %s", text)
+	}
+	w.run(exitDone, "contact accept --data bob carol")
+	w.run(exitDone, "inbox --data carol")
+	w.run(exitDone, "send --data carol bob hello~again")
+	if text := w.run(exitDone, "inbox --data bob"); !strings.Contains(text, "carol: hello again") {
+		t.Errorf("bob's inbox: %s", text)
+	}
+	w.run(exitDone, "send --data alice bob and~me?") // the block of Carol changed nothing for Alice
 }
 
 func (w *world) secondDevice(alice, bob string) {
