@@ -207,7 +207,7 @@ func TestForgedAcksLoseNoEnvelope(t *testing.T) {
 		out.each(t, ids[:4], delivered)
 		eventually(t, "the rest waits", func() bool { return v.stateOf(p.testNode).QueueLen == 6 })
 		for _, id := range ids[4:] {
-			if len(out.got[id]) != 0 {
+			if len(out.all()[id]) != 0 {
 				t.Error("a forged ack gave an outcome")
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -239,6 +240,13 @@ func (o *outcomes) of(id envelope.ID) func(Outcome) {
 		o.mu.Unlock()
 		o.c <- struct{}{}
 	}
+}
+
+// all is what has been reported so far.
+func (o *outcomes) all() map[envelope.ID][]Outcome {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.got)
 }
 
 // each fails the test unless every envelope has exactly one outcome, and it is this one.

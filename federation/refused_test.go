@@ -28,7 +28,7 @@ func codes(t *testing.T, n, to *testNode) map[string]int {
 			continue
 		}
 		await(t, "outcome", out.c, 1)
-		got[out.got[e.ID()][0].Code]++
+		got[out.all()[e.ID()][0].Code]++
 	}
 	_, err := n.Query(context.Background(), to.id(), make([]byte, wire.QueryBox))
 	got[Code(err)]++
@@ -103,8 +103,8 @@ func TestARefusalThatStandsEndsWhatWaitsAlsoOnDisk(t *testing.T) {
 		b.start()
 		eventually(t, "a is refused", func() bool { return a.stateOf(b).State == StateRefused })
 		time.Sleep(standsAfter / 2)
-		if len(out.got) != 0 {
-			t.Fatalf("%d envelopes have ended by a refusal that is half a minute old", len(out.got))
+		if len(out.all()) != 0 {
+			t.Fatalf("%d envelopes have ended by a refusal that is half a minute old", len(out.all()))
 		}
 		await(t, "outcomes", out.c, len(ids))
 		out.each(t, ids, refusedByPolicy)
@@ -147,8 +147,8 @@ func TestWhatWasSentIsNotCalledRefused(t *testing.T) {
 		s.cut.Store(false)
 		eventually(t, "a is refused", func() bool { return a.stateOf(b).State == StateRefused })
 		time.Sleep(3 * standsAfter)
-		if len(out.got) != 0 {
-			t.Fatalf("it is said to have ended as %v", out.got)
+		if len(out.all()) != 0 {
+			t.Fatalf("it is said to have ended as %v", out.all())
 		}
 		b.setPolicy(partnerOf(a.domain))
 		b.Reload()
@@ -173,8 +173,8 @@ func TestTheOwnPolicysDenialEndsWhatWaits(t *testing.T) {
 		a.setPolicy("version = 1")
 		a.Reload()
 		time.Sleep(standsAfter - time.Second)
-		if len(out.got) != 0 {
-			t.Fatalf("%d envelopes have ended by a denial that is not a minute old", len(out.got))
+		if len(out.all()) != 0 {
+			t.Fatalf("%d envelopes have ended by a denial that is not a minute old", len(out.all()))
 		}
 		await(t, "outcomes", out.c, len(ids))
 		out.each(t, ids, refusedByPolicy)
@@ -248,8 +248,8 @@ func TestARefusalWithATimeCountsUntilThen(t *testing.T) {
 		if _, err := v.Send(envelopeTo(t, p.testNode, envelope.Live, 1024), nil); err != nil {
 			t.Errorf("when the time is over: %v", err)
 		}
-		if len(out.got[note.ID()]) != 0 {
-			t.Errorf("the note ended as %v", out.got[note.ID()])
+		if len(out.all()[note.ID()]) != 0 {
+			t.Errorf("the note ended as %v", out.all()[note.ID()])
 		}
 	})
 }
@@ -322,7 +322,7 @@ func TestAnEnvelopeThatWaitsForItsRateStillExpires(t *testing.T) {
 					t.Errorf("the last outcome came after %v", took)
 				}
 				late := 0
-				for _, got := range out.got {
+				for _, got := range out.all() {
 					if got[0].Fate == envelopepb.Fate_FATE_EXPIRED {
 						late++
 					}

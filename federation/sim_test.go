@@ -255,7 +255,7 @@ func TestWhatExpiresIsNoticedAndNothingElseIsDropped(t *testing.T) {
 		out.each(t, byTTL[envelope.Ring], expired)
 		for _, ttl := range []envelope.TTL{envelope.Day, envelope.Week} {
 			for _, id := range byTTL[ttl] {
-				if len(out.got[id]) != 0 {
+				if len(out.all()[id]) != 0 {
 					t.Fatalf("ttl %d has an outcome before its time", ttl)
 				}
 			}
