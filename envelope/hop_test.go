@@ -2,8 +2,11 @@ package envelope
 
 import (
 	"bytes"
+	"crypto/hpke"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/trunkline-net/trunkline/envelope/pb"
@@ -115,12 +118,46 @@ func Test14_45_AKnockHasOneSizeAndNoToken(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// The reader refuses what such a sender's own code would have sealed.
+	// The node refuses the same from a sender whose own code seals it.
+	for name, try := range map[string]struct {
+		h    Hop
+		ttl  TTL
+		size int
+	}{
+		"larger":     {knock, Week, 8192},
+		"with token": {withToken, Week, KnockSize},
+		"live":       {knock, Live, KnockSize},
+	} {
+		e := hostileHop(t, k, try.h, try.ttl, make([]byte, try.size))
+		if _, err := k.OpenHop(e, peer(2)); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s, opened: %v", name, err)
+		}
+	}
+	if _, err := k.OpenHop(hostileHop(t, k, knock, Week, make([]byte, KnockSize)), peer(2)); err != nil {
+		t.Fatalf("the control: %v", err)
+	}
 	plain := make([]byte, hopPlainSize)
 	plain[50] = flagKnock | 2
 	if _, err := parseHop(plain); !errors.Is(err, ErrMalformed) {
 		t.Errorf("unknown flag: %v", err)
 	}
+}
+
+// hostileHop seals a hop without asking whether it may exist.
+func hostileHop(t *testing.T, k *RoutingKey, h Hop, ttl TTL, payload []byte) *Envelope {
+	t.Helper()
+	kem, kdf, aead := suiteX25519()
+	pub, err := kem.NewPublicKey(k.pub[:])
+	must(t, err)
+	enc, s, err := hpke.NewSender(pub, kdf, aead, []byte(identity.ContextHop))
+	must(t, err)
+	plain := slices.Concat(h.Tag[:], h.Token[:], h.Collapse[:], h.Hint[:], []byte{0})
+	if h.Knock {
+		plain[50] = flagKnock
+	}
+	ct, err := s.Seal(hopAAD(peer(2), ttl, sha256.Sum256(payload)), plain)
+	must(t, err)
+	return &Envelope{Destination: peer(2), Hop: [HopSize]byte(slices.Concat(enc, ct)), TTL: ttl, Payload: payload}
 }
 
 func TestParseRefusesWhatIsNotAnEnvelope(t *testing.T) {

@@ -88,6 +88,11 @@ func Test14_22_BundlePastItsEndOrWithAKeyOfWrongLengthIsRefused(t *testing.T) {
 	good := b.bundle()
 	refuses(t, good.Bytes(), b.list, good.NotAfter, ErrBundle)
 	refuses(t, good.Bytes(), b.list, good.NotBefore.Add(-time.Hour), ErrBundle)
+	tomorrow := resign(t, b, func(m *pb.PrekeyBundle) { m.NotBefore += 24 * 60 * 60; m.NotAfter += 24 * 60 * 60 })
+	refuses(t, tomorrow, b.list, b.now, ErrBundle)
+	if _, err := ParseBundle(tomorrow, b.list, good.NotBefore.Add(day-5*time.Minute)); err != nil {
+		t.Fatalf("five minutes before its first day: %v", err)
+	}
 	if _, err := ParseBundle(good.Bytes(), b.list, good.NotAfter.Add(-time.Second)); err != nil {
 		t.Fatalf("in its last second: %v", err)
 	}
@@ -130,6 +135,18 @@ func withKey(t *testing.T, b *party, change func(key []byte) []byte) []byte {
 
 func Test14_23_PrekeyWithCoefficientsOutOfRangeIsRefused(t *testing.T) {
 	b := newParty(t, 2)
+	// The check itself, which does not lean on what the age library refuses besides.
+	key := b.prekeys.Current().Recipient()
+	must(t, CheckXWing(key))
+	for name, bad := range map[string][]byte{
+		"coefficient": append([]byte{0xff, 0xff, 0xff}, key[3:]...),
+		"1215 bytes":  key[:1215],
+		"1217 bytes":  append(bytes.Clone(key), 1),
+	} {
+		if err := CheckXWing(bad); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	// Two 12-bit coefficients in three bytes, both 4095; the modulus is 3329.
 	refuses(t, withKey(t, b, func(k []byte) []byte {
 		k[0], k[1], k[2] = 0xff, 0xff, 0xff
@@ -194,7 +211,25 @@ func TestABundleNewerThanTheListSaysThatAListIsHeldBack(t *testing.T) {
 	old := b.list
 	b.secondDevice(4)
 	refuses(t, b.bundle().Bytes(), old, b.now, ErrListEpoch)
-	refuses(t, b.bundle().Bytes(), b.list, b.list.Expires, ErrBundle)
+	// A list that has ended, and a certificate that has in a list that has not, beside a bundle
+	// that is in its days.
+	late := b.list.Expires.Add(time.Hour)
+	resigned := resign(t, b, func(m *pb.PrekeyBundle) {
+		m.NotBefore = uint64(late.Truncate(day).Unix())
+		m.NotAfter = m.NotBefore + 7*24*60*60
+	})
+	refuses(t, resigned, b.list, late, ErrBundle)
+	list, err := b.root.Renew(b.list, b.list.Expires.Add(-time.Hour))
+	must(t, err)
+	if _, err := ParseBundle(resigned, list, late); err != nil {
+		t.Fatalf("with the renewed list: %v", err)
+	}
+	short, err := b.root.CertifyDevice(b.device.Public(), 1, base.Add(-2*time.Hour), base.Add(-time.Minute))
+	must(t, err)
+	list, err = b.root.SignList(identity.DeviceList{Epoch: 2, Previous: [32]byte{1}, Issued: base.Add(-time.Hour), Expires: base.Add(day),
+		Devices: []*identity.DeviceCert{short}, LowestSuite: 1, Homes: []identity.Home{b.home}})
+	must(t, err)
+	refuses(t, b.bundle().Bytes(), list, b.now, identity.ErrExpired)
 }
 
 func TestPrekeysAreOfferedSevenDaysAndGoneAfterFifteen(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/identity"
@@ -57,6 +58,13 @@ func Test14_46_AcceptOfAnotherRingIsDropped(t *testing.T) {
 	if _, err := ring.Finish(payload, a.opener); !errors.Is(err, ErrDecrypt) {
 		t.Fatalf("answer of another ring: %v", err)
 	}
+	// To the right key, for a RING with another hash: the encapsulation is bound to it.
+	changed := *opened
+	changed.Hash[0] ^= 1
+	payload, _ = b.answer(&changed, pb.Type_TYPE_ACCEPT, a)
+	if _, err := ring.Finish(payload, a.opener); !errors.Is(err, ErrDecrypt) {
+		t.Fatalf("encapsulation for another ring hash: %v", err)
+	}
 	ringGoesOn(t, a, b, ring, opened)
 }
 
@@ -73,6 +81,15 @@ func Test14_47_AcceptOfADeviceNotRungAndSecondAcceptAreDropped(t *testing.T) {
 	bad = b.answerWith(opened, pb.Type_TYPE_ACCEPT, c, nil, nil)
 	if _, err := ring.Finish(bad, a.opener); !errors.Is(err, ErrAnswer) {
 		t.Fatalf("from another person: %v", err)
+	}
+	// The device that was rung, speaking for another root that has certified it too.
+	cert, err := c.root.CertifyDevice(b.device.Public(), c.list.Epoch+1, base.Add(-time.Minute), base.Add(day))
+	must(t, err)
+	twice := *b
+	twice.cert = cert
+	bad = b.answerWith(opened, pb.Type_TYPE_ACCEPT, &twice, nil, nil)
+	if _, err := ring.Finish(bad, a.opener); !errors.Is(err, ErrAnswer) {
+		t.Fatalf("from the device for another person: %v", err)
 	}
 	first, _ := b.answer(opened, pb.Type_TYPE_ACCEPT, a)
 	if _, err := ring.Finish(first, a.opener); err != nil {
@@ -117,6 +134,10 @@ func Test14_48_WrongOrLowOrderKeysOfARingAbort(t *testing.T) {
 		if _, err := ring.Finish(payload, a.opener); !errors.Is(err, identity.ErrKey) {
 			t.Errorf("encapsulation with %s: %v", name, err)
 		}
+	}
+	// ML-KEM coefficients out of range, before anything is stored or answered.
+	if err := bad(append([]byte{0xff, 0xff, 0xff}, body.Ephemeral[3:]...)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("ephemeral key with coefficients out of range: %v", err)
 	}
 	// An encapsulation has no length of its own: a payload of another size is no answer.
 	payload, _ := b.answer(opened, pb.Type_TYPE_ACCEPT, a)
@@ -215,6 +236,19 @@ func TestNoSessionStartsWithoutACurrentList(t *testing.T) {
 	a.contacts[b.root.Public()] = Contact{Standing: Accepted}
 	if _, err := ring.Finish(payload, a.opener); !errors.Is(err, ErrUnverified) {
 		t.Errorf("answer without a list: %v", err)
+	}
+	cert, ok := b.list.Device(b.device.ID())
+	if !ok {
+		t.Fatal("b is not in its list")
+	}
+	ended, err := b.root.SignList(identity.DeviceList{
+		Epoch: 1, Issued: base.Add(-20 * day), Expires: base.Add(-8 * day), Devices: []*identity.DeviceCert{cert},
+		LowestSuite: 1, Homes: []identity.Home{b.home},
+	})
+	must(t, err)
+	a.contacts[b.root.Public()] = Contact{Standing: Accepted, List: ended}
+	if _, err := ring.Finish(payload, a.opener); !errors.Is(err, ErrUnverified) {
+		t.Errorf("answer under a list that ended eight days ago: %v", err)
 	}
 	a.contacts[b.root.Public()] = Contact{Standing: Blocked, List: b.list}
 	if _, err := ring.Finish(payload, a.opener); !errors.Is(err, ErrPolicy) {

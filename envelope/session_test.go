@@ -25,12 +25,16 @@ func Test14_50_FramesThatDoNotBelongAreDropped(t *testing.T) {
 	frame, err := caller.Seal(body)
 	must(t, err)
 
-	// Arrived under another route tag.
-	other, _ := twin(t)
-	_, wrongTag := twin(t)
-	wrongTag.in.ad[0] ^= 1
-	if _, err := wrongTag.Open(frame); !errors.Is(err, ErrDecrypt) {
+	// The same keys in a mailbox with another route tag: a frame that was moved there.
+	other, callee2 := twin(t)
+	secret := seed(0x11)
+	moved := newSession(Responder, deriveKeys(secret[:], transcript(seed(0x12), seed(0x13))),
+		RouteTag(bytes.Repeat([]byte{0xc}, 16)), caller.tags[Responder])
+	if _, err := moved.Open(frame); !errors.Is(err, ErrDecrypt) {
 		t.Errorf("other route tag: %v", err)
+	}
+	if _, err := callee2.Open(frame); err != nil {
+		t.Fatalf("the right one: %v", err)
 	}
 	// Our own frame reflected to us.
 	if _, err := other.Open(frame); !errors.Is(err, ErrNoSession) {
