@@ -154,8 +154,7 @@ func TestOnlyTheAnswerToThisRingOfThisDeviceCounts46And47(t *testing.T) {
 
 	right, session := p.accept(ring, envelopepb.Type_TYPE_ACCEPT)
 	p.deliver(right, false)
-	if m := p.frame(session); m.Type != envelopepb.SessionType_SESSION_OFFER {
-		t.Fatalf("the first frame is a %v", m.Type)
+	for p.frame(session).Type != envelopepb.SessionType_SESSION_OFFER { // a candidate may overtake it
 	}
 	call := <-ringing
 	if call == nil {

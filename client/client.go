@@ -57,6 +57,7 @@ type Client struct {
 	reminding seldom[identity.PublicKey]
 	refused   refusedGrants
 	attempts  attempts // of notes
+	writing   underway // notes that are being sealed
 
 	homeMu sync.Mutex // one change of the mailbox's token at a time
 	giveMu sync.Mutex // one round of handing it out at a time

@@ -169,7 +169,7 @@ func atLeast(n int64) func(string) bool {
 // bigFile is a file that takes long enough to be interrupted.
 func bigFile(t *testing.T) (path string, sum [32]byte) {
 	t.Helper()
-	b := make([]byte, 96<<20)
+	b := make([]byte, 24<<20)
 	if _, err := rand.Read(b[:len(b)/8]); err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestAFileGoesOnAfterItsReceiverWasKilled(t *testing.T) {
 		sent, err := alice.SendFile(ctx, bob.id(), path, client.CallOptions{}, nil)
 		done <- result{sent, err}
 	}()
-	first.line(t, "progress", atLeast(4<<20))
+	first.line(t, "progress", atLeast(2<<20))
 	first.kill()
 	_ = first.cmd.Wait() // its lock on the folder goes with it
 	second := startChild(t, "receive", bob.dir, dir)
@@ -241,7 +241,7 @@ func TestAFileGoesOnAfterItsSenderWasKilled(t *testing.T) {
 	files := &client.FileOptions{
 		Dir: dir,
 		Progress: func(p transfer.Progress) {
-			if p.Done >= 4<<20 {
+			if p.Done >= 2<<20 {
 				once.Do(func() { close(far) })
 			}
 		},

@@ -77,29 +77,28 @@ func (l *ledger) post(ctx context.Context, o outgoing) (envelope.ID, error) {
 		ID: e.ID(), Message: o.message, Contact: o.to, Device: o.device, Dest: node.PeerID,
 		TTL: o.ttl, Envelope: e.Marshal(), At: now, Deadline: now.Add(life), Fate: keep.FateSubmitted,
 	}
+	// From the moment it is written down the retry loop sees it: it flies already.
+	l.mu.Lock()
 	if o.fate != nil {
-		l.mu.Lock()
 		l.watch[s.ID] = o.fate
-		l.mu.Unlock()
 	}
+	l.flying[s.ID] = true
+	l.mu.Unlock()
 	if err := l.c.keep.Submit(s); err != nil {
+		l.landed(s.ID)
 		l.mu.Lock()
 		delete(l.watch, s.ID)
 		l.mu.Unlock()
 		return s.ID, err
 	}
-	if err := l.send(s); err != nil {
+	if err := l.launch(s); err != nil {
 		l.c.poke()
 	}
 	return s.ID, nil
 }
 
-// send hands an envelope to the link and follows its receipts.
+// send hands an envelope to the link, unless it is on its way there.
 func (l *ledger) send(s keep.Submitted) error {
-	w := l.c.linked()
-	if w == nil {
-		return &UnreachableError{What: "there is no link to the own node"}
-	}
 	l.mu.Lock()
 	if l.flying[s.ID] {
 		l.mu.Unlock()
@@ -107,6 +106,16 @@ func (l *ledger) send(s keep.Submitted) error {
 	}
 	l.flying[s.ID] = true
 	l.mu.Unlock()
+	return l.launch(s)
+}
+
+// launch gives an envelope that is marked as flying to the link and follows its receipts.
+func (l *ledger) launch(s keep.Submitted) error {
+	w := l.c.linked()
+	if w == nil {
+		l.landed(s.ID)
+		return &UnreachableError{What: "there is no link to the own node"}
+	}
 	err := w.ask(&pb.ClientFrame{Kind: &pb.ClientFrame_Submit{Submit: &pb.Submit{Envelope: s.Envelope}}},
 		func(f *pb.NodeFrame, err error) bool { return l.receipt(flight{s}, f, err) })
 	if err != nil {
@@ -281,10 +290,14 @@ func (l *ledger) workOne(ctx context.Context, s keep.Submitted, flushed map[enve
 		return nil // its receipts are on their way
 	case !flying && (s.TTL == envelope.Live || s.Fate == keep.FateSubmitted):
 		// The same bytes: whoever has them already recognises them.
-		if s.TTL == envelope.Live || l.attempts.ready(s.ID, now) {
-			return passing(l.send(s))
+		if s.TTL != envelope.Live && !l.attempts.ready(s.ID, now) {
+			return nil
 		}
-		return nil
+		// Its receipts may have come since the list was read.
+		if fresh, err := l.c.keep.Submitted(s.ID); err != nil || fresh.Fate != s.Fate {
+			return err
+		}
+		return passing(l.send(s))
 	case s.Fate == keep.FateStored && age < askStored && flushed == nil:
 		return nil
 	case flushed != nil && !flushed[s.ID]:
@@ -393,7 +406,10 @@ func (c *Client) Flush(ctx context.Context) (keep.Totals, error) {
 			return totals, terr
 		}
 		if totals.Open == 0 && err == nil {
-			return totals, nil
+			rest, err := c.ledger.unasked(asked)
+			if err != nil || !rest {
+				return totals, err
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -401,6 +417,20 @@ func (c *Client) Flush(ctx context.Context) (keep.Totals, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// unasked reports whether an envelope has come to wait in a mailbox since the last look.
+func (l *ledger) unasked(asked map[envelope.ID]bool) (bool, error) {
+	open, err := l.c.keep.OpenEnvelopes(maxRetryScan)
+	if err != nil {
+		return false, err
+	}
+	for _, s := range open {
+		if !asked[s.ID] {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // Ledger is the account as it stands, without asking anybody.

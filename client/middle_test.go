@@ -124,6 +124,7 @@ func (m *middle) upLoop(l *midLink) {
 		if m.answer != nil {
 			own = m.answer(f)
 		}
+		b, err = link.MarshalClient(f)
 		m.tellLocked()
 		m.mu.Unlock()
 		if own != nil {
@@ -134,7 +135,7 @@ func (m *middle) upLoop(l *midLink) {
 		if !pass {
 			continue
 		}
-		if b, err = link.MarshalClient(f); err != nil {
+		if err != nil {
 			m.t.Errorf("a client's frame cannot be written: %v", err)
 			return
 		}

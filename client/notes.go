@@ -30,14 +30,16 @@ func (c *Client) SendNote(ctx context.Context, root identity.PublicKey, text str
 		return envelope.MessageID{}, err
 	}
 	now := c.keep.Now()
+	id := envelope.NewMessageID()
+	c.writing.begin(id)
+	defer c.writing.end(id)
 	note, err := c.keep.PutNote(keep.Note{
-		ID: envelope.NewMessageID(), Contact: root, Out: true, Text: text,
+		ID: id, Contact: root, Out: true, Text: text,
 		Created: now, Expires: now.Add(noteLife), State: keep.NoteQueued,
 	})
 	if err != nil {
 		return envelope.MessageID{}, err
 	}
-	c.attempts.ready(note.ID, now)
 	err = c.sendNote(ctx, note)
 	var refused *RefusedError
 	if errors.As(err, &refused) && !refused.Temporary() {
@@ -113,6 +115,14 @@ func (c *Client) resendNotes(ctx context.Context) error {
 }
 
 func (c *Client) resendNote(ctx context.Context, k keep.Contact, n keep.Note) error {
+	if !c.writing.begin(n.ID) {
+		return nil
+	}
+	defer c.writing.end(n.ID)
+	n, err := c.keep.Note(k.Root, true, n.ID) // it may have come further since it was listed
+	if err != nil {
+		return err
+	}
 	now := c.keep.Now()
 	switch {
 	case now.Sub(n.Created) > noteGivenUp:
@@ -132,7 +142,7 @@ func (c *Client) resendNote(ctx context.Context, k keep.Contact, n keep.Note) er
 	if !c.attempts.ready(n.ID, now) {
 		return nil
 	}
-	err := passing(c.sendNote(ctx, n))
+	err = passing(c.sendNote(ctx, n))
 	if errors.Is(err, ErrNotAccepted) {
 		return nil // too long for a knock: it waits for the other side's token
 	}

@@ -3,6 +3,8 @@ package client
 import (
 	"sync"
 	"time"
+
+	"github.com/trunkline-net/trunkline/envelope"
 )
 
 // seldom lets something happen once in a while for each key, however often others ask for
@@ -82,4 +84,29 @@ func (a *attempts) again() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	clear(a.due)
+}
+
+// underway is the set of notes that somebody is sealing right now, so that nobody else does.
+type underway struct {
+	mu  sync.Mutex // guards ids
+	ids map[envelope.MessageID]bool
+}
+
+func (u *underway) begin(id envelope.MessageID) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ids[id] {
+		return false
+	}
+	if u.ids == nil {
+		u.ids = make(map[envelope.MessageID]bool)
+	}
+	u.ids[id] = true
+	return true
+}
+
+func (u *underway) end(id envelope.MessageID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.ids, id)
 }

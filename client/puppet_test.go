@@ -214,18 +214,18 @@ func (h *theatre) arrivals() int {
 
 // puppet is a person, or one device of it, that does exactly what the test says.
 type puppet struct {
-	h      *theatre
-	root   *identity.Root
-	device *identity.Device
-	list   *identity.DeviceList
-	prekey *envelope.Prekey
-	bundle *envelope.Bundle
-	tag    envelope.RouteTag
-	token  envelope.Token
-	opener *envelope.Opener
-	theirs *envelope.Bundle     // of the client it deals with
-	them   *identity.DeviceList // its list
-	time   func() time.Time     // nil: the machine's
+	h       *theatre
+	root    *identity.Root
+	device  *identity.Device
+	list    *identity.DeviceList
+	prekeys []*envelope.Prekey // newest last
+	bundle  *envelope.Bundle
+	tag     envelope.RouteTag
+	token   envelope.Token
+	opener  *envelope.Opener
+	theirs  *envelope.Bundle     // of the client it deals with
+	them    *identity.DeviceList // its list
+	time    func() time.Time     // nil: the machine's
 }
 
 func (p *puppet) now() time.Time {
@@ -279,11 +279,12 @@ func (h *theatre) deviceOf(root *identity.Root, device *identity.Device, list *i
 func (p *puppet) rekey(now time.Time) {
 	t := p.h.t
 	t.Helper()
-	var err error
-	if p.prekey, err = envelope.GeneratePrekey(now); err != nil {
+	prekey, err := envelope.GeneratePrekey(now)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if p.bundle, err = p.prekey.Bundle(p.device, p.id(), p.list.Epoch, envelope.Route{
+	p.prekeys = append(p.prekeys, prekey)
+	if p.bundle, err = prekey.Bundle(p.device, p.id(), p.list.Epoch, envelope.Route{
 		Home: identity.Home{PeerID: p.h.peer, Domain: p.h.domain}, Tag: p.tag, TokenEpoch: 1,
 	}); err != nil {
 		t.Fatal(err)
@@ -291,10 +292,12 @@ func (p *puppet) rekey(now time.Time) {
 }
 
 func (p *puppet) ByHint(hint envelope.Hint) (*envelope.Prekey, error) {
-	if hint != p.prekey.ID().Hint() {
-		return nil, envelope.ErrNoPrekey
+	for _, k := range p.prekeys {
+		if k.ID().Hint() == hint {
+			return k, nil
+		}
 	}
-	return p.prekey, nil
+	return nil, envelope.ErrNoPrekey
 }
 
 // Contact: a puppet trusts everybody.

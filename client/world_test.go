@@ -275,12 +275,19 @@ func (h *human) start(t *testing.T) {
 func (h *human) run() {
 	ctx, end := context.WithCancel(context.Background())
 	h.end, h.over = end, make(chan struct{})
+	h.mu.Lock()
 	h.changed = make(chan struct{})
+	h.mu.Unlock()
 	c, over := h.Client, h.over
-	go h.pump(c.Events())
+	pumped := make(chan struct{})
+	go func() {
+		defer close(pumped)
+		h.pump(c.Events())
+	}()
 	go func() {
 		defer close(over)
 		h.why = c.Run(ctx)
+		<-pumped
 	}()
 }
 
