@@ -77,8 +77,12 @@ func (p *Peer) build() error {
 	if err := webrtc.ConfigureRTCPReports(registry); err != nil {
 		return fmt.Errorf("rtc: interceptors: %w", err)
 	}
+	settings, err := p.settings()
+	if err != nil {
+		return err
+	}
 	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
-		webrtc.WithSettingEngine(p.settings()))
+		webrtc.WithSettingEngine(settings))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{
 		ICEServers:         iceServers(p.cfg.ICEServers),
 		ICETransportPolicy: p.policy(),
@@ -130,8 +134,12 @@ func (p *Peer) furnish() (err error) {
 	return nil
 }
 
-func (p *Peer) settings() webrtc.SettingEngine {
-	var s webrtc.SettingEngine
+func (p *Peer) settings() (s webrtc.SettingEngine, err error) {
+	roomy, err := newRoomyNet()
+	if err != nil {
+		return s, err
+	}
+	s.SetNet(roomy)
 	// The library's log lines hold addresses and descriptions.
 	s.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
 	s.SetHostAcceptanceMinWait(hostWait)
@@ -153,7 +161,7 @@ func (p *Peer) settings() webrtc.SettingEngine {
 	if p.tune != nil {
 		p.tune(&s)
 	}
-	return s
+	return s, nil
 }
 
 func (p *Peer) policy() webrtc.ICETransportPolicy {
