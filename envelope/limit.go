@@ -3,6 +3,8 @@ package envelope
 import (
 	"sync"
 	"time"
+
+	"github.com/trunkline-net/trunkline/identity"
 )
 
 // Rate is a token bucket: so many a second, and so many at once.
@@ -41,4 +43,30 @@ func (b *bucket) take(now time.Time) bool {
 	}
 	b.left--
 	return true
+}
+
+// unlistedRate is how many messages of devices that our list of a known root does not name
+// have room outside the strangers' pool: 64 at once and one in ten minutes, about a thousand
+// in the week for which the replay store keeps them.
+var unlistedRate = Rate{PerSecond: 1.0 / 600, Burst: 64}
+
+// rootBuckets is one bucket for each root key. It is asked only for roots that the client
+// knows, which bounds it.
+type rootBuckets struct {
+	mu sync.Mutex // guards m
+	m  map[identity.PublicKey]*bucket
+}
+
+func (r *rootBuckets) take(root identity.PublicKey, now time.Time) bool {
+	r.mu.Lock()
+	b := r.m[root]
+	if b == nil {
+		if r.m == nil {
+			r.m = make(map[identity.PublicKey]*bucket)
+		}
+		b = newBucket(unlistedRate)
+		r.m[root] = b
+	}
+	r.mu.Unlock()
+	return b.take(now)
 }

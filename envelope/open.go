@@ -69,6 +69,7 @@ type Opener struct {
 	redact
 	c                   OpenerConfig
 	contacts, strangers *bucket
+	unlisted            rootBuckets
 }
 
 // NewOpener checks that the configuration is whole.
@@ -93,7 +94,7 @@ const (
 	ListCurrent                  // listed, and the list has not ended
 	ListStale                    // listed, but the list ended within seven days: warn and fetch
 	ListNewer                    // the certificate is newer than our list: fetch before showing as verified
-	ListEnded                    // listed, but the list ended longer ago: no new session before a fetch
+	ListEnded                    // listed, but the list ended longer ago: only LIST_UPDATE is opened
 )
 
 // Echo says whether the sender knows our newest device list.
@@ -118,6 +119,8 @@ type Opened struct {
 	Echo     Echo
 	Knock    bool // came without a token: an accepted contact needs a TOKEN_UPDATE
 	Late     bool // past its end within the grace: a RING is a missed call, nothing more
+
+	list *identity.DeviceList // the sender's, as List says; nil if unknown
 }
 
 // WantsList reports whether the sender may be answered with our device list: never a
@@ -172,6 +175,9 @@ func (o *Opener) Open(payload []byte, hint Hint, knock bool) (*Opened, error) {
 	}
 	opened, err := o.openSigned(signed, prekey.id, o.c.Tag, now)
 	if err != nil {
+		return nil, err
+	}
+	if err := opened.vouched(); err != nil {
 		return nil, err
 	}
 	// 10, 11, 12.
@@ -260,8 +266,11 @@ func (o *Opener) place(opened *Opened, now time.Time) error {
 			return fmt.Errorf("%w: another root marked as own", ErrSender)
 		}
 	}
-	opened.Standing = c.Standing
+	opened.Standing, opened.list = c.Standing, c.List
 	if c.List == nil {
+		if c.Standing == Own {
+			return fmt.Errorf("%w: no own list", ErrSender)
+		}
 		opened.List = ListUnknown
 		return nil
 	}
@@ -287,6 +296,22 @@ func (o *Opener) place(opened *Opened, now time.Time) error {
 	return nil
 }
 
+// vouched holds a sealed message to what its sender's list still says: an own device is one
+// that our list names, and under a list that ended more than seven days ago nobody speaks, or
+// a node could hide a revocation for as long as the certificate lives. The next list comes
+// through either way, because it proves itself. A ring answer has rules of its own.
+func (o *Opened) vouched() error {
+	switch {
+	case o.Type == pb.Type_TYPE_LIST_UPDATE:
+		return nil
+	case o.List == ListEnded:
+		return fmt.Errorf("%w: %w", ErrSender, identity.ErrStale)
+	case o.Standing == Own && o.List == ListNewer:
+		return fmt.Errorf("%w: %w", ErrSender, identity.ErrNotListed)
+	}
+	return nil
+}
+
 func (o *Opener) echo(m *Message) Echo {
 	own := o.c.OwnList()
 	switch {
@@ -306,9 +331,11 @@ func (o *Opener) echo(m *Message) Echo {
 func (o *Opener) admit(opened *Opened, knock bool, now time.Time) error {
 	opened.Knock = knock
 	// 10. Replay, written before anything acts. Only a device that a list names has a cap
-	// of its own: a root key signs as many others as it likes.
+	// of its own: a root key signs as many others as it likes. Those of people we know have a
+	// little room beside the pool, because strangers can fill that.
 	listed := opened.List != ListUnknown && opened.List != ListNewer
-	stranger := !listed || opened.Standing == Stranger || opened.Standing == Blocked
+	stranger := opened.Standing == Stranger || opened.Standing == Blocked ||
+		!listed && !o.unlisted.take(opened.SenderRoot, now)
 	dev := opened.SenderCert.DeviceID()
 	dup, err := o.c.Replay.Seen(dev, opened.ID, opened.Expires.Add(replaySlack), stranger)
 	if err != nil {

@@ -263,7 +263,8 @@ func TestOnlyAListedDeviceSpeaksForAnIdentity(t *testing.T) {
 	if opened.List != ListNewer || !opened.FetchList() {
 		t.Fatalf("list state %d", opened.List)
 	}
-	// A list that ended is said so; one that ended long ago starts no session.
+	// A list that ended is said so. One that ended long ago opens nothing but its successor
+	// (TestAListThatEndedLongAgoSpeaksForNobody).
 	b.now = a.list.Expires.Add(time.Hour)
 	a.now = b.now
 	opened, err = b.open(a.seal(&Note{Text: "x"}, b2(t, b)))
@@ -273,9 +274,9 @@ func TestOnlyAListedDeviceSpeaksForAnIdentity(t *testing.T) {
 	}
 	b.now = a.list.Expires.Add(8 * 24 * time.Hour)
 	a.now = b.now
-	opened, err = b.open(a.seal(&Note{Text: "x"}, b2(t, b)))
+	opened, err = b.open(a.seal(&ListUpdate{List: a.list.Bytes()}, b2(t, b)))
 	must(t, err)
-	if opened.List != ListEnded {
+	if opened.List != ListEnded || !opened.FetchList() {
 		t.Fatalf("list state %d eight days after its end", opened.List)
 	}
 }

@@ -174,6 +174,10 @@ func ParseBundle(signed []byte, list *identity.DeviceList, now time.Time) (*Bund
 	if b.Epoch > list.Epoch {
 		return nil, ErrListEpoch
 	}
+	// The list says where its devices live. A hop to any other node is not for this identity.
+	if !slices.Contains(list.Homes, b.Route.Home) {
+		return nil, fmt.Errorf("%w: its route is not a home of the identity", ErrBundle)
+	}
 	if !slices.Contains(suites, identity.Suite) || list.LowestSuite > identity.Suite {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, identity.ErrSuite)
 	}

@@ -216,8 +216,13 @@ func (r *RingState) checkAnswer(signed, enc []byte, o *Opener) (*Opened, *RingAn
 	if body.RingHash != r.Hash || body.EncHash != sha256.Sum256(enc) {
 		return nil, nil, ErrAnswer
 	}
-	if body.Kind == pb.Type_TYPE_ACCEPT && (opened.List == ListUnknown || opened.List == ListEnded) {
-		return nil, nil, ErrUnverified
+	if body.Kind == pb.Type_TYPE_ACCEPT {
+		if opened.List == ListUnknown || opened.List == ListEnded {
+			return nil, nil, ErrUnverified
+		}
+		if !slices.Contains(opened.list.Homes, body.Reply.Home) {
+			return nil, nil, fmt.Errorf("%w: its frames are wanted at no home of it", ErrUnverified)
+		}
 	}
 	opened.Content = body
 	return opened, body, nil
@@ -290,8 +295,8 @@ func AnswerRing(device *identity.Device, cert *identity.DeviceCert, ring *Opened
 	return payload, s, nil
 }
 
-// checkCaller: no session starts with a device that no current list names, nor for a ring
-// whose time is over.
+// checkCaller: no session starts with a device that no current list names, for a ring whose
+// time is over, or towards a node that the list does not name.
 func checkCaller(ring *Opened, c AnswerConfig) error {
 	if c.Now.After(ring.Expires) {
 		return fmt.Errorf("%w: ring has ended", ErrTime)
@@ -305,6 +310,9 @@ func checkCaller(ring *Opened, c AnswerConfig) error {
 	}
 	if _, err := c.CallerList.Fresh(c.Now); err != nil {
 		return errors.Join(ErrUnverified, err)
+	}
+	if !slices.Contains(c.CallerList.Homes, ring.Content.(*RingBody).Reply.Home) {
+		return fmt.Errorf("%w: the answer is wanted at no home of it", ErrUnverified)
 	}
 	return nil
 }

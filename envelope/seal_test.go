@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/identity"
 )
 
 func TestASealedNoteOpensAtItsRecipient(t *testing.T) {
@@ -68,10 +69,15 @@ func TestARingAndItsAnswerGiveBothSidesTheSameKeys(t *testing.T) {
 
 func TestTheLongestDomainsFitARingAndItsAnswer(t *testing.T) {
 	a, b := newParty(t, 1), newParty(t, 2)
-	a.knows(b)
 	label := strings.Repeat("a", 63)
 	long := strings.Join([]string{label, label, label, strings.Repeat("a", 61)}, ".")
-	a.home.Domain, b.home.Domain = long, long
+	for _, p := range []*party{a, b} {
+		p.home.Domain = long
+		list, err := p.root.SetHomes(p.list, []identity.Home{p.home}, p.now)
+		must(t, err)
+		p.list = list
+	}
+	a.knows(b)
 	ring := a.ring(b)
 	if len(ring.Payload) != 4096 {
 		t.Fatalf("RING of %d bytes with a domain of %d", len(ring.Payload), len(long))
