@@ -34,14 +34,16 @@ type clientLink struct {
 	// is arriving (0: none).
 	heard atomic.Int64
 	began atomic.Int64
+	wrote atomic.Int64 // since when a frame is being written (0: none)
 
 	budget budget // the read loop's
 
-	wmu     sync.Mutex // guards out, writing, closed, last
+	wmu     sync.Mutex // guards out, writing, closed, last, cut
 	out     queue
 	writing bool
 	closed  bool
-	last    bool // the frames in out are the last ones; the connection closes behind them
+	last    bool        // the frames in out are the last ones; the connection closes behind them
+	cut     *time.Timer // closes it if they do not leave
 
 	mu       sync.Mutex // guards mail, work, inflight
 	mail     *delivery  // set by Register
@@ -55,6 +57,14 @@ var errFrameTooLarge = errors.New("frame over its limit")
 // writeTimeout is how long one frame may take to leave. A client that takes no byte for
 // this long is gone.
 const writeTimeout = 10 * time.Second
+
+// goodbyeTimeout is how long a link's last frame, and what waits before it, may take to
+// leave. A link that the policy denies is closed within five seconds whatever the client does.
+const goodbyeTimeout = 3 * time.Second
+
+// liveTimeout is how long a live envelope may wait for its place on a device's connection: it
+// is worth nothing later, and another node's acknowledgements wait behind it.
+const liveTimeout = 5 * time.Second
 
 // read reads one whole binary message into a pooled buffer, which grows with what really
 // arrives: a header that promises 96 KiB reserves nothing.
@@ -96,7 +106,8 @@ func (l *clientLink) read() (*buffer, error) {
 }
 
 // send queues a frame and makes sure that somebody writes it. It takes the buffer over and
-// never blocks. False: the link is closed, or was slow and is closed now.
+// never blocks. False: the link is closed, or was slow and is closed now; a handover in the
+// buffer is the caller's again.
 func (l *clientLink) send(b *buffer) bool {
 	l.wmu.Lock()
 	if l.closed || l.last {
@@ -124,30 +135,46 @@ func (l *clientLink) send(b *buffer) bool {
 func (l *clientLink) writeLoop() {
 	for {
 		l.wmu.Lock()
-		b := l.out.pop()
-		if b == nil || l.closed {
+		if l.closed || l.out.len() == 0 {
 			l.writing = false
 			last := l.last && !l.closed
 			l.wmu.Unlock()
-			b.free()
 			if last {
 				l.close()
 			}
 			return
 		}
+		b := l.out.pop()
 		l.wmu.Unlock()
+		live := b.live
+		if live != nil && !live.claim() {
+			b.free() // its sender has been told that it waited too long
+			continue
+		}
+		l.wrote.Store(l.n.coarse.Load())
 		// Deadlines belong to the connection's clock, which is never virtual.
 		err := l.ws.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if err == nil {
 			err = l.ws.WriteMessage(websocket.BinaryMessage, b.b)
 		}
+		l.wrote.Store(0)
 		b.free()
+		if live != nil {
+			live.told(err == nil)
+		}
 		if err != nil {
 			l.close()
 			continue
 		}
 		l.n.metrics.framesOut.Inc()
 	}
+}
+
+// stuck says that the connection has not taken a byte-full of one frame for a while: what is
+// live does not get in line behind it.
+func (l *clientLink) stuck() bool {
+	began := l.wrote.Load()
+	return began != 0 && l.n.coarse.Load()-began >= int64(liveTimeout/time.Second)
 }
 
 // sendFrame marshals and queues.
@@ -188,19 +215,22 @@ func (l *clientLink) leave(f *pb.NodeFrame) {
 		l.close()
 		return
 	}
+	var lost []*handover
 	if f.GetError().GetCode() == link.CodeSlow {
-		l.out.drop()
+		lost = l.out.drop()
 	}
 	buf := getBuffer(len(b))
 	buf.b = append(buf.b, b...)
 	if !l.out.push(buf) {
-		l.out.drop()
+		lost = append(lost, l.out.drop()...)
 		l.out.push(buf)
 	}
 	l.last = true
+	l.cut = time.AfterFunc(goodbyeTimeout, l.close)
 	start := !l.writing
 	l.writing = true
 	l.wmu.Unlock()
+	failAll(lost)
 	if start {
 		l.n.group.Go(l.writeLoop)
 	}
@@ -211,8 +241,12 @@ func (l *clientLink) close() {
 	l.wmu.Lock()
 	closed := l.closed
 	l.closed = true
-	l.out.drop()
+	lost := l.out.drop()
+	if l.cut != nil {
+		l.cut.Stop()
+	}
 	l.wmu.Unlock()
+	failAll(lost)
 	if !closed {
 		// The error of closing a socket tells nobody anything.
 		_ = l.ws.Close()

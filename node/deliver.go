@@ -28,80 +28,124 @@ var (
 // mailboxes.
 func (n *Node) Deliver(ctx context.Context, from federation.Source, e *envelope.Envelope) federation.Outcome {
 	n.views.envelope(viewFederation, e)
-	out, put, write := n.route(ctx, from, e)
-	if write {
-		results, err := n.db.Put(ctx, []store.Envelope{put})
+	w := n.route(ctx, from, e)
+	switch w.next {
+	case stepStore:
+		results, err := n.db.Put(ctx, []store.Envelope{w.put})
 		if err != nil {
-			out = n.storeFailed(err)
+			w.out = n.storeFailed(err)
 		} else {
-			out = n.written(ctx, &put, results[0])
+			w.out = n.written(ctx, &w.put, results[0])
 		}
+	case stepLive:
+		ended := make(chan federation.Outcome, 1)
+		n.handOver(e, &w, func(out federation.Outcome) { ended <- out })
+		w.out = <-ended // soon, whatever the device does: liveTimeout
 	}
-	n.metrics.countDelivery("federation", out)
-	return out
+	n.metrics.countDelivery("federation", w.out)
+	return w.out
 }
 
-// route finds the mailbox of an envelope and delivers it if it is live. Local senders and
-// other nodes go the same way; the only difference is that the policy speaks about other
-// domains. With write set there is no outcome yet: the caller puts the envelope into the
-// store, alone or together with others, and asks written.
+// step is what an envelope needs after route.
+type step uint8
+
+const (
+	stepNone  step = iota // out is its end
+	stepStore             // put goes into the store, alone or together with others; then written
+	stepLive              // it goes onto the device's connection: handOver
+)
+
+// way is where route sends an envelope.
+type way struct {
+	next   step
+	out    federation.Outcome
+	put    store.Envelope
+	device identity.DeviceID
+	hop    envelope.Hop
+}
+
+func ended(out federation.Outcome) way { return way{out: out} }
+
+// route finds the mailbox of an envelope. Local senders and other nodes go the same way; the
+// only difference is that the policy speaks about other domains.
 //
 // The order is from cheap to dear and from "says something about the source" to "says
 // something about the recipient": the policy and the source's rate come first and may be
 // told apart; what comes after looks alike to a stranger.
-func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.Envelope) (out federation.Outcome, put store.Envelope, write bool) {
+func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.Envelope) way {
 	if e.Destination != n.self {
-		return refused(link.CodeUnknownDestination), put, false
+		return ended(refused(link.CodeUnknownDestination))
 	}
 	remote := from.Peer != n.self
 	if remote && !n.admit(from.Domain, policy.ActionSignal) && !n.admit(from.Domain, policy.ActionKnock) {
 		n.metrics.policyDenials.WithLabelValues(policy.ActionSignal.String()).Inc()
-		return refused(link.CodePolicy), put, false
+		return ended(refused(link.CodePolicy))
 	}
 	hop, err := n.routing.openHop(e, n.self)
 	if errors.Is(err, errNoRoutingKey) {
 		// Another payload, another node's hop, or a routing key that is gone: the sender
 		// needs a fresh descriptor in the last case and nothing in the others.
-		return refused(link.CodeUnknownDestination), put, false
+		return ended(refused(link.CodeUnknownDestination))
 	}
 	if err != nil {
-		return refused(link.CodeRefused), put, false
+		return ended(refused(link.CodeRefused))
 	}
 	if remote {
 		if code := n.admitHop(from.Domain, hop, e); code != "" {
-			return refused(code), put, false
+			return ended(refused(code))
 		}
 	}
 	id, ephemeral := e.ID(), [32]byte(e.Hop[:32])
-	switch n.hops.seen(ephemeral, id, n.now()) {
+	switch n.hops.seen(ephemeral, id, n.now(), e.TTL == envelope.Live) {
 	case hopOther:
 		// One encapsulation on two envelopes: no honest sender does this.
-		return refused(link.CodeRefused), put, false
+		return ended(refused(link.CodeRefused))
 	case hopSame:
 		// A retry of what was live and has been delivered. The stored classes are
 		// recognised by the mailbox, which remembers them longer.
 		if e.TTL == envelope.Live {
-			return outcomeDelivered, put, false
+			return ended(outcomeDelivered)
 		}
+	case hopUnderWay:
+		// The first try has not ended, and nobody knows yet how it will.
+		return ended(refused(link.CodeUnavailable))
 	}
 	box := n.mailboxes.byTag(ctx, hop.Tag)
 	allowed := tokenMatches(box, hop.Token)
 	switch {
 	case hop.Knock && box.exists:
-		return out, n.stored(box.device, from, hop, e, id), true
+		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id)}
 	case hop.Knock:
-		return n.lostKnock(ctx, id), put, false
+		return ended(n.lostKnock(ctx, id))
 	case !allowed:
 		n.hops.forget(ephemeral)
-		return refused(link.CodeRefused), put, false
+		return ended(refused(link.CodeRefused))
 	case e.TTL != envelope.Live:
-		return out, n.stored(box.device, from, hop, e, id), true
-	case n.hub.deliverLive(box.device, hop, id, e.Payload):
-		return outcomeDelivered, put, false
+		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id)}
 	}
-	// Not delivered, so a retry of the same bytes must be taken for a first try.
-	n.hops.forget(ephemeral)
-	return refused(link.CodeUnreachable), put, false
+	return way{next: stepLive, device: box.device, hop: hop}
+}
+
+// handOver brings a live envelope onto its device's connection. tell is called once, by any
+// goroutine: delivered when the connection has taken all of it, not before.
+func (n *Node) handOver(e *envelope.Envelope, w *way, tell func(federation.Outcome)) {
+	ephemeral := [32]byte(e.Hop[:32])
+	fail := func(code string) {
+		// Not delivered, so a retry of the same bytes must be taken for a first try.
+		n.hops.forget(ephemeral)
+		tell(refused(code))
+	}
+	code := n.hub.deliverLive(w.device, w.hop, e.ID(), e.Payload, func(written bool) {
+		if !written {
+			fail(link.CodeUnavailable)
+			return
+		}
+		n.hops.settle(ephemeral)
+		tell(outcomeDelivered)
+	})
+	if code != "" {
+		fail(code)
+	}
 }
 
 // written is the outcome of an envelope that the store has taken or refused.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"sync"
+	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/identity"
@@ -84,16 +85,40 @@ func (h *hub) close() []*clientLink {
 	return h.all()
 }
 
-// deliverLive hands an envelope of the live class to a device. Delivered means: put on the
-// device's open connection. If that breaks in the same moment, the session above notices.
-func (h *hub) deliverLive(device identity.DeviceID, hop envelope.Hop, id envelope.ID, payload []byte) bool {
+// deliverLive puts an envelope of the live class in line for a device's connection. With a
+// code it was not taken and told is not called. Otherwise told is called once, by any
+// goroutine: true means that the connection has taken the whole frame.
+func (h *hub) deliverLive(device identity.DeviceID, hop envelope.Hop, id envelope.ID, payload []byte, told func(written bool)) (code string) {
 	l := h.device(device)
-	if l == nil || !l.registered() {
-		return false
+	switch {
+	case l == nil || !l.registered():
+		return link.CodeUnreachable
+	case l.stuck():
+		return link.CodeUnavailable
 	}
 	buf := getBuffer(link.DeliverSize(len(payload)))
 	buf.b = link.AppendDeliver(buf.b, 0, hop.Knock, hop.Hint[:], payload, id[:])
-	return l.send(buf)
+	live := &handover{}
+	// A frame that is being written cannot be taken back, and a connection that has not taken
+	// it by then is no connection: closing it is what makes the answer true.
+	late := time.AfterFunc(l.n.liveTimeout, func() {
+		if live.claim() {
+			told(false)
+		} else {
+			l.n.metrics.slowLinks.Inc()
+			l.close()
+		}
+	})
+	live.told = func(written bool) {
+		late.Stop()
+		told(written)
+	}
+	buf.live = live
+	if !l.send(buf) && live.claim() {
+		late.Stop()
+		return link.CodeUnavailable
+	}
+	return ""
 }
 
 // wake tells a connected device's pump that something was stored.

@@ -273,6 +273,7 @@ func TestSilentLinksAreAskedAndThenClosed(t *testing.T) {
 
 func TestALinkThatDoesNotReadIsClosedAndItsMailboxKept(t *testing.T) {
 	r := start(t, t.TempDir(), "acme.example", openPolicy)
+	r.liveTimeout = 100 * time.Millisecond
 	bob := newPerson(t, r)
 	bobs := dial(t, r, bob)
 	bobs.publish(r, bob, "")
@@ -302,9 +303,10 @@ func TestALinkThatDoesNotReadIsClosedAndItsMailboxKept(t *testing.T) {
 			t.Fatal("the test is limited by its own rate")
 		}
 	}
-	if refusal == nil || refusal.Code != link.CodeUnreachable {
+	if refusal == nil || refusal.Code != link.CodeUnavailable {
 		t.Fatalf("a link that takes nothing took 250 MB: %v", refusal)
 	}
+	until(t, "the link is closed", func() bool { return !l.alive() })
 	l.wmu.Lock()
 	held := l.out.bytes
 	l.wmu.Unlock()

@@ -310,23 +310,38 @@ func TestARepeatedEphemeralKeyIsRefused(t *testing.T) {
 	h := newHopMemory()
 	now := time.Unix(1000, 0)
 	key := [32]byte{1}
-	if v := h.seen(key, envelope.ID{1}, now); v != hopNew {
+	if v := h.seen(key, envelope.ID{1}, now, false); v != hopNew {
 		t.Fatalf("first: %v", v)
 	}
-	if v := h.seen(key, envelope.ID{1}, now); v != hopSame {
+	if v := h.seen(key, envelope.ID{1}, now, false); v != hopSame {
 		t.Errorf("the same envelope: %v", v)
 	}
-	if v := h.seen(key, envelope.ID{2}, now); v != hopOther {
+	if v := h.seen(key, envelope.ID{2}, now, false); v != hopOther {
 		t.Errorf("another envelope: %v", v)
 	}
-	if v := h.seen(key, envelope.ID{2}, now.Add(hopWindow+time.Second)); v != hopOther {
+	if v := h.seen(key, envelope.ID{2}, now.Add(hopWindow+time.Second), false); v != hopOther {
 		t.Errorf("one generation later: %v", v)
 	}
-	if v := h.seen(key, envelope.ID{2}, now.Add(3*hopWindow)); v != hopNew {
+	if v := h.seen(key, envelope.ID{2}, now.Add(3*hopWindow), false); v != hopNew {
 		t.Errorf("after the window: %v", v)
 	}
+	live := [32]byte{2}
+	for i, c := range []struct {
+		then func([32]byte)
+		want hopVerdict
+	}{{h.settle, hopSame}, {h.forget, hopNew}} {
+		live[1] = byte(i)
+		h.seen(live, envelope.ID{4}, now.Add(3*hopWindow), true)
+		if v := h.seen(live, envelope.ID{4}, now.Add(3*hopWindow), true); v != hopUnderWay {
+			t.Errorf("a live one that has not ended: %v", v)
+		}
+		c.then(live)
+		if v := h.seen(live, envelope.ID{4}, now.Add(3*hopWindow), true); v != c.want {
+			t.Errorf("a live one that has: %v", v)
+		}
+	}
 	for i := range 3 * maxHopMemory {
-		h.seen([32]byte{byte(i), byte(i >> 8), byte(i >> 16), 7}, envelope.ID{}, now.Add(4*hopWindow))
+		h.seen([32]byte{byte(i), byte(i >> 8), byte(i >> 16), 7}, envelope.ID{}, now.Add(4*hopWindow), false)
 	}
 	if n := len(h.now) + len(h.before); n > 2*maxHopMemory {
 		t.Errorf("it remembers %d keys", n)

@@ -101,27 +101,34 @@ const (
 type hopVerdict uint8
 
 const (
-	hopNew   hopVerdict = iota
-	hopSame             // the same envelope again
-	hopOther            // another envelope under the same ephemeral key
+	hopNew      hopVerdict = iota
+	hopSame                // the same envelope again
+	hopUnderWay            // the same live envelope, whose first try has not ended
+	hopOther               // another envelope under the same ephemeral key
 )
 
 // hopMemory recognises ephemeral keys of hops that were used already, in two generations
 // that take turns.
 type hopMemory struct {
 	mu      sync.Mutex // guards all below
-	now     map[[16]byte]envelope.ID
-	before  map[[16]byte]envelope.ID
+	now     map[[16]byte]hopUse
+	before  map[[16]byte]hopUse
 	rotated time.Time
 }
 
+type hopUse struct {
+	id       envelope.ID
+	underWay bool // live, and not yet delivered
+}
+
 func newHopMemory() *hopMemory {
-	return &hopMemory{now: map[[16]byte]envelope.ID{}, before: map[[16]byte]envelope.ID{}}
+	return &hopMemory{now: map[[16]byte]hopUse{}, before: map[[16]byte]hopUse{}}
 }
 
 // seen looks an ephemeral key up and remembers it. Half of the key is enough: finding two
-// keys that share it costs 2^64 tries, and gains nothing.
-func (h *hopMemory) seen(ephemeral [32]byte, id envelope.ID, now time.Time) hopVerdict {
+// keys that share it costs 2^64 tries, and gains nothing. A live envelope that is new is under
+// way until settle or forget.
+func (h *hopMemory) seen(ephemeral [32]byte, id envelope.ID, now time.Time, live bool) hopVerdict {
 	key := [16]byte(ephemeral[:16])
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,12 +143,28 @@ func (h *hopMemory) seen(ephemeral [32]byte, id envelope.ID, now time.Time) hopV
 	}
 	switch {
 	case !ok:
-		h.now[key] = id
+		h.now[key] = hopUse{id: id, underWay: live}
 		return hopNew
-	case known == id:
-		return hopSame
+	case known.id != id:
+		return hopOther
+	case known.underWay:
+		return hopUnderWay
 	}
-	return hopOther
+	return hopSame
+}
+
+// settle says that a live envelope was delivered.
+func (h *hopMemory) settle(ephemeral [32]byte) {
+	key := [16]byte(ephemeral[:16])
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range []map[[16]byte]hopUse{h.now, h.before} {
+		if u, ok := m[key]; ok {
+			u.underWay = false
+			m[key] = u
+			return
+		}
+	}
 }
 
 // forget takes a key back whose envelope was not taken.

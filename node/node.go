@@ -74,6 +74,7 @@ type Node struct {
 	handshaking atomic.Int64
 	spread      atomic.Uint64
 	draining    atomic.Bool
+	liveTimeout time.Duration // liveTimeout but in tests
 
 	// background is the context of everything that runs; it ends when the drain is over.
 	background context.Context
@@ -128,6 +129,8 @@ func newNode(cfg Config, log *slog.Logger, now func() time.Time) (_ *Node, err e
 		shutdown: make(chan struct{}),
 		ready:    make(chan struct{}),
 		start:    now(),
+
+		liveTimeout: liveTimeout,
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: link.HandshakeTimeout,
 			// Small on purpose: an idle link keeps this buffer. Large reads bypass it.

@@ -2,6 +2,7 @@ package node
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/trunkline-net/trunkline/internal/link"
 )
@@ -16,6 +17,24 @@ var bufferPools [len(bufferSizes)]sync.Pool
 type buffer struct {
 	b     []byte
 	class int
+	live  *handover // set while it carries a live envelope whose end somebody waits for
+}
+
+// handover is a live envelope on its way onto a device's connection. Whoever claims it says
+// how it ended: the writer before it writes, or who has waited long enough before the writer
+// has come to it.
+type handover struct {
+	claimed atomic.Bool
+	told    func(written bool)
+}
+
+func (h *handover) claim() bool { return h.claimed.CompareAndSwap(false, true) }
+
+// fail ends a handover that nobody has claimed.
+func (h *handover) fail() {
+	if h.claim() {
+		h.told(false)
+	}
 }
 
 // getBuffer returns an empty buffer with room for at least n bytes.
@@ -33,13 +52,13 @@ func getBuffer(n int) *buffer {
 
 func (b *buffer) free() {
 	if b != nil {
+		b.live = nil
 		bufferPools[b.class].Put(b)
 	}
 }
 
 // Bounds of what waits for one link. A link over them is slow and is closed: what was
-// stored stays in the mailbox and is fetched by the next link; what was live has been
-// answered as delivered to the link, and the session above it notices the loss.
+// stored stays in the mailbox and is fetched by the next link; what was live ends as refused.
 const (
 	maxQueuedFrames = 256
 	maxQueuedBytes  = 1 << 20
@@ -89,9 +108,20 @@ func (q *queue) pop() *buffer {
 	return b
 }
 
-// drop frees everything that waits.
-func (q *queue) drop() {
+// drop frees everything that waits and returns the handovers in it, which the caller fails
+// when it holds no lock.
+func (q *queue) drop() (lost []*handover) {
 	for b := q.pop(); b != nil; b = q.pop() {
+		if b.live != nil {
+			lost = append(lost, b.live)
+		}
 		b.free()
+	}
+	return lost
+}
+
+func failAll(lost []*handover) {
+	for _, h := range lost {
+		h.fail()
 	}
 }

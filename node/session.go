@@ -154,9 +154,23 @@ func (l *clientLink) readLoop() {
 			return
 		}
 		l.n.metrics.framesIn.Inc()
+		if !l.alive() {
+			l.afterwards(buf)
+			continue
+		}
 		if !l.frame(buf) {
 			return
 		}
+	}
+}
+
+// afterwards is what still counts on a link that has been told to go: that the device has
+// what was delivered to it. What it submits now would be answered to nobody.
+func (l *clientLink) afterwards(buf *buffer) {
+	f, err := link.ParseClient(buf.b)
+	buf.free()
+	if a := f.GetAck(); err == nil && len(a.GetStoredIds()) > 0 && l.registered() {
+		l.ack(a)
 	}
 }
 

@@ -104,9 +104,9 @@ func (l *clientLink) submitStored(ctx context.Context, jobs []job) {
 			j.buf = nil
 			continue
 		}
-		out, put, write := n.route(ctx, n.local, &j.e)
-		if outs[i] = out; write {
-			puts, at = append(puts, put), append(at, i)
+		w := n.route(ctx, n.local, &j.e)
+		if outs[i] = w.out; w.next == stepStore {
+			puts, at = append(puts, w.put), append(at, i)
 		}
 	}
 	if len(puts) > 0 {
@@ -134,8 +134,14 @@ func (l *clientLink) submitLive(id uint64, e *envelope.Envelope) {
 		l.submitRemote(id, e)
 		return
 	}
-	out, _, _ := l.n.route(l.n.background, l.n.local, e)
-	l.receipts(id, e.ID(), out)
+	w := l.n.route(l.n.background, l.n.local, e)
+	if w.next != stepLive {
+		l.receipts(id, e.ID(), w.out)
+		return
+	}
+	// Not waited for: a device that does not read must not keep this link from being read.
+	eid := e.ID()
+	l.n.handOver(e, &w, func(out federation.Outcome) { l.receipts(id, eid, out) })
 }
 
 // receipts answers a Submit whose envelope stayed on this node.
