@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
@@ -38,7 +39,7 @@ func (call *Call) openConnection(ctx context.Context) error {
 	}
 	media := newMediaFlow(call)
 	cfg := rtc.Config{
-		Role: rtc.Role(call.session.Role), RelayOnly: call.opts.RelayOnly, ICEServers: iceServers(turn),
+		Role: rtc.Role(call.session.Role), RelayOnly: call.opts.RelayOnly, ICEServers: iceServers(overUDP(turn)),
 		SendKey: sendKey, ReceiveKey: receiveKey, CallCode: code, Binding: call.session,
 		OnLocalCandidate: call.onLocalCandidate, OnState: call.onState, OnBound: call.onBound,
 		OnCallCode: call.onCallCode, OnRoute: call.onRoute,
@@ -65,6 +66,9 @@ func (call *Call) openConnection(ctx context.Context) error {
 		return alarmOf(err)
 	})
 	call.start(ctx, engine.Run, nil)
+	if call.session.Role == envelope.Initiator {
+		call.start(ctx, call.widenLoop, nil)
+	}
 	call.start(ctx, media.run, nil)
 	call.start(ctx, call.pathLoop, nil)
 	return nil
@@ -115,6 +119,53 @@ func iceServers(t *pb.TurnCredentials) []rtc.ICEServer {
 		return nil
 	}
 	return []rtc.ICEServer{{URLs: t.Urls, Username: t.Username, Credential: t.Credential}}
+}
+
+// overUDP leaves out the relay's TCP and TLS ports, unless it has no other. A path over TCP
+// stalls with each lost packet, and ICE nominates whatever answers first: so it is offered
+// only when no path was found without it.
+func overUDP(t *pb.TurnCredentials) *pb.TurnCredentials {
+	if t == nil {
+		return nil
+	}
+	narrow := &pb.TurnCredentials{Username: t.Username, Credential: t.Credential, Handle: t.Handle}
+	for _, u := range t.Urls {
+		if !strings.HasPrefix(u, "turns:") && !strings.Contains(u, "transport=tcp") {
+			narrow.Urls = append(narrow.Urls, u)
+		}
+	}
+	if len(narrow.Urls) == 0 {
+		return t
+	}
+	return narrow
+}
+
+// widenAfter is how long a path is looked for before the relay's other ports are tried too.
+const widenAfter = 2 * time.Second
+
+// widenLoop begins a new ICE generation with all ports of the relay when the first one, over
+// UDP alone, has found nothing.
+func (call *Call) widenLoop(ctx context.Context) error {
+	tick := time.NewTicker(widenAfter)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-call.bound:
+			return nil
+		case <-tick.C:
+		}
+		call.mu.Lock()
+		peer, described := call.peer, call.described
+		call.mu.Unlock()
+		if peer.Route().Path != "" {
+			return nil // ICE has done its part; what is missing is DTLS or the binding
+		}
+		if described { // an offer that is not answered yet cannot be replaced
+			return ignoreUnreachable(call.Restart(ctx))
+		}
+	}
 }
 
 // releaseTurn gives the relay's allocation free at once; without a link the node's grace
