@@ -183,7 +183,8 @@ type Mailbox interface {
 	// Peek returns at most max envelopes after a sequence number, oldest first, without
 	// those whose time is over. The payloads are the caller's.
 	Peek(ctx context.Context, box MailboxID, after Seq, max int) ([]Stored, error)
-	// Ack deletes durably what the device has fetched and records it as delivered. Unknown
+	// Ack deletes durably what the device has fetched and records it as delivered (a knock: see
+	// Outcomes). Unknown
 	// numbers are no error: a second Ack changes nothing.
 	Ack(ctx context.Context, box MailboxID, seqs []Seq) error
 	Stats(ctx context.Context, box MailboxID) (Usage, error)
@@ -213,7 +214,8 @@ const OutcomeKept = 8 * 24 * time.Hour
 // Outcomes answers the sender's later question: what became of it?
 type Outcomes interface {
 	// Record keeps a fate until a time, at most OutcomeKept from now; later ones of the
-	// same id win. A mailbox records what happens inside it by itself.
+	// same id win. A mailbox records what happens inside it by itself. Of a knock it records
+	// FateStored for OutcomeKept from its coming, whatever becomes of it, and that stays.
 	Record(ctx context.Context, id envelope.ID, fate Fate, until time.Time) error
 	// Fate returns FateUnknown, without an error, for an id that nothing is known of.
 	Fate(ctx context.Context, id envelope.ID) (Fate, error)

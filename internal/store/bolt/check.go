@@ -197,7 +197,7 @@ func (d *DB) checkOutcomes(tx *bbolt.Tx, r *Report) {
 		}
 		return all.Bucket(k).ForEach(func(k, v []byte) error {
 			r.Outcomes++
-			if len(k) != len(envelope.ID{}) || len(v) != 1 || v[0] < byte(store.FateDelivered) || v[0] > byte(store.FateRefused) {
+			if len(k) != len(envelope.ID{}) || len(v) != 1 || v[0] < byte(store.FateDelivered) || v[0] > byte(fateKnock) {
 				r.problem("an outcome does not decode")
 			}
 			return nil

@@ -101,7 +101,7 @@ func (d *DB) put(tx *bbolt.Tx, p *put) (r store.PutResult, wrote bool, err error
 	// One that was delivered, expired or replaced does not come back. One that was refused
 	// may: the sender tries again.
 	switch fate := d.st.outcome(tx, e.id); fate {
-	case store.FateDelivered, store.FateExpired:
+	case store.FateDelivered, store.FateExpired, fateKnock:
 		return store.PutResult{Status: store.StatusDuplicate}, false, nil
 	}
 	earlier := b.collapses(e)
@@ -122,7 +122,7 @@ func (d *DB) put(tx *bbolt.Tx, p *put) (r store.PutResult, wrote bool, err error
 		e = p.entry
 	}
 	if earlier >= 0 {
-		if err := d.st.record(tx, b.entries[earlier].id, store.FateExpired, d.now().Add(store.OutcomeKept)); err != nil {
+		if err := d.st.ended(tx, b.entries[earlier], store.FateExpired, d.now()); err != nil {
 			return r, false, err
 		}
 		if err := d.st.delete(tx, id, b, earlier); err != nil {
@@ -240,7 +240,7 @@ func (d *DB) Ack(ctx context.Context, id store.MailboxID, seqs []store.Seq) erro
 		if b == nil {
 			return kv.NoChange
 		}
-		until := d.now().Add(store.OutcomeKept)
+		now := d.now()
 		changed := false
 		for _, seq := range seqs {
 			i, ok := b.find(seq)
@@ -248,7 +248,7 @@ func (d *DB) Ack(ctx context.Context, id store.MailboxID, seqs []store.Seq) erro
 				continue
 			}
 			changed = true
-			if err := d.st.record(tx, b.entries[i].id, store.FateDelivered, until); err != nil {
+			if err := d.st.ended(tx, b.entries[i], store.FateDelivered, now); err != nil {
 				return err
 			}
 			if err := d.st.delete(tx, id, b, i); err != nil {
@@ -283,7 +283,6 @@ func (d *DB) Expire(ctx context.Context, now time.Time, max int) (int, error) {
 		if err != nil {
 			return err
 		}
-		until := now.Add(store.OutcomeKept)
 		for n < max && len(d.st.expiry) > 0 && d.st.expiry[0].at <= now.UnixMilli() {
 			x := heap.Pop(&d.st.expiry).(expiring)
 			b := d.st.boxes[x.box]
@@ -295,7 +294,7 @@ func (d *DB) Expire(ctx context.Context, now time.Time, max int) (int, error) {
 				continue // acknowledged or replaced before
 			}
 			n++
-			if err := d.st.record(tx, b.entries[i].id, store.FateExpired, until); err != nil {
+			if err := d.st.ended(tx, b.entries[i], store.FateExpired, now); err != nil {
 				return err
 			}
 			if err := d.st.delete(tx, x.box, b, i); err != nil {
@@ -323,10 +322,10 @@ func (d *DB) Remove(ctx context.Context, id store.MailboxID) error {
 		if b == nil {
 			return kv.NoChange
 		}
-		until := d.now().Add(store.OutcomeKept)
+		now := d.now()
 		for len(b.entries) > 0 {
 			last := len(b.entries) - 1
-			if err := d.st.record(tx, b.entries[last].id, store.FateRefused, until); err != nil {
+			if err := d.st.ended(tx, b.entries[last], store.FateRefused, now); err != nil {
 				return err
 			}
 			if err := d.st.delete(tx, id, b, last); err != nil {

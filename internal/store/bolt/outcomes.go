@@ -10,6 +10,7 @@ import (
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/internal/store"
+	"github.com/trunkline-net/trunkline/internal/store/kv"
 )
 
 // Outcomes lie in one bucket for each day on which they may be forgotten. Forgetting is
@@ -24,7 +25,28 @@ func (d *DB) Record(ctx context.Context, id envelope.ID, fate store.Fate, until 
 	if latest := d.now().Add(store.OutcomeKept); until.After(latest) {
 		until = latest
 	}
-	return d.do(ctx, 64, func(tx *bbolt.Tx) error { return d.st.record(tx, id, fate, until) })
+	return d.do(ctx, 64, func(tx *bbolt.Tx) error {
+		if d.st.outcome(tx, id) == fateKnock {
+			return kv.NoChange
+		}
+		return d.st.record(tx, id, fate, until)
+	})
+}
+
+// fateKnock is the outcome of a knock that waited here and does not any more, whatever became
+// of it. To everyone who asks it is FateStored, as it is for a knock that nobody took: a
+// stranger learns neither that the person was there nor that it was not. The mailbox still
+// knows by it that the same knock has been here. It stands in the file and nowhere else.
+const fateKnock store.Fate = 5
+
+// ended records what became of an entry that leaves its mailbox.
+func (s *state) ended(tx *bbolt.Tx, e entry, fate store.Fate, now time.Time) error {
+	until := now.Add(store.OutcomeKept)
+	if e.knock {
+		// Also its end says nothing: eight days from when it came, as for one that was dropped.
+		fate, until = fateKnock, time.UnixMilli(e.expires).Add(store.OutcomeKept-e.ttl.Duration())
+	}
+	return s.record(tx, e.id, fate, until)
 }
 
 // Fate implements store.Outcomes.
@@ -46,6 +68,9 @@ func (d *DB) Fate(ctx context.Context, id envelope.ID) (store.Fate, error) {
 		fate = lookup(tx, days, id)
 		return nil
 	})
+	if fate == fateKnock {
+		fate = store.FateStored
+	}
 	return fate, err
 }
 

@@ -183,6 +183,47 @@ var mailboxCases = []testCase{
 		}
 		f.fate(week.ID, store.FateExpired)
 	}},
+	{"a knock is stored, whatever became of it, for eight days from its coming", func(f *fixture) {
+		// That it was fetched, replaced, removed, or that its time ended, would tell a stranger
+		// when the person was there, or that it was not.
+		fetched, replaced, removed, waits, dropped := f.knock(1), f.knock(1), f.knock(2), f.knock(1), f.knock(1)
+		replaced.Collapse = f.draw()
+		by := f.knock(1)
+		by.Collapse = replaced.Collapse
+		seq := f.put(fetched, store.StatusStored)
+		f.put(replaced, store.StatusStored)
+		f.put(removed, store.StatusStored)
+		f.put(waits, store.StatusStored)
+		f.ok(f.Record(f.Context(), dropped.ID, store.FateStored, f.o.Now().Add(store.OutcomeKept)))
+		f.put(by, store.StatusReplaced)
+		f.ok(f.Remove(f.Context(), box(2)))
+		f.pass(3 * 24 * time.Hour)
+		f.ack(1, seq)
+		all := []store.Envelope{fetched, replaced, removed, waits, dropped}
+		same := func(want store.Fate) {
+			f.Helper()
+			for _, e := range all {
+				f.fate(e.ID, want)
+			}
+		}
+		same(store.FateStored)
+		// A mailbox recognises it all the same, also where its caller records it once more.
+		f.ok(f.Record(f.Context(), fetched.ID, store.FateStored, f.o.Now().Add(store.OutcomeKept)))
+		for _, e := range []store.Envelope{fetched, replaced} {
+			f.put(e, store.StatusDuplicate)
+		}
+		f.reopen()
+		f.put(fetched, store.StatusDuplicate)
+		f.pass(4*24*time.Hour + time.Minute)
+		_, err := f.Expire(f.Context(), f.o.Now(), 100)
+		f.ok(err)
+		f.holds(1)
+		same(store.FateStored)
+		f.pass(2 * 24 * time.Hour)
+		_, err = f.Expire(f.Context(), f.o.Now(), 100)
+		f.ok(err)
+		same(store.FateUnknown)
+	}},
 	{"Remove empties a mailbox for good, and it can be used anew", func(f *fixture) {
 		e, k, other := f.note(1, 100), f.knock(1), f.note(2, 100)
 		for _, e := range []store.Envelope{e, k, other} {
@@ -192,7 +233,7 @@ var mailboxCases = []testCase{
 		f.ok(f.Remove(f.Context(), box(1)))
 		f.holds(1)
 		f.fate(e.ID, store.FateRefused)
-		f.fate(k.ID, store.FateRefused)
+		f.fate(k.ID, store.FateStored) // nobody learns from a knock what became of its mailbox
 		if u := f.usage(1); u.Envelopes != 0 || u.Knocks != 0 || u.Bytes != 0 || u.Closed {
 			f.Fatalf("usage %+v", u)
 		}
