@@ -226,10 +226,20 @@ func TestNoSessionStartsWithoutACurrentList(t *testing.T) {
 	if err := try(c); !errors.Is(err, ErrTime) {
 		t.Errorf("long after the ring: %v", err)
 	}
+	var err error
 	late := *opened
 	late.Expires = c.Now.Add(1)
 	if _, _, err := AnswerRing(b.device, b.cert, &late, c); !errors.Is(err, ErrUnverified) {
 		t.Errorf("a list that ended eight days ago: %v", err)
+	}
+	// A device that the list at hand does not name yet: the list is fetched first.
+	c.Now = b.now
+	newer := *opened
+	if newer.SenderCert, err = a.root.CertifyDevice(a.device.Public(), a.list.Epoch+1, base.Add(-time.Minute), base.Add(day)); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := AnswerRing(b.device, b.cert, &newer, c); !errors.Is(err, ErrUnverified) {
+		t.Errorf("a certificate newer than the list: %v", err)
 	}
 	// The caller refuses an answer of someone whose list it does not have, or has lost trust in.
 	payload, _ := b.answer(opened, pb.Type_TYPE_ACCEPT, a)
@@ -241,7 +251,8 @@ func TestNoSessionStartsWithoutACurrentList(t *testing.T) {
 	if !ok {
 		t.Fatal("b is not in its list")
 	}
-	ended, err := b.root.SignList(identity.DeviceList{
+	var ended *identity.DeviceList
+	ended, err = b.root.SignList(identity.DeviceList{
 		Epoch: 1, Issued: base.Add(-20 * day), Expires: base.Add(-8 * day), Devices: []*identity.DeviceCert{cert},
 		LowestSuite: 1, Homes: []identity.Home{b.home},
 	})
