@@ -66,10 +66,16 @@ func (p *puppet) accept(ring *envelope.Opened, kind envelopepb.Type) ([]byte, *e
 
 // frame waits for the client's next session frame and opens it.
 func (p *puppet) frame(s *envelope.Session) *envelopepb.SessionMessage {
-	t := p.h.t
-	t.Helper()
-	var m *envelopepb.SessionMessage
-	p.h.next("a session frame", func(a arrival) bool {
+	p.h.t.Helper()
+	m, ok := p.frameUntil(within(p.h.t).Done(), s)
+	if !ok {
+		p.h.t.Fatal("no session frame comes")
+	}
+	return m
+}
+
+func (p *puppet) frameUntil(stop <-chan struct{}, s *envelope.Session) (m *envelopepb.SessionMessage, ok bool) {
+	_, ok = p.h.take(stop, func(a arrival) bool {
 		if _, sealed := envelope.PayloadHandle(a.payload); sealed {
 			return false
 		}
@@ -78,12 +84,12 @@ func (p *puppet) frame(s *envelope.Session) *envelopepb.SessionMessage {
 			return false // of another session, or sent again
 		}
 		if m, err = envelope.ParseSessionMessage(body); err != nil {
-			t.Errorf("the client's frame: %v", err)
+			p.h.t.Errorf("the client's frame: %v", err)
 			return false
 		}
 		return true
 	})
-	return m
+	return m, ok
 }
 
 func (p *puppet) say(s *envelope.Session, m *envelopepb.SessionMessage) {
@@ -297,30 +303,9 @@ func TestAPeerWhoseCertificateOrBindingIsNotTheSignedOneIsCutOff(t *testing.T) {
 				lie.bend(t, &d)
 			}
 			p.describe(session, envelopepb.SessionType_SESSION_OFFER, d)
-			go func() { // answer what alice says, until the call is over
-				for {
-					select {
-					case <-call.Done():
-						return
-					default:
-					}
-					m := p.frame(session)
-					switch m.Type {
-					case envelopepb.SessionType_SESSION_BYE:
-						return
-					case envelopepb.SessionType_SESSION_ANSWER:
-						if i.AcceptAnswer(within(t), rtc.Description{SDP: m.Sdp, Fingerprint: [32]byte(m.Fingerprint), Ufrag: m.Ufrag, Setup: sdp.Setup(m.Setup)}) != nil {
-							return
-						}
-					case envelopepb.SessionType_SESSION_ICE:
-						for _, line := range m.Candidates {
-							if i.AddCandidate(within(t), rtc.Candidate{Line: line}) != nil {
-								return
-							}
-						}
-					}
-				}
-			}()
+			var answering sync.WaitGroup
+			answering.Go(func() { p.follow(session, i, call) })
+			defer answering.Wait()
 			err = over(t, call)
 			if lie.name != "55: no binding" && !errors.Is(err, client.ErrVerification) {
 				t.Errorf("the call ended as %v", err)
@@ -329,6 +314,32 @@ func TestAPeerWhoseCertificateOrBindingIsNotTheSignedOneIsCutOff(t *testing.T) {
 				t.Errorf("media flowed: %+v", info.Stats)
 			}
 		})
+	}
+}
+
+// follow does what a client's frames ask for, until the client's call is over.
+func (p *puppet) follow(session *envelope.Session, i *impostor, call *client.Call) {
+	ctx := within(p.h.t)
+	for {
+		m, ok := p.frameUntil(call.Done(), session)
+		if !ok {
+			return
+		}
+		switch m.Type {
+		case envelopepb.SessionType_SESSION_BYE:
+			return
+		case envelopepb.SessionType_SESSION_ANSWER:
+			d := rtc.Description{SDP: m.Sdp, Fingerprint: [32]byte(m.Fingerprint), Ufrag: m.Ufrag, Setup: sdp.Setup(m.Setup)}
+			if i.AcceptAnswer(ctx, d) != nil {
+				return
+			}
+		case envelopepb.SessionType_SESSION_ICE:
+			for _, line := range m.Candidates {
+				if i.AddCandidate(ctx, rtc.Candidate{Line: line}) != nil {
+					return
+				}
+			}
+		}
 	}
 }
 

@@ -183,7 +183,15 @@ func (h *theatre) receiveLocked(e *envelope.Envelope) *pb.NodeFrame {
 // next waits for the next envelope that fits and takes it.
 func (h *theatre) next(what string, fits func(arrival) bool) arrival {
 	h.t.Helper()
-	late := time.After(wait)
+	a, ok := h.take(within(h.t).Done(), fits)
+	if !ok {
+		h.t.Fatalf("%s did not come", what)
+	}
+	return a
+}
+
+// take is next until stop is closed.
+func (h *theatre) take(stop <-chan struct{}, fits func(arrival) bool) (arrival, bool) {
 	for {
 		h.mu.Lock()
 		i := slices.IndexFunc(h.got, fits)
@@ -195,12 +203,12 @@ func (h *theatre) next(what string, fits func(arrival) bool) arrival {
 		news := h.news
 		h.mu.Unlock()
 		if i >= 0 {
-			return a
+			return a, true
 		}
 		select {
 		case <-news:
-		case <-late:
-			h.t.Fatalf("%s did not come", what)
+		case <-stop:
+			return a, false
 		}
 	}
 }
