@@ -17,7 +17,15 @@ import (
 // Answer answers an oblivious query of another node's client. It is the federation's door
 // to the directory.
 func (n *Node) Answer(ctx context.Context, from federation.Source, box []byte) (answer []byte, code string) {
-	if code := n.admitBytes(from.Domain, policy.ActionQuery, int64(len(box))); code != "" {
+	held, code := n.admitBytes(from.Domain, policy.ActionQuery, int64(len(box)))
+	if code == "" && held.most > 0 {
+		if n.atWork.Acquire(held.key, held.most) {
+			defer n.atWork.Release(held.key)
+		} else {
+			code = link.CodeRate
+		}
+	}
+	if code != "" {
 		n.metrics.queries.WithLabelValues("federation", code).Inc()
 		return nil, code
 	}

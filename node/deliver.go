@@ -29,6 +29,14 @@ var (
 func (n *Node) Deliver(ctx context.Context, from federation.Source, e *envelope.Envelope) federation.Outcome {
 	n.views.envelope(viewFederation, e)
 	w := n.route(ctx, from, e)
+	if w.next != stepNone {
+		release, err := n.hold(ctx, w.held)
+		if err != nil { // the node is stopping
+			n.hops.forget([32]byte(e.Hop[:32]))
+			return refused(link.CodeDraining)
+		}
+		defer release()
+	}
 	switch w.next {
 	case stepStore:
 		results, err := n.db.Put(ctx, []store.Envelope{w.put})
@@ -62,6 +70,7 @@ type way struct {
 	put    store.Envelope
 	device identity.DeviceID
 	hop    envelope.Hop
+	held   admitted // for envelopes of other domains
 }
 
 func ended(out federation.Outcome) way { return way{out: out} }
@@ -90,8 +99,10 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 	if err != nil {
 		return ended(refused(link.CodeRefused))
 	}
+	var held admitted
 	if remote {
-		if code := n.admitHop(from.Domain, hop, e); code != "" {
+		var code string
+		if held, code = n.admitHop(from.Domain, hop, e); code != "" {
 			return ended(refused(code))
 		}
 	}
@@ -114,16 +125,16 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 	allowed := tokenMatches(box, hop.Token)
 	switch {
 	case hop.Knock && box.exists:
-		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id)}
+		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id), held: held}
 	case hop.Knock:
 		return ended(n.lostKnock(ctx, id))
 	case !allowed:
 		n.hops.forget(ephemeral)
 		return ended(refused(link.CodeRefused))
 	case e.TTL != envelope.Live:
-		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id)}
+		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id), held: held}
 	}
-	return way{next: stepLive, device: box.device, hop: hop}
+	return way{next: stepLive, device: box.device, hop: hop, held: held}
 }
 
 // handOver brings a live envelope onto its device's connection. tell is called once, by any
@@ -198,44 +209,4 @@ func tokenMatches(box *mailbox, token envelope.Token) bool {
 	ok := subtle.ConstantTimeCompare(hash[:], box.route.TokenHash[:])
 	previous := subtle.ConstantTimeCompare(hash[:], box.route.PreviousHash[:])
 	return box.exists && ok|previous == 1
-}
-
-// admit asks the policy whether a domain may do something to us at all.
-func (n *Node) admit(domain string, a policy.Action) bool {
-	return n.policy.Decide(policy.Request{Domain: domain, Action: a, Direction: policy.In, At: n.now()}).Allow
-}
-
-// admitBytes also takes one request of so many bytes from the rate that the policy gives
-// the domain. It returns the code of a refusal, or "".
-func (n *Node) admitBytes(domain string, a policy.Action, bytes int64) string {
-	now := n.now()
-	d := n.policy.Decide(policy.Request{Domain: domain, Action: a, Direction: policy.In, At: now})
-	if !d.Allow {
-		n.metrics.policyDenials.WithLabelValues(a.String()).Inc()
-		return link.CodePolicy
-	}
-	if d.Limits == (policy.Limits{}) {
-		return ""
-	}
-	if ok, _ := n.buckets.Take(now, n.bucketKeys.key(domain, a), d.Limits, 1, bytes); !ok {
-		return link.CodeRate
-	}
-	return ""
-}
-
-// admitHop applies the actions that the hop shows to be meant.
-func (n *Node) admitHop(domain string, hop envelope.Hop, e *envelope.Envelope) string {
-	action := policy.ActionSignal
-	if hop.Knock {
-		action = policy.ActionKnock
-	}
-	if code := n.admitBytes(domain, action, int64(len(e.Payload))); code != "" {
-		return code
-	}
-	// A knock is stored by its nature: the permission to knock is the permission to leave
-	// one of the ten.
-	if e.TTL == envelope.Live || hop.Knock {
-		return ""
-	}
-	return n.admitBytes(domain, policy.ActionStore, int64(len(e.Payload)))
 }

@@ -7,15 +7,12 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/federation"
 	"github.com/trunkline-net/trunkline/identity"
-	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/store"
-	"github.com/trunkline-net/trunkline/policy"
 )
 
 // outbox lends the store's outbox to the federation, which may not import the store.
@@ -70,95 +67,6 @@ func (p pins) Load() (map[string][]byte, error) {
 
 func (p pins) Save(domain string, document []byte) error {
 	return p.blobs.Put(p.ctx, pinPrefix+domain, document)
-}
-
-// admitOut asks the policy whether our people may send to the domain of a node, and returns
-// the code of a refusal. The hop is sealed, so what is a knock and what is not cannot be
-// told here: it is enough that one of them is allowed. The federation asks for itself
-// whether there may be a link, and whether queries may go over it.
-func (n *Node) admitOut(e *envelope.Envelope) string {
-	domain, known := n.peers.domainOf(n, e.Destination)
-	if !known {
-		return "" // the federation will say so
-	}
-	now := n.now()
-	ask := func(a policy.Action) policy.Decision {
-		return n.policy.Decide(policy.Request{Domain: domain, Action: a, Direction: policy.Out, At: now})
-	}
-	knock, signal := ask(policy.ActionKnock), ask(policy.ActionSignal)
-	if e.TTL != envelope.Live && signal.Allow {
-		if kept := ask(policy.ActionStore); kept.Allow {
-			signal.Limits = signal.Limits.Tightest(kept.Limits)
-		} else {
-			signal.Allow = false
-		}
-	}
-	limits := signal.Limits
-	switch {
-	case !signal.Allow && (!knock.Allow || e.TTL == envelope.Live):
-		n.metrics.policyDenials.WithLabelValues(policy.ActionSignal.String()).Inc()
-		return link.CodePolicy
-	case !signal.Allow:
-		limits = knock.Limits
-	}
-	if limits == (policy.Limits{}) {
-		return ""
-	}
-	if ok, _ := n.buckets.Take(now, "out "+domain, limits, 1, int64(len(e.Payload))); !ok {
-		return link.CodeRate
-	}
-	return ""
-}
-
-// peerDomains remembers which domain a node speaks for.
-type peerDomains struct {
-	mu      sync.Mutex // guards byPeer, scanned
-	byPeer  map[identity.PeerID]string
-	scanned time.Time
-}
-
-// rescan is how often an unknown peer id makes the node look again.
-const rescan = 2 * time.Second
-
-func (p *peerDomains) domainOf(n *Node, peer identity.PeerID) (string, bool) {
-	p.mu.Lock()
-	domain, ok := p.byPeer[peer]
-	scan := !ok && time.Since(p.scanned) >= rescan
-	if scan {
-		p.scanned = time.Now()
-	}
-	p.mu.Unlock()
-	if !scan {
-		return domain, ok
-	}
-	found := n.knownPeers()
-	p.mu.Lock()
-	p.byPeer = found
-	p.mu.Unlock()
-	domain, ok = found[peer]
-	return domain, ok
-}
-
-// knownPeers reads which domain each node speaks for that this one has heard of.
-func (n *Node) knownPeers() map[identity.PeerID]string {
-	found := map[identity.PeerID]string{}
-	saved, err := pins{n.background, n.db.Blobs()}.Load()
-	if err != nil {
-		n.metrics.storeErrors.Inc()
-		n.log.Error("pins not read", "error", err)
-	}
-	for _, document := range saved {
-		if doc, err := identity.ParseDomain(document); err == nil {
-			for _, node := range doc.Nodes {
-				found[node.PeerID] = doc.Domain
-			}
-		}
-	}
-	// What a link has proven counts more than what a document says.
-	for _, status := range n.fed.Peers() {
-		found[status.Peer] = status.Domain
-	}
-	return found
 }
 
 // lateOutcome keeps how an envelope ended that was taken up from the outbox after a

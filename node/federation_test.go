@@ -227,10 +227,7 @@ func TestOurPeopleSendOnlyWhereThePolicyLetsThem(t *testing.T) {
 		t.Fatalf("before: %v", receipt)
 	}
 	bobs.deliver()
-	text, err := os.ReadFile(filepath.Join(p.acme.dir, filePolicy))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := readPolicy(t, p.acme.dir)
 	for name, c := range map[string]struct {
 		deny string
 		ttl  envelope.TTL
@@ -238,7 +235,7 @@ func TestOurPeopleSendOnlyWhereThePolicyLetsThem(t *testing.T) {
 		"no store": {`["store", "knock"]`, envelope.Week},
 		"nothing":  {`["signal", "knock"]`, envelope.Live},
 	} {
-		writePolicy(t, p.acme.dir, string(text)+"[[rule]]\nname = \"not now\"\nlevel = \"partner\"\ndirection = \"out\"\ndeny = true\nactions = "+c.deny+"\n")
+		writePolicy(t, p.acme.dir, text+"[[rule]]\nname = \"not now\"\nlevel = \"partner\"\ndirection = \"out\"\ndeny = true\nactions = "+c.deny+"\n")
 		if err := p.acme.Reload(); err != nil {
 			t.Fatal(err)
 		}

@@ -162,6 +162,15 @@ func writePolicy(t testing.TB, dir, policy string) {
 	}
 }
 
+func readPolicy(t testing.TB, dir string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(dir, filePolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
 // person is an identity with one device, as far as a node can see it.
 type person struct {
 	root   *identity.Root

@@ -10,7 +10,6 @@ import (
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/store"
-	"github.com/trunkline-net/trunkline/policy"
 )
 
 // mailbox is what routing needs of one: whose, and which token opens it.
@@ -174,35 +173,4 @@ func (h *hopMemory) forget(ephemeral [32]byte) {
 	defer h.mu.Unlock()
 	delete(h.now, key)
 	delete(h.before, key)
-}
-
-// bucketKeys makes the keys of the policy's buckets once per domain and action, so that
-// admitting an envelope builds no string.
-type bucketKeys struct {
-	mu   sync.RWMutex // guards keys
-	keys map[bucketKey]string
-}
-
-type bucketKey struct {
-	domain string
-	action policy.Action
-}
-
-func (b *bucketKeys) key(domain string, a policy.Action) string {
-	k := bucketKey{domain, a}
-	b.mu.RLock()
-	s, ok := b.keys[k]
-	b.mu.RUnlock()
-	if ok {
-		return s
-	}
-	s = a.String() + " " + domain
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	// Domains are proven before they get here, and there are few; this only stops a leak.
-	if b.keys == nil || len(b.keys) >= 1<<14 {
-		b.keys = map[bucketKey]string{}
-	}
-	b.keys[k] = s
-	return s
 }

@@ -57,7 +57,7 @@ type Node struct {
 	views     views
 
 	bucketKeys bucketKeys
-	peers      peerDomains
+	atWork     policy.Slots // requests of and to other domains
 	strangers  policy.Slots
 	turnGrants *turnGrants
 	turnSecret [32]byte
@@ -260,7 +260,7 @@ func (n *Node) newPlanes() error {
 			n.turnHost = link.Hostname(n.publicHost)
 		}
 	}
-	n.turnGrants = newTurnGrants(n.turn.Release)
+	n.turnGrants = newTurnGrants(n.turn.Release, n.turn.Holds)
 	return nil
 }
 

@@ -285,9 +285,11 @@ func (n *Node) closeDenied() {
 			}
 		}
 	}
-	if mode != policy.RegisterListed {
-		return
-	}
-	// Also the calls of those who have no link at this moment.
-	n.turnGrants.killIf(func(g turnGrant) bool { return !listed(g.root) })
+	// Also the calls of those who have no link at this moment, and of those whose mailbox stays
+	// but whose relay is denied.
+	n.endDeniedRelays()
+}
+
+func (n *Node) endDeniedRelays() {
+	n.turnGrants.killIf(func(g turnGrant) bool { _, ok := n.relayFor(g.root); return !ok })
 }

@@ -334,10 +334,7 @@ func (l *clientLink) query(id uint64, q *pb.Query) {
 		answer.Box, answer.Code = l.n.answer(ctx, l.n.local, q.Box)
 	} else {
 		l.n.views.queries.Add(1)
-		box, err := l.n.fed.Query(ctx, dest, q.Box)
-		if answer.Box = box; err != nil {
-			answer.Box, answer.Code = nil, federation.Code(err)
-		}
+		answer.Box, answer.Code = l.n.queryOut(ctx, dest, q.Box)
 	}
 	l.sendFrame(&pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_Answer{Answer: answer}})
 }

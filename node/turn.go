@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 	"github.com/trunkline-net/trunkline/media"
 	"github.com/trunkline-net/trunkline/media/turn"
+	"github.com/trunkline-net/trunkline/policy"
 )
 
 // turnGrant is one minted handle. It belongs to a device, not to a link: a client that
@@ -27,16 +30,22 @@ type turnGrants struct {
 	mu      sync.Mutex // guards grants
 	grants  map[media.Handle]turnGrant
 	release func(media.Handle)
+	holds   func(media.Handle) bool // whether the relay still knows a handle
 }
 
-func newTurnGrants(release func(media.Handle)) *turnGrants {
-	return &turnGrants{grants: map[media.Handle]turnGrant{}, release: release}
+func newTurnGrants(release func(media.Handle), holds func(media.Handle) bool) *turnGrants {
+	return &turnGrants{grants: map[media.Handle]turnGrant{}, release: release, holds: holds}
 }
 
-func (t *turnGrants) add(h media.Handle, d identity.DeviceID, root identity.PublicKey) {
+// add takes a handle in, unless there are as many as most says; zero is any number.
+func (t *turnGrants) add(h media.Handle, d identity.DeviceID, root identity.PublicKey, most int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if most > 0 && len(t.grants) >= most {
+		return false
+	}
 	t.grants[h] = turnGrant{device: d, root: root}
+	return true
 }
 
 // drop releases one handle of a device. A handle of somebody else is left alone.
@@ -71,9 +80,19 @@ func (t *turnGrants) mark(d identity.DeviceID, at time.Time) {
 	}
 }
 
-// expire releases what has been without a link for the grace.
+// expire releases what has been without a link for the grace, and forgets what the relay has
+// ended by itself because nothing was started with it in time.
 func (t *turnGrants) expire(now time.Time) {
 	t.killIf(func(g turnGrant) bool { return !g.lost.IsZero() && now.Sub(g.lost) >= link.TurnGrace })
+	t.mu.Lock()
+	known := slices.Collect(maps.Keys(t.grants))
+	t.mu.Unlock()
+	known = slices.DeleteFunc(known, t.holds)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range known {
+		delete(t.grants, h)
+	}
 }
 
 // kill releases everything of a device at once.
@@ -117,28 +136,16 @@ func (n *Node) turnOwner(root identity.PublicKey) (owner [16]byte) {
 // turnCredentials mints credentials for one call of a registered device.
 func (l *clientLink) turnCredentials(id uint64) {
 	n := l.n
+	if ok, wait := l.budget.other.take(n.coarse.Load(), l.rates().other, 1); !ok {
+		l.rateLimited(id, wait)
+		return
+	}
 	answer := new(pb.TurnCredentials)
-	switch {
-	case !l.member:
-		answer.Code = link.CodeNotRegistered
-	default:
-		if ok, wait := l.budget.other.take(n.coarse.Load(), l.rates().other, 1); !ok {
-			l.rateLimited(id, wait)
-			return
-		}
-		c, err := n.turn.Mint(n.turnOwner(l.root), media.Limits{})
-		switch {
-		case errors.Is(err, turn.ErrBusy):
-			answer.Code = link.CodeQuota
-		case err != nil:
-			n.log.Error("relay credentials not minted", "error", err)
-			answer.Code = link.CodeUnavailable
-		default:
-			n.turnGrants.add(c.Handle, l.device, l.root)
-			answer.Urls = n.turn.URLs(n.turnHost)
-			answer.Username, answer.Credential = c.Username, c.Password
-			answer.TtlSeconds, answer.Handle = uint32(c.TTL.Seconds()), c.Handle[:]
-		}
+	c, code := l.mintTurn()
+	if answer.Code = code; code == "" {
+		answer.Urls = n.turn.URLs(n.turnHost)
+		answer.Username, answer.Credential = c.Username, c.Password
+		answer.TtlSeconds, answer.Handle = uint32(c.TTL.Seconds()), c.Handle[:]
 	}
 	outcome := answer.Code
 	if outcome == "" {
@@ -146,6 +153,43 @@ func (l *clientLink) turnCredentials(id uint64) {
 	}
 	n.metrics.turnGrants.WithLabelValues(outcome).Inc()
 	l.sendFrame(&pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_Turn{Turn: answer}})
+}
+
+// mintTurn asks whether this device may have a relay now, or returns the code of the refusal.
+func (l *clientLink) mintTurn() (c media.Credentials, code string) {
+	n := l.n
+	if !l.member {
+		return c, link.CodeNotRegistered
+	}
+	d, ok := n.relayFor(l.root)
+	if !ok {
+		n.metrics.policyDenials.WithLabelValues(policy.ActionTURN.String()).Inc()
+		return c, link.CodePolicy
+	}
+	if d.Limits != (policy.Limits{}) {
+		rate := policy.Limits{PerSecond: d.Limits.PerSecond, Total: d.Limits.Total}
+		if ok, _ := n.buckets.Take(n.now(), n.bucketKeys.key(n.cfg.Domain, policy.ActionTURN, policy.In), rate, 1, 0); !ok {
+			return c, link.CodeRate
+		}
+	}
+	c, err := n.turn.Mint(n.turnOwner(l.root), relayLimits(d.Limits))
+	switch {
+	case errors.Is(err, turn.ErrBusy):
+		return c, link.CodeQuota
+	case err != nil:
+		n.log.Error("relay credentials not minted", "error", err)
+		return c, link.CodeUnavailable
+	}
+	if !n.turnGrants.add(c.Handle, l.device, l.root, d.Limits.Concurrent) {
+		n.turn.Release(c.Handle)
+		return media.Credentials{}, link.CodeQuota
+	}
+	// A reload or a removal of the device in between has not seen this handle.
+	if _, ok := n.relayFor(l.root); !ok || !l.alive() {
+		n.turnGrants.drop(c.Handle, l.device)
+		return media.Credentials{}, link.CodePolicy
+	}
+	return c, ""
 }
 
 // turnRelease gives a handle back before its time. It is answered with the same frame

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"math"
 	"sync"
 	"time"
@@ -219,8 +220,9 @@ func (b *Buckets) unlinkLocked(k *bucket) {
 // memory only while something is held, so the number of keys is bounded by the things that
 // exist. The zero value is ready.
 type Slots struct {
-	mu   sync.Mutex // guards held
-	held map[string]int
+	mu    sync.Mutex // guards all below
+	held  map[string]int
+	freed chan struct{} // closed at the next Release; nil: nobody waits
 }
 
 // Acquire takes one slot of the key unless limit are held already; a limit of zero or less is
@@ -238,6 +240,29 @@ func (s *Slots) Acquire(key string, limit int) bool {
 	return true
 }
 
+// Wait is Acquire that waits for its turn, or until ctx ends. Who waits holds nothing; the
+// order of those who wait is not kept.
+func (s *Slots) Wait(ctx context.Context, key string, limit int) error {
+	for !s.Acquire(key, limit) {
+		s.mu.Lock()
+		if s.held[key] < limit { // given back meanwhile
+			s.mu.Unlock()
+			continue
+		}
+		if s.freed == nil {
+			s.freed = make(chan struct{})
+		}
+		freed := s.freed
+		s.mu.Unlock()
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // Release gives back one slot of the key. It panics when none is held, since that is a bug of
 // the caller that would make the limit a lie.
 func (s *Slots) Release(key string) {
@@ -250,6 +275,10 @@ func (s *Slots) Release(key string) {
 		delete(s.held, key)
 	default:
 		s.held[key] = n - 1
+	}
+	if s.freed != nil {
+		close(s.freed)
+		s.freed = nil
 	}
 }
 

@@ -1,8 +1,12 @@
 package policy_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -242,4 +246,42 @@ func TestSlots(t *testing.T) {
 		}
 	}()
 	s.Release("nobody")
+}
+
+func TestSlotsAreWaitedFor(t *testing.T) {
+	var s policy.Slots
+	const limit, many = 3, 50
+	var most, now atomic.Int32
+	var all sync.WaitGroup
+	for range many {
+		all.Go(func() {
+			if err := s.Wait(t.Context(), "a", limit); err != nil {
+				t.Error(err)
+				return
+			}
+			n := now.Add(1)
+			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			}
+			runtime.Gosched()
+			now.Add(-1)
+			s.Release("a")
+		})
+	}
+	all.Wait()
+	if most.Load() > limit || s.Held("a") != 0 {
+		t.Errorf("%d at once, %d left", most.Load(), s.Held("a"))
+	}
+	for range limit {
+		s.Acquire("a", limit)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.Wait(ctx, "a", limit) }()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) || s.Held("a") != limit {
+		t.Errorf("a wait that was given up: %v, %d held", err, s.Held("a"))
+	}
+	if err := s.Wait(ctx, "a", 0); err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
 }

@@ -127,6 +127,14 @@ func newCell(level Level, a Action, d Direction, rules []*rule) *cell {
 // decide is the rule of combination: blocked denies; one denial denies; one allowance allows,
 // within the tightest limits of all that allow; nothing is a denial by default.
 func decide(level Level, a Action, d Direction, match []*rule, live func(*rule) bool) Decision {
+	out := combine(level, a, d, match, live)
+	if asked := a.Asked(); asked != "" {
+		out.Reason += "; " + asked
+	}
+	return out
+}
+
+func combine(level Level, a Action, d Direction, match []*rule, live func(*rule) bool) Decision {
 	if level == Blocked {
 		return Decision{
 			Rule: RuleBlocked, Level: level,

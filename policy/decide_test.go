@@ -358,7 +358,8 @@ func TestReasonsSayWhereToLook(t *testing.T) {
 		r     policy.Request
 		words []string
 	}{
-		{ask("a.example", policy.ActionTURN, policy.In), []string{`"a must not relay"`, "line 29", "turn", "denies"}},
+		{ask("a.example", policy.ActionTURN, policy.In), []string{`"a must not relay"`, "line 29", "turn", "denies", "nothing asks this for another domain yet", "the node's own domain"}},
+		{ask("bad.example", policy.ActionTransit, policy.In), []string{"blocked", "nothing asks this yet"}},
 		{ask("b.example", policy.ActionSFU, policy.Out), []string{"no rule allows", "sfu", "partner", `direction = "out"`}},
 		{ask("bad.example", policy.ActionSFU, policy.Out), []string{"blocked"}},
 		{ask("a.example", policy.ActionSignal, policy.In), []string{`"all partners"`, `"a gets less"`, "tightest"}},
@@ -367,6 +368,20 @@ func TestReasonsSayWhereToLook(t *testing.T) {
 		for _, w := range c.words {
 			if !strings.Contains(d.Reason+" / "+d.Needs, w) {
 				t.Errorf("%+v lacks %q", d, w)
+			}
+		}
+	}
+	for _, a := range policy.Actions() {
+		d := p.Decide(ask("b.example", a, policy.In))
+		unasked := strings.Contains(d.Reason, "nothing asks this")
+		switch a {
+		case policy.ActionFederate, policy.ActionSignal, policy.ActionKnock, policy.ActionStore, policy.ActionQuery:
+			if unasked {
+				t.Errorf("%s is asked each time: %s", a, d.Reason)
+			}
+		default:
+			if !unasked {
+				t.Errorf("%s is not asked, and nobody says so: %s", a, d.Reason)
 			}
 		}
 	}

@@ -21,8 +21,8 @@ import (
 // Action is what a request wants to do. The zero value is no action and always denied.
 type Action uint8
 
-// The actions of version 1. Those the node does not offer yet (transit, sfu, cascade, name)
-// are parsed and decided like any other, so that a file can be written ahead of the feature.
+// The actions of version 1. Those that nothing asks for yet (Action.Asked) are parsed and
+// decided like any other, so that a file can be written ahead of the feature.
 const (
 	ActionFederate Action = iota + 1 // hold a federation link at all
 	ActionSignal                     // envelopes between contacts (with a delivery token)
@@ -60,6 +60,19 @@ func (a Action) String() string {
 		return "unknown"
 	}
 	return actionNames[a]
+}
+
+// Asked says in words when this version asks for an action of another domain, where that is
+// not each time it happens; empty where it is. A decision that nothing asks for is no
+// protection and no permission, and its reason says so.
+func (a Action) Asked() string {
+	switch a {
+	case ActionTURN:
+		return "nothing asks this for another domain yet: relay credentials are given to the node's own people only, and for them it is asked where an entry names the node's own domain"
+	case ActionTransit, ActionSFU, ActionCascade, ActionRegister, ActionName:
+		return "nothing asks this yet: the node does not offer it in this version, and the rules take effect with it"
+	}
+	return ""
 }
 
 // Actions lists every action in the order of the specification.

@@ -69,6 +69,16 @@ func SelfTest(ctx context.Context, network, server string, creds media.Credentia
 	return result, nil
 }
 
+// Hold makes one allocation with the given credentials and keeps it until close is called, for whoever wants to see
+// what a release does to one that is in use.
+func Hold(ctx context.Context, network, server string, creds media.Credentials) (relayed net.Addr, close func(), err error) {
+	p, err := openProbe(ctx, network, server, creds)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p.relay.LocalAddr(), p.close, nil
+}
+
 type probe struct {
 	conn   net.PacketConn
 	client *pion.Client

@@ -193,6 +193,13 @@ func (s *Server) Mint(owner media.Owner, limits media.Limits) (media.Credentials
 // Release ends a session: its allocations are closed before Release returns, and its credentials are worth nothing.
 func (s *Server) Release(h media.Handle) { s.endAll(s.ledger.dropHandle(h), endedByRelease) }
 
+// Holds says whether a handle is still good for something: it was minted here, was not released, and may yet start
+// an allocation or has one.
+func (s *Server) Holds(h media.Handle) bool {
+	_, ok := s.ledger.lookup(h)
+	return ok
+}
+
 // ReleaseAfter is for a client link that was lost: the session ends after the grace, unless Keep is called.
 func (s *Server) ReleaseAfter(h media.Handle, grace time.Duration) {
 	s.ledger.setRelease(h, s.now().Add(grace))
