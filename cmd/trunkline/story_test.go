@@ -261,6 +261,7 @@ func (w *world) letInAndKeptOut(bobAddress string) {
 	}
 	waiting.end(exitDone)
 	w.run(exitDone, "send --data carol bob hello")
+	w.run(exitDone, "inbox --data bob") // before the block: what comes after it is dropped, however old
 
 	w.run(exitDone, "contact block --data bob carol")
 	w.run(exitDone, "send --data carol bob are~you~there?") // whoever is blocked is not told
