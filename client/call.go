@@ -66,34 +66,35 @@ type Call struct {
 	ring  *envelope.Opened               // callee: set before the driver starts
 
 	// Of the driving goroutine alone.
-	payload    []byte // caller: the first frame; callee: the answer
-	parts      sync.WaitGroup
-	stop       context.CancelFunc
-	forget     *time.Timer
-	unreached  error  // caller: why the last device was not reached
-	generation uint32 // the newest of the other side's descriptions
+	payload   []byte // caller: the first frame; callee: the answer
+	parts     sync.WaitGroup
+	stop      context.CancelFunc
+	forget    *time.Timer
+	unreached error // caller: why the last device was not reached
 
 	// Set once by the driver before answered is closed.
 	session *envelope.Session
 
-	mu        sync.Mutex // guards the rest
-	err       error
-	urgent    []callEvent // what happened here; bounded by what there is to happen
-	poked     chan struct{}
-	answering bool // Answer was called
-	ended     bool
-	instead   *Call // glare: the other side's ring that took this one's place
-	peer      *rtc.Peer
-	engine    *transfer.Engine
-	media     *mediaFlow
-	turn      *pb.TurnCredentials
-	connected time.Time
-	route     rtc.Route
-	code      string
-	texts     []string // descriptions and candidates of both sides, see Secrets
-	described bool     // the other side's description is in
-	early     []rtc.Candidate
-	sending   func(transfer.Progress) // who wants to know how far our file is
+	mu         sync.Mutex // guards the rest
+	err        error
+	urgent     []callEvent // what happened here; bounded by what there is to happen
+	poked      chan struct{}
+	answering  bool   // Answer was called
+	generation uint32 // the newest of the other side's descriptions
+	offered    uint32 // the newest of ours that asked for a new path
+	ended      bool
+	instead    *Call // glare: the other side's ring that took this one's place
+	peer       *rtc.Peer
+	engine     *transfer.Engine
+	media      *mediaFlow
+	turns      []*pb.TurnCredentials // newest last
+	connected  time.Time
+	route      rtc.Route
+	code       string
+	texts      []string // descriptions and candidates of both sides, see Secrets
+	described  bool     // the other side's description is in
+	early      []rtc.Candidate
+	sending    func(transfer.Progress) // who wants to know how far our file is
 }
 
 type machine interface {

@@ -57,7 +57,10 @@ func (call *Call) openConnection(ctx context.Context) error {
 		return err
 	}
 	call.mu.Lock()
-	call.turn, call.peer, call.media, call.engine = turn, peer, media, engine
+	call.peer, call.media, call.engine = peer, media, engine
+	if turn != nil {
+		call.turns = append(call.turns, turn)
+	}
 	call.mu.Unlock()
 	call.start(ctx, peer.Run, func(err error) error {
 		if err == nil { // the other side said goodbye on the control channel, or we closed
@@ -168,22 +171,21 @@ func (call *Call) widenLoop(ctx context.Context) error {
 	}
 }
 
-// releaseTurn gives the relay's allocation free at once; without a link the node's grace
-// ends it.
+// releaseTurn gives the relay's allocations free at once; without a link the node's grace
+// ends them.
 func (call *Call) releaseTurn() {
 	call.mu.Lock()
-	turn := call.turn
+	turns := call.turns
 	call.mu.Unlock()
-	call.release(turn)
-}
-
-func (call *Call) release(turn *pb.TurnCredentials) {
 	w := call.c.linked()
-	if turn == nil || w == nil {
+	if w == nil {
 		return
 	}
-	if err := w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: turn.Handle}}}); err != nil {
-		call.c.log.Debug("a relay was not released", "error", errorKind(err))
+	for _, turn := range turns {
+		if err := w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: turn.Handle}}}); err != nil {
+			call.c.log.Debug("a relay was not released", "error", errorKind(err))
+			return
+		}
 	}
 }
 
@@ -270,29 +272,36 @@ func (call *Call) Restart(ctx context.Context) error {
 	if peer == nil || ended {
 		return errors.New("the call is not connected")
 	}
-	turn, err := call.renewRelay(ctx)
-	if err != nil && call.opts.RelayOnly {
-		return err
+	call.mu.Lock()
+	pending := call.offered > call.generation
+	call.mu.Unlock()
+	var turn *pb.TurnCredentials
+	if !pending { // else the same offer goes out again
+		var err error
+		if turn, err = call.renewRelay(ctx); err != nil && call.opts.RelayOnly {
+			return err
+		}
 	}
 	d, err := peer.Restart(ctx, iceServers(turn))
 	if err != nil {
 		return err
 	}
+	call.mu.Lock()
+	call.offered = d.Generation
+	call.mu.Unlock()
 	return call.sendDescription(ctx, envelopepb.SessionType_SESSION_OFFER, d)
 }
 
 // renewRelay asks for new relay credentials: the node may have restarted, and its relay
-// forgotten the old ones. The old ones are kept until the end where there are no new ones.
+// forgotten the old ones. Those may still carry the call and are given back at its end.
 func (call *Call) renewRelay(ctx context.Context) (*pb.TurnCredentials, error) {
 	turn, err := call.relay(ctx)
 	if err != nil {
 		return nil, err
 	}
 	call.mu.Lock()
-	old := call.turn
-	call.turn = turn
+	call.turns = append(call.turns, turn)
 	call.mu.Unlock()
-	call.release(old)
 	return turn, nil
 }
 
@@ -405,11 +414,12 @@ func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) e
 		if err != nil {
 			return err
 		}
-		if call.stale(d) {
+		stale, fresh := call.age(d)
+		if stale {
 			return nil
 		}
 		call.remember(string(d.SDP))
-		if d.Generation > 0 {
+		if d.Generation > 0 && fresh {
 			// The relay may be what broke the path. Without new credentials the old ones stay.
 			if turn, err := call.renewRelay(ctx); err == nil {
 				if err := call.peer.SetServers(ctx, iceServers(turn)); err != nil {
@@ -430,12 +440,15 @@ func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) e
 		if err != nil {
 			return err
 		}
-		if call.stale(d) {
+		if stale, _ := call.age(d); stale {
 			return nil
 		}
 		call.remember(string(d.SDP))
 		if err := call.peer.AcceptAnswer(ctx, d); err != nil {
-			return alarmOf(err)
+			if err = alarmOf(err); !errors.Is(err, ErrVerification) && call.outdated(d) {
+				return nil // a second answer to an offer before the newest
+			}
+			return err
 		}
 		return call.addEarly(ctx)
 	case envelopepb.SessionType_SESSION_ICE:
@@ -451,14 +464,25 @@ func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) e
 	return nil
 }
 
-// stale reports whether a newer description is in already: frames are sent again and may
-// overtake each other, and an old one must not end the call.
-func (call *Call) stale(d rtc.Description) bool {
+// age reports whether a newer description is in already, and whether this one begins a
+// generation: frames are sent again and may overtake each other, and an old one must not end
+// the call.
+func (call *Call) age(d rtc.Description) (stale, fresh bool) {
+	call.mu.Lock()
+	defer call.mu.Unlock()
 	if d.Generation < call.generation {
-		return true
+		return true, false
 	}
+	fresh = d.Generation > call.generation
 	call.generation = d.Generation
-	return false
+	return false, fresh
+}
+
+// outdated reports whether we have offered anew since the offer that an answer is for.
+func (call *Call) outdated(answer rtc.Description) bool {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	return answer.Generation < call.offered
 }
 
 // candidate adds a line, or keeps it until the description is there: frames may overtake

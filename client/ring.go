@@ -210,16 +210,9 @@ func (r *outRing) onAnswer(payload []byte) error {
 // Ring calls every device of an accepted contact and returns when one of them answered. The
 // errors are ErrDeclined, ErrBusy, ErrNoAnswer, *RefusedError and *UnreachableError.
 func (c *Client) Ring(ctx context.Context, root identity.PublicKey, opts CallOptions) (*Call, error) {
-	contact, err := c.writable(root)
+	contact, to, err := c.ringable(ctx, root)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := c.link(ctx); err != nil {
-		return nil, err
-	}
-	to, err := c.addressees(ctx, contact)
-	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, opts.close())
 	}
 	call := c.newCall(contact, opts)
 	if err := call.prepareRings(to); err != nil {
@@ -241,6 +234,19 @@ func (c *Client) Ring(ctx context.Context, root identity.PublicKey, opts CallOpt
 	}
 	call.sendRings(ctx)
 	return call.waitAnswered(ctx)
+}
+
+// ringable returns a contact that may be rung now, and its devices.
+func (c *Client) ringable(ctx context.Context, root identity.PublicKey) (keep.Contact, []addressee, error) {
+	contact, err := c.writable(root)
+	if err != nil {
+		return contact, nil, err
+	}
+	if _, err := c.link(ctx); err != nil {
+		return contact, nil, err
+	}
+	to, err := c.addressees(ctx, contact)
+	return contact, to, err
 }
 
 func (call *Call) waitAnswered(ctx context.Context) (*Call, error) {
