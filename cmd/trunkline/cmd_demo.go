@@ -54,6 +54,9 @@ result is one object and the story goes to standard error.`,
 			if cause := cmd.Context().Err(); cause != nil {
 				return cause
 			}
+			if errors.Is(err, demo.ErrNoFolder) {
+				return &exitError{code: exitUsage, what: err.Error(), do: "name one that can be written with --keep DIR, or set TMPDIR", err: err}
+			}
 			if err != nil {
 				return failed(err, "the demo did not hold", "run it with --keep DIR and look into the logs there")
 			}

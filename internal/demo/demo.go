@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -29,6 +30,12 @@ type Options struct {
 
 // Limit is how long the whole story may take.
 const Limit = 45 * time.Second
+
+// errTooSlow is a verdict about the machine, not about a step.
+var errTooSlow = fmt.Errorf("this machine is too busy or too slow: the story was not over after %s", Limit)
+
+// ErrNoFolder: there is no place for the demo to work in.
+var ErrNoFolder = errors.New("cannot make a folder to work in")
 
 const fileSize = 16 << 20
 
@@ -51,22 +58,30 @@ type demo struct {
 // Run plays the story and returns its report. The error says which step did not hold; the
 // report is complete up to there.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	ctx, cancel := context.WithTimeout(ctx, Limit)
+	// The tap and the children live as long as the demo, also while it cleans up.
+	whole, cancel := context.WithTimeoutCause(ctx, Limit, errTooSlow)
 	defer cancel()
 	began := time.Now()
-	d := &demo{report: &Report{Kept: o.Keep}, line: newTimeline(o.Out, o.Color)}
+	d := &demo{report: &Report{Kept: o.Keep, Nodes: []NodeReport{}, Views: []ViewReport{}}, line: newTimeline(o.Out, o.Color)}
 	err := d.prepare(o)
 	if err == nil {
-		err = d.play(ctx)
+		err = d.play(whole)
+	}
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(whole), errTooSlow) {
+		err = fmt.Errorf("%w (%w)", errTooSlow, err)
 	}
 	err = errors.Join(err, d.cleanUp(o.Keep == ""))
 	d.report.TookMS = time.Since(began).Milliseconds()
 	d.report.OK = err == nil
-	if err != nil {
+	switch {
+	case err == nil:
+		d.line.end(d.report)
+	case ctx.Err() != nil:
+		d.report.Error = "interrupted"
+		d.line.interrupted()
+	default:
 		d.report.Error = err.Error()
 		d.line.failed(err)
-	} else {
-		d.line.end(d.report)
 	}
 	return d.report, err
 }
@@ -83,7 +98,7 @@ func (d *demo) prepare(o Options) error {
 	if o.Keep == "" {
 		dir, err := os.MkdirTemp("", "trunkline-demo-")
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", ErrNoFolder, err)
 		}
 		d.root = dir
 	} else {
@@ -99,18 +114,33 @@ func (d *demo) prepare(o Options) error {
 		}
 	}
 	d.logs = filepath.Join(d.root, "logs")
-	return os.MkdirAll(d.logs, 0o700)
+	if err := os.MkdirAll(d.logs, 0o700); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoFolder, err)
+	}
+	return nil
 }
 
 func (d *demo) folder(name string) string { return filepath.Join(d.root, name) }
 
+// endGrace is how long a child may take to end: far more than it needs, so that only one
+// that hangs is killed.
+const endGrace = 10 * time.Second
+
 // cleanUp ends every process that still runs and removes what the demo made.
 func (d *demo) cleanUp(remove bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
-	defer cancel()
+	// People before nodes, so that nobody is cut off; within each all at once, because on a
+	// busy machine each may take long.
 	var err error
-	for i := len(d.children) - 1; i >= 0; i-- {
-		err = errors.Join(err, d.children[i].stop(ctx, 4*time.Second))
+	for _, people := range []bool{true, false} {
+		var ending sync.WaitGroup
+		results := make([]error, len(d.children))
+		for i, child := range d.children {
+			if child.person == people {
+				ending.Go(func() { results[i] = child.stop(endGrace) })
+			}
+		}
+		ending.Wait()
+		err = errors.Join(err, errors.Join(results...))
 	}
 	for _, t := range d.taps {
 		err = errors.Join(err, t.close())
@@ -169,7 +199,7 @@ func (d *demo) startNodes(ctx context.Context) (string, error) {
 		return "", err
 	}
 	for _, e := range []*exchange{d.acme, d.globex} {
-		if err := d.startExchange(e); err != nil {
+		if err := d.startExchange(ctx, e); err != nil {
 			return "", err
 		}
 		d.report.Nodes = append(d.report.Nodes, NodeReport{Domain: e.domain, PeerID: e.peerID})
@@ -450,7 +480,7 @@ func (d *demo) file(ctx context.Context) (string, error) {
 }
 
 func (d *demo) stranger(ctx context.Context) (string, error) {
-	if err := d.startExchange(d.initech); err != nil {
+	if err := d.startExchange(ctx, d.initech); err != nil {
 		return "", err
 	}
 	if err := introduce(ctx, d.initech, d.globex); err != nil {

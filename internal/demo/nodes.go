@@ -38,7 +38,7 @@ type readyResult struct {
 
 // newExchange makes the data folder and the keys; the node does not run yet.
 func (d *demo) newExchange(ctx context.Context, domain string) (*exchange, error) {
-	t, err := newTap()
+	t, err := newTap(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +119,7 @@ expect    = "deny"
 `, partner.domain, partner.key)
 }
 
-func (d *demo) startExchange(e *exchange) error {
+func (d *demo) startExchange(ctx context.Context, e *exchange) error {
 	p, err := start(e.domain, d.binary, d.logs, "serve", "--data", e.dir, "--json")
 	if err != nil {
 		return err
@@ -127,7 +127,16 @@ func (d *demo) startExchange(e *exchange) error {
 	e.process = p
 	d.children = append(d.children, p)
 	var ready readyResult
-	if err := p.readLine(&ready); err != nil {
+	line := make(chan error, 1)
+	go func() { line <- p.readLine(&ready) }()
+	select {
+	case err = <-line:
+	case <-ctx.Done():
+		p.kill() // ends the read
+		<-line
+		err = fmt.Errorf("%s did not become ready: %w", e.domain, ctx.Err())
+	}
+	if err != nil {
 		return err
 	}
 	if !ready.Ready || ready.Domain != e.domain {

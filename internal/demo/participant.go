@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 )
 
 // participant is the demo's end of one person's process.
@@ -31,6 +30,7 @@ func (d *demo) startParticipant(name string) (*participant, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.person = true
 	one := &participant{process: p, name: name, dir: dir, waiting: make(map[int]chan reply)}
 	d.children = append(d.children, p)
 	go one.readLoop()
@@ -119,12 +119,4 @@ func refusalCode(err error) string {
 		return r.code
 	}
 	return ""
-}
-
-// quit lets the participant finish its ledger and end by itself.
-func (p *participant) quit(ctx context.Context) error {
-	if p == nil {
-		return nil
-	}
-	return p.stop(ctx, 5*time.Second)
 }

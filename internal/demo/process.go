@@ -18,11 +18,12 @@ import (
 // process is one child of the demo. Its standard error goes to a file, because that is the
 // log in which nothing secret may stand.
 type process struct {
-	name string
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  *bufio.Reader
-	log  *os.File
+	name   string
+	person bool // not a node
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	log    *os.File
 
 	once sync.Once
 	done chan struct{} // closed when the process has ended
@@ -34,8 +35,10 @@ func start(name, binary, logDir string, args ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(binary, args...)
+	// Not bound to a context: a child is stopped in order, by stop, or killed by kill.
+	cmd := exec.CommandContext(context.Background(), binary, args...)
 	cmd.Stderr = log
+	dieWithParent(cmd)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
@@ -81,10 +84,7 @@ func (p *process) kill() {
 }
 
 // stop asks the process to end and kills it when it does not within the grace.
-func (p *process) stop(ctx context.Context, grace time.Duration) error {
-	if p == nil {
-		return nil
-	}
+func (p *process) stop(grace time.Duration) error {
 	var forced bool
 	p.once.Do(func() {
 		_ = p.in.Close()
@@ -94,9 +94,6 @@ func (p *process) stop(ctx context.Context, grace time.Duration) error {
 		select {
 		case <-p.done:
 		case <-timer.C:
-			forced = true
-			_ = p.cmd.Process.Kill()
-		case <-ctx.Done():
 			forced = true
 			_ = p.cmd.Process.Kill()
 		}

@@ -2,12 +2,14 @@ package demo
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // tap stands between the clients and one node's HTTP port and keeps every byte that
@@ -34,6 +36,9 @@ type recording struct {
 
 const recordingLimit = 16 << 20
 
+// dialPatience is for a node on this machine.
+const dialPatience = 10 * time.Second
+
 func (r *recording) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -43,8 +48,9 @@ func (r *recording) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func newTap() (*tap, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func newTap(ctx context.Context) (*tap, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +84,8 @@ func (t *tap) serve(client net.Conn) {
 	if target == nil {
 		return
 	}
-	node, err := net.Dial("tcp", *target)
+	// Not bound to the story's context: what is recorded last is its end.
+	node, err := (&net.Dialer{Timeout: dialPatience}).DialContext(context.Background(), "tcp", *target)
 	if err != nil {
 		return
 	}

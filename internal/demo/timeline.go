@@ -3,7 +3,9 @@ package demo
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // timeline prints the story while it happens.
@@ -18,7 +20,7 @@ func newTimeline(out io.Writer, color bool) *timeline {
 		out = io.Discard
 	}
 	t := &timeline{out: out, color: color, began: time.Now()}
-	fmt.Fprintln(out, "Trunkline demo: two nodes, two people, one sealed call. It takes about twenty seconds.")
+	fmt.Fprintln(out, "Trunkline demo: two nodes, two people, one sealed call, in about twenty seconds.")
 	return t
 }
 
@@ -38,11 +40,41 @@ func (t *timeline) begin(what string) {
 }
 
 func (t *timeline) done(told string) {
-	fmt.Fprintf(t.out, "%s  %s %s\n", t.paint("2", t.stamp()), t.paint("32", "ok"), told)
+	stamp := t.paint("2", t.stamp())
+	for line := range strings.SplitSeq(told, "\n") {
+		fmt.Fprintf(t.out, "%s  %s %s\n", stamp, t.paint("32", "ok"), indented(line, 12, 79))
+		stamp = strings.Repeat(" ", 7)
+	}
 }
 
 func (t *timeline) failed(err error) {
 	fmt.Fprintf(t.out, "%s  %s %v\n", t.paint("2", t.stamp()), t.paint("31", "FAILED"), err)
+}
+
+// interrupted is the end that the person asked for.
+func (t *timeline) interrupted() {
+	fmt.Fprintf(t.out, "\n%s  interrupted: everything is stopped and put away.\n", t.paint("2", t.stamp()))
+}
+
+// indented breaks a text between words, so that it fits beside what stands left of it.
+func indented(text string, left, width int) string {
+	var b strings.Builder
+	at := left
+	for i, word := range strings.Fields(text) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case at+1+n > width:
+			b.WriteString("\n" + strings.Repeat(" ", left))
+			at = left
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += n
+	}
+	return b.String()
 }
 
 func (t *timeline) end(r *Report) {

@@ -1,0 +1,13 @@
+package demo
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// dieWithParent: when the demo is killed, so that it cannot stop its nodes, the system does.
+// The signal comes when the thread that starts the child ends; the runtime ends threads only
+// with a goroutine that is locked to one, and the demo locks none.
+func dieWithParent(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+}
