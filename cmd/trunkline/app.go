@@ -78,7 +78,7 @@ func (a *app) root() *cobra.Command {
 that carry what they cannot read. Each organisation runs one node; nodes federate.
 
 Start here:
-  trunkline demo                     see the whole thing work, in less than a minute
+  trunkline demo                     see the whole thing work, in a minute
   trunkline serve                    run a node on this machine
   trunkline id new                   make an identity
   trunkline register INVITE          get a mailbox at a node
@@ -93,11 +93,13 @@ Start here:
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	f := root.PersistentFlags()
-	f.StringVar(&a.data, "data", "", "data folder (default $XDG_DATA_HOME/trunkline/node for a node, …/client for a client)")
+	f.StringVar(&a.data, "data", "", "data `folder` (default $XDG_DATA_HOME/trunkline/node for a node, …/client for a client)")
 	f.BoolVar(&a.json, "json", false, "write the result as one JSON object")
 	f.BoolVar(&a.quiet, "quiet", false, "write results and errors only: no progress, no hints")
 	f.BoolVar(&a.noColor, "no-color", false, "no colours (also with NO_COLOR set)")
-	f.StringVar(&a.logLevel, "log-level", "", "log to standard error: debug, info, warn, error (default: as the command needs)")
+	f.StringVar(&a.logLevel, "log-level", "", "log to standard error from this `level` on: debug, info, warn, error (default: as the command needs)")
+	completeWith(root, "log-level", "debug", "info", "warn", "error")
+	root.SetUsageTemplate(usageTemplate(root.UsageTemplate()))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError(err.Error(), "see trunkline help "+pathBelowRoot(cmd))
 	})
@@ -117,13 +119,28 @@ Start here:
 	return root
 }
 
+// usageTemplate is cobra's, made for 80 columns, and with one line for how to call a command
+// that only holds others.
+func usageTemplate(text string) string {
+	return strings.NewReplacer(
+		".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 80",
+		".InheritedFlags.FlagUsages", ".InheritedFlags.FlagUsagesWrapped 80",
+		"{{if .Runnable}}", "{{if not .HasAvailableSubCommands}}",
+		"[command]", "COMMAND",
+	).Replace(text)
+}
+
 // prepare gives every command below cmd what all have in common: a command that only holds
 // others explains itself, and a.started is set when a command's own code begins.
 func (a *app) prepare(cmd *cobra.Command) {
+	cmd.Long = fill(cmd.Long, 79)
 	for _, c := range cmd.Commands() {
 		a.prepare(c)
 	}
 	cmd.SuggestionsMinimumDistance = 2
+	if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 && !takesFile[pathBelowRoot(cmd)] {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
 	if cmd.RunE == nil && cmd.Run == nil {
 		cmd.Args = cobra.ArbitraryArgs
 		cmd.RunE = a.groupHelp
@@ -144,6 +161,9 @@ func (a *app) prepare(cmd *cobra.Command) {
 		}
 	}
 }
+
+// takesFile are the commands whose arguments a shell may complete with files.
+var takesFile = map[string]bool{"file send": true, "policy check": true, "man": true}
 
 // groupHelp is what a command does that only holds others.
 func (a *app) groupHelp(cmd *cobra.Command, args []string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -199,24 +200,11 @@ func (a *app) printKnock(w io.Writer, name, id, text string) {
 // safeText keeps the lines of a text but nothing else that moves a cursor; further lines are
 // set in, so that a note cannot look like another one.
 func safeText(s string) string {
-	out := ""
-	for line, rest, more := "", s, true; more; {
-		line, rest, more = cutLine(rest)
-		if out != "" {
-			out += "\n    "
-		}
-		out += oneLine(line)
+	lines := strings.Split(strings.TrimLeft(s, "\n"), "\n")
+	for i, line := range lines {
+		lines[i] = oneLine(line)
 	}
-	return out
-}
-
-func cutLine(s string) (line, rest string, more bool) {
-	for i := range len(s) {
-		if s[i] == '\n' {
-			return s[:i], s[i+1:], true
-		}
-	}
-	return s, "", false
+	return strings.Join(lines, "\n    ")
 }
 
 // follow shows what comes until ctx ends.

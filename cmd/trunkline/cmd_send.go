@@ -30,7 +30,7 @@ func newSendCommand(a *app) *cobra.Command {
 
 It ends when the note has come as far as --wait says:
   accepted   your own node has it
-  stored     it waits in the mailbox of the contact, or is there already (the default)
+  stored     it waits in the mailbox of the contact, or further (the default)
   read       the contact's device has it and said so, sealed
 A note that has not come so far in time stays on its way: the command says how far it
 is and ends with 4 only if you asked for more with --wait, or it is still on this disk.

@@ -35,7 +35,7 @@ if one has an error the old ones stay in force and the log says where it is.
 
 With --json it prints one line when it is ready and then logs on standard error:
   {"ready":true,"domain":…,"peer_id":…,"http":…,"federation":[…],"turn":…,
-   "metrics":…,"invite":…,"setup":…}
+   "metrics":…,"invite":…,"setup":…,"domain_key":…,"data":…,"created":[…]}
 "invite" is for one person and one day; a new start takes an unused one back. "setup"
 will be the address of the administrator's page and is empty until there is one.`,
 		Example: `  trunkline serve
@@ -164,9 +164,12 @@ func (a *app) tellReady(w io.Writer, l readyLine, policyFile string, cfg node.Co
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintf(w, "%s is up.\n", oneLine(l.Domain))
-	configured := file
-	if configured == "" {
-		configured = "none: defaults, this machine only (trunkline init writes one)"
+	configured := "none: defaults, this machine only (trunkline init writes one)"
+	if file != "" {
+		configured = file
+		if path, err := filepath.Abs(file); err == nil {
+			configured = path
+		}
 	}
 	rows := [][]string{
 		{"  clients", l.HTTP},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
 // result writes what a command found out: with --json the value as one object on one line,
@@ -147,4 +148,38 @@ func (p *progress) end(last string) {
 	if last != "" {
 		fmt.Fprintf(p.a.err, "%s  %s\n", p.label, last)
 	}
+}
+
+// fill breaks the lines of a text anew so that none has more columns than width. Lines that
+// begin with a space are examples and tables, and stay as they are.
+func fill(text string, width int) string {
+	var out []string
+	var words []string
+	flush := func() {
+		line, columns := "", 0
+		for _, w := range words {
+			n := utf8.RuneCountInString(w)
+			if columns > 0 && columns+1+n > width {
+				out, line, columns = append(out, line), "", 0
+			}
+			if columns > 0 {
+				line, columns = line+" ", columns+1
+			}
+			line, columns = line+w, columns+n
+		}
+		if line != "" {
+			out = append(out, line)
+		}
+		words = nil
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line == "" || strings.HasPrefix(line, " ") {
+			flush()
+			out = append(out, line)
+			continue
+		}
+		words = append(words, strings.Fields(line)...)
+	}
+	flush()
+	return strings.Join(out, "\n")
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -70,12 +71,38 @@ func TestEveryCommandTeaches(t *testing.T) {
 			t.Errorf("%s has no example", c.CommandPath())
 		}
 		for _, line := range strings.Split(c.Long, "\n") {
-			if len(line) > 120 {
+			if utf8.RuneCountInString(line) > 80 {
 				t.Errorf("%s: a long line in the help: %q", c.CommandPath(), line)
 			}
 		}
 	}
 	visit(root)
+	visitFlags(t, root)
+}
+
+// visitFlags looks at what the flags print: it must fit a terminal of 80 columns, too.
+func visitFlags(t *testing.T, c *cobra.Command) {
+	t.Helper()
+	for _, sub := range c.Commands() {
+		visitFlags(t, sub)
+	}
+	_, flags, _ := strings.Cut(c.UsageString(), "Flags:\n")
+	for line := range strings.SplitSeq(flags, "\n") {
+		if utf8.RuneCountInString(line) > 80 {
+			t.Errorf("%s: a long line about a flag: %q", c.CommandPath(), line)
+		}
+	}
+}
+
+func TestFillKeepsWordsAndExamples(t *testing.T) {
+	const text = "one two three\nfour five\n  an example that stays as it is\nsix\n\nseven eight nine"
+	const want = "one two\nthree four\nfive\n  an example that stays as it is\nsix\n\nseven\neight nine"
+	if got := fill(text, 10); got != want {
+		t.Errorf("filled to 10 columns:\n%s\nwanted:\n%s", got, want)
+	}
+	if got := fill("wörter zählen als zeichen", 13); got != "wörter zählen\nals zeichen" {
+		t.Errorf("filled to 13 columns: %q", got)
+	}
 }
 
 func TestVersion(t *testing.T) {
@@ -98,6 +125,10 @@ func TestCompletionKnowsTheCommands(t *testing.T) {
 		{args: "__complete poli", out: []string{"policy\t"}},
 		{args: "__complete policy explain --action t", out: []string{"transit", "turn"}},
 		{args: "__complete completion f", out: []string{"fish"}},
+		{args: "__complete serve --log-level w", out: []string{"warn"}},
+		// A shell offers files only where a file is meant: 4 is "no files".
+		{args: "__complete contact accept x", out: []string{":4"}},
+		{args: "__complete policy check x", out: []string{":0"}},
 	}}.run(t)
 }
 
