@@ -17,6 +17,11 @@ import (
 
 var update = flag.Bool("update", false, "write docs/spec/vectors/envelope.json and session.json anew")
 
+// vectorEncoding begins what each file says of itself.
+const vectorEncoding = "Bytes are lower-case hexadecimal, or base64 with padding (RFC 4648, section 4) where the name ends in _b64. " +
+	"Seeds are 32 bytes: the Ed25519 seed of a root or device, the seed of an age hybrid identity (X-Wing) for a prekey and " +
+	"ephemeral key, the X25519 secret for a routing key. "
+
 // The files are read by the second implementation too. What is drawn at random by a sealing
 // library (boxes and payloads) is fixed in the file and only opened; everything else is
 // computed again from the seeds and must come out byte for byte.
@@ -88,7 +93,7 @@ type vectorQuery struct {
 }
 
 // vectorWorld is the same two people in both files.
-func vectorWorld(t *testing.T) (a, b *party) {
+func vectorWorld(t testing.TB) (a, b *party) {
 	t.Helper()
 	a, b = newParty(t, 1), newParty(t, 2)
 	for i, p := range []*party{a, b} {
@@ -150,7 +155,7 @@ func TestEnvelopeVectors(t *testing.T) {
 	vectorFile(t, "envelope.json", func(fixed *envelopeVectors) *envelopeVectors {
 		a, b := vectorWorld(t)
 		v := &envelopeVectors{
-			About: "Boxes and payloads are fixed: open them. Everything else is computed from the seeds. " +
+			About: vectorEncoding + "Boxes and payloads are fixed: open them. Everything else is computed from the seeds. " +
 				"parties[0] writes to parties[1]. Their lists were issued one hour before now_ms.",
 			Parties: vectorParties(t, a, b),
 			NowMS:   base.UnixMilli(),
@@ -320,7 +325,7 @@ func TestSessionVectors(t *testing.T) {
 	vectorFile(t, "session.json", func(fixed *sessionVectors) *sessionVectors {
 		a, b := vectorWorld(t)
 		v := &sessionVectors{
-			About: "signed_ring, ring_payload and answer_payload are fixed: open them, the answer with the key of " +
+			About: vectorEncoding + "signed_ring, ring_payload and answer_payload are fixed: open them, the answer with the key of " +
 				"ephemeral_seed. Everything else follows. parties[0] calls parties[1].",
 			Parties: vectorParties(t, a, b),
 			NowMS:   base.UnixMilli(),

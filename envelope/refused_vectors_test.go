@@ -33,7 +33,7 @@ func TestRefusedVectors(t *testing.T) {
 		c := newParty(t, 3)
 		a.knows(c)
 		v := &refusedVectors{
-			About: "Payloads that parties[1] drops although age opens all but one of them, each with the word that the " +
+			About: vectorEncoding + "Payloads that parties[1] drops although age opens all but one of them, each with the word that the " +
 				"local counter uses. parties[0] is an accepted contact. The first is good and is opened.",
 			Parties: vectorParties(t, a, b),
 			NowMS:   base.UnixMilli(),

@@ -153,7 +153,7 @@ type mutation[M proto.Message] struct {
 }
 
 func makeObjects(t *testing.T) objectsFile {
-	f := objectsFile{Comment: "Signed objects. Everything but the clock and the history is judged. A refused one fails for the reason in its name alone: its signature is good unless the name says otherwise."}
+	f := objectsFile{Comment: specEncoding + "Signed objects. Everything but the clock and the history is judged. A refused one fails for the reason in its name alone: its signature is good unless the name says otherwise."}
 	s := tellStory()
 	add := func(name, kind string, signer ed25519.PrivateKey, signed []byte, hash [32]byte) {
 		fields, err := parseAny(kind, signed)
@@ -328,7 +328,7 @@ type descriptorHistory struct {
 }
 
 func makeHistory(t *testing.T) historyFile {
-	f := historyFile{Comment: "What a verifier that remembers something does with an object that is good in itself. Times are Unix seconds."}
+	f := historyFile{Comment: specEncoding + "What a verifier that remembers something does with an object that is good in itself: the verdict, or the error by the words of identity.md, section 16."}
 	s := tellStory()
 	list := func(name string, p Pin, l *DeviceList, now time.Time) {
 		v := listHistory{Name: name, PinEpoch: p.Epoch, PinHash: hx(orAbsent(p.Hash)), PinRecovery: hx(orAbsent(p.Recovery)),

@@ -78,6 +78,9 @@ func errorName(err error) string {
 
 func hx(b []byte) string { return hex.EncodeToString(b) }
 
+// specEncoding begins what each file says of itself.
+const specEncoding = "Bytes are lower-case hexadecimal, an absent value is empty, times are Unix seconds. "
+
 type derivationFile struct {
 	Comment    string             `json:"comment"`
 	Derived    []derivationVector `json:"derived"`
@@ -111,7 +114,7 @@ const phrase12 = "legal winner thank year wave sausage worth useful legal winner
 
 func makeDerivation(t *testing.T) derivationFile {
 	f := derivationFile{
-		Comment:    "Mnemonic to identity. normal_form is what PBKDF2 sees; the roles are 0' root, 1' backup, 2' storage.",
+		Comment:    specEncoding + "Mnemonic to identity. normal_form is what PBKDF2 sees; the roles are 0' root, 1' backup, 2' storage.",
 		Unhardened: "m/1953656427'/1'/0'/0",
 	}
 	for _, v := range []derivationVector{
@@ -213,7 +216,7 @@ func sortedNames[V any](m map[string]V) []string {
 
 func makeText(t *testing.T) textFile {
 	f := textFile{
-		Comment:   "Text forms of keys, and the key check. Hexadecimal bytes; a key_refused of another length than 32 bytes is refused for that.",
+		Comment:   specEncoding + "Text forms of keys, and the key check. A key_refused of another length than 32 bytes is refused for that.",
 		DomainsOK: []string{"a", "localhost", "acme.example", "a-b.1c.example", "xn--mnchen-3ya.example", strings.Repeat("abcdefghi.", 25) + "abc"},
 		DomainsBad: []string{"", ".", "acme.example.", ".example", "a..b", "-a.example", "a-.example", "Acme.example", "a_b.example", "a b",
 			"m\u00fcnchen.example", "127.0.0.1", "a.1", "[::1]", "a:1", strings.Repeat("a", 64) + ".example", strings.Repeat("abcdefghi.", 25) + "abcd"},
@@ -276,7 +279,7 @@ type canonicalVector struct {
 }
 
 func makeCanonical(t *testing.T) canonicalFile {
-	f := canonicalFile{Comment: "Canonical form: message bytes, without signature, of types of identity.proto. Only the form is judged, not the rules of the type."}
+	f := canonicalFile{Comment: specEncoding + "Canonical form: message bytes, without signature, of types of identity.proto. Only the form is judged, not the rules of the type."}
 	key := testRoot(1).Public()
 	cert := must(canon.Marshal(&pb.DeviceCert{Version: 1, RootKey: key[:], DeviceKey: key[:], Epoch: 300, NotBefore: 1, NotAfter: 2}))
 	home := &pb.Home{PeerId: []byte{1, 2, 3}, Domain: "a.example"}
