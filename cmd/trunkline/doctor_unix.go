@@ -23,7 +23,7 @@ func freeSpace(dir string) (bytes uint64, known bool) {
 	if err := syscall.Statfs(dir, &s); err != nil {
 		return 0, false
 	}
-	return uint64(s.Bavail) * uint64(s.Bsize), true
+	return uint64(s.Bavail) * uint64(s.Bsize), true //nolint:unconvert // signed on some systems
 }
 
 // ownerOf is the user who owns a file.

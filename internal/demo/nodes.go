@@ -133,7 +133,7 @@ func (d *demo) startExchange(ctx context.Context, e *exchange) error {
 	case err = <-line:
 	case <-ctx.Done():
 		p.kill() // ends the read
-		<-line
+		_ = <-line // its error is that of the kill
 		err = fmt.Errorf("%s did not become ready: %w", e.domain, ctx.Err())
 	}
 	if err != nil {
