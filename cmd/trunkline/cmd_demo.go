@@ -57,6 +57,9 @@ result is one object and the story goes to standard error.`,
 			if errors.Is(err, demo.ErrNoFolder) {
 				return &exitError{code: exitUsage, what: err.Error(), do: "name one that can be written with --keep DIR, or set TMPDIR", err: err}
 			}
+			if errors.Is(err, demo.ErrTooSlow) {
+				return failed(err, "the demo did not come to its end", "run it again when less else runs on this machine")
+			}
 			if err != nil {
 				return failed(err, "the demo did not hold", "run it with --keep DIR and look into the logs there")
 			}

@@ -31,8 +31,8 @@ type Options struct {
 // Limit is how long the whole story may take.
 const Limit = 45 * time.Second
 
-// errTooSlow is a verdict about the machine, not about a step.
-var errTooSlow = fmt.Errorf("this machine is too busy or too slow: the story was not over after %s", Limit)
+// ErrTooSlow is a verdict about the machine, not about a step.
+var ErrTooSlow = fmt.Errorf("this machine is too busy or too slow: the story was not over after %s", Limit)
 
 // ErrNoFolder: there is no place for the demo to work in.
 var ErrNoFolder = errors.New("cannot make a folder to work in")
@@ -59,7 +59,7 @@ type demo struct {
 // report is complete up to there.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	// The tap and the children live as long as the demo, also while it cleans up.
-	whole, cancel := context.WithTimeoutCause(ctx, Limit, errTooSlow)
+	whole, cancel := context.WithTimeoutCause(ctx, Limit, ErrTooSlow)
 	defer cancel()
 	began := time.Now()
 	d := &demo{report: &Report{Kept: o.Keep, Nodes: []NodeReport{}, Views: []ViewReport{}}, line: newTimeline(o.Out, o.Color)}
@@ -67,8 +67,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err == nil {
 		err = d.play(whole)
 	}
-	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(whole), errTooSlow) {
-		err = fmt.Errorf("%w (%w)", errTooSlow, err)
+	if err != nil && ctx.Err() == nil && errors.Is(context.Cause(whole), ErrTooSlow) {
+		err = fmt.Errorf("%w (%w)", ErrTooSlow, err)
 	}
 	err = errors.Join(err, d.cleanUp(o.Keep == ""))
 	d.report.TookMS = time.Since(began).Milliseconds()

@@ -132,7 +132,7 @@ func (d *demo) startExchange(ctx context.Context, e *exchange) error {
 	select {
 	case err = <-line:
 	case <-ctx.Done():
-		p.kill() // ends the read
+		p.kill()   // ends the read
 		_ = <-line // its error is that of the kill
 		err = fmt.Errorf("%s did not become ready: %w", e.domain, ctx.Err())
 	}

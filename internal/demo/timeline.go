@@ -48,7 +48,7 @@ func (t *timeline) done(told string) {
 }
 
 func (t *timeline) failed(err error) {
-	fmt.Fprintf(t.out, "%s  %s %v\n", t.paint("2", t.stamp()), t.paint("31", "FAILED"), err)
+	fmt.Fprintf(t.out, "%s  %s %s\n", t.paint("2", t.stamp()), t.paint("31", "FAILED"), indented(err.Error(), 16, 79))
 }
 
 // interrupted is the end that the person asked for.
