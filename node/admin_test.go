@@ -148,8 +148,8 @@ func TestTheSocketWorksInAFolderWithALongName(t *testing.T) {
 
 func TestASecondNodeDoesNotStartOnTheSameFolder(t *testing.T) {
 	r := start(t, t.TempDir(), "acme.example", openPolicy)
-	if _, err := New(testConfig(r.dir, "acme.example"), nil); err == nil {
-		t.Fatal("two nodes on one folder")
+	if _, err := New(testConfig(r.dir, "acme.example"), nil); !errors.Is(err, ErrRunning) || !strings.Contains(err.Error(), r.dir) {
+		t.Fatalf("a second node on one folder: %v", err)
 	}
 	if _, err := dialAdmin(t, r.dir).Status(t.Context()); err != nil {
 		t.Errorf("the first one suffered: %v", err)

@@ -32,9 +32,14 @@ func (c *raw) turn() *pb.TurnCredentials {
 // holdRelay starts an allocation with credentials and keeps it until the end of the test.
 func holdRelay(t *testing.T, r *running, c *pb.TurnCredentials) net.Addr {
 	t.Helper()
+	return holdRelayAt(t, r.turn.Addr().String(), c)
+}
+
+func holdRelayAt(t *testing.T, at string, c *pb.TurnCredentials) net.Addr {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	relayed, end, err := turn.Hold(ctx, "udp", r.turn.Addr().String(),
+	relayed, end, err := turn.Hold(ctx, "udp", at,
 		media.Credentials{Username: c.Username, Password: c.Credential, Handle: media.Handle(c.Handle)})
 	if err != nil {
 		t.Fatal(err)
@@ -134,8 +139,9 @@ func TestAReloadClosesLinksRelaysAndFederation(t *testing.T) {
 		t.Errorf("Mallory's link ended with %v", last)
 	}
 	until(t, "the federation link is closed", func() bool { return p.state() != federation.StateConnected })
-	if links, _ := p.acme.hub.count(); links != 1 {
-		t.Errorf("%d links are left, not Alice's alone", links)
+	until(t, "Alice's link alone is left", func() bool { links, _ := p.acme.hub.count(); return links == 1 })
+	if _, _, known := p.acme.hub.all()[0].identity(); !known || p.acme.hub.device(alice.device.ID()) == nil {
+		t.Error("it is not Alice's")
 	}
 
 	// Only the relay: the link and the mailbox stay.

@@ -109,6 +109,12 @@ func (d *documents) renew(addresses []string) (renewed bool, err error) {
 	return true, nil
 }
 
+// names says whether the document tells these addresses for this node.
+func (d *documents) names(addresses []string) bool {
+	doc := d.current.Load()
+	return doc != nil && sameNode(doc, identity.DomainNode{PeerID: d.folder.self, Addresses: addresses})
+}
+
 func sameNode(doc *identity.DomainDocument, node identity.DomainNode) bool {
 	for _, n := range doc.Nodes {
 		if n.PeerID == node.PeerID {

@@ -24,7 +24,8 @@ import (
 )
 
 const (
-	// maxLinks bounds the open links; it is far above what file limits allow by default.
+	// maxLinks bounds the open links, and so does the process's limit of files, of which they
+	// get three quarters: the store, the relay and other nodes need some too.
 	maxLinks = 1 << 17
 	// maxHandshakes bounds the links that have not authenticated yet. In a storm the rest is
 	// told when to come back.
@@ -79,7 +80,9 @@ func plain(w http.ResponseWriter, status int, text string) {
 func (n *Node) serveDocument(w http.ResponseWriter, r *http.Request) {
 	doc := n.documents.current.Load()
 	if doc == nil || !n.isReady() {
-		plain(w, http.StatusServiceUnavailable, "starting\n")
+		// One from before would name addresses at which nobody listens any more.
+		w.Header().Set("Retry-After", "1")
+		plain(w, http.StatusNotFound, "not yet\n")
 		return
 	}
 	hash := doc.Hash()
@@ -139,7 +142,7 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request) {
 	l.heard.Store(n.coarse.Load())
 	ws.SetPongHandler(l.pong)
 	ws.SetPingHandler(l.ping)
-	if !n.hub.add(l, maxLinks) {
+	if !n.hub.add(l, n.maxLinks) {
 		n.handshaking.Add(-1)
 		_ = ws.Close()
 		return
@@ -165,6 +168,14 @@ func (n *Node) originAllowed(r *http.Request) bool {
 	// The Host must be one of ours as well: a page whose name is made to point at this
 	// machine sends its own name in both.
 	return err == nil && u.Host != "" && u.Host == r.Host && n.ownHost(u.Host)
+}
+
+// linksWithin is how many links a limit of files leaves room for; 0 is no limit.
+func linksWithin(files uint64) int {
+	if files == 0 {
+		return maxLinks
+	}
+	return int(min(files/4*3, maxLinks))
 }
 
 // addressClass is what strangers are counted by: an IPv4 address or an IPv6 /64. Empty for

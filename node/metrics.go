@@ -18,6 +18,7 @@ type metrics struct {
 
 	framesIn, framesOut prometheus.Counter
 	slowLinks           prometheus.Counter
+	turnedAway          prometheus.Counter
 	handshakes          *prometheus.CounterVec // result
 	linkErrors          *prometheus.CounterVec // code
 	registrations       *prometheus.CounterVec // result
@@ -49,6 +50,7 @@ func newMetrics() *metrics {
 	m.framesIn = counter("link_frames_in_total", "Frames read from clients.")
 	m.framesOut = counter("link_frames_out_total", "Frames written to clients.")
 	m.slowLinks = counter("link_slow_total", "Links closed because they did not take what waited for them.")
+	m.turnedAway = counter("http_connections_turned_away_total", "Connections closed unread because too many were open that are no link of a member.")
 	m.handshakes = vector("link_handshakes_total", "Handshakes by result.", "result")
 	m.linkErrors = vector("link_errors_total", "Errors answered on links, by code.", "code")
 	m.registrations = vector("registrations_total", "Publish frames by result.", "result")

@@ -29,6 +29,7 @@ import (
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/store"
 	"github.com/trunkline-net/trunkline/internal/store/bolt"
+	"github.com/trunkline-net/trunkline/internal/store/kv"
 	"github.com/trunkline-net/trunkline/media/turn"
 	"github.com/trunkline-net/trunkline/policy"
 )
@@ -71,6 +72,8 @@ type Node struct {
 	upgrader        websocket.Upgrader
 	certificate     atomic.Pointer[tls.Certificate]
 
+	guard       *guard
+	maxLinks    int
 	handshaking atomic.Int64
 	spread      atomic.Uint64
 	draining    atomic.Bool
@@ -104,6 +107,10 @@ type Facts struct {
 	Setup      string   `json:"setup,omitempty"`
 }
 
+// ErrRunning means that another process has the data folder's store: a node, or for a moment
+// one that ends or a check of the store.
+var ErrRunning = errors.New("a node runs with this data folder already")
+
 // maxBuckets bounds the token buckets of other domains.
 const maxBuckets = 1 << 14
 
@@ -130,7 +137,7 @@ func newNode(cfg Config, log *slog.Logger, now func() time.Time) (_ *Node, err e
 		ready:    make(chan struct{}),
 		start:    now(),
 
-		liveTimeout: liveTimeout,
+		liveTimeout: liveTimeout, maxLinks: linksWithin(fileLimit()),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: link.HandshakeTimeout,
 			// Small on purpose: an idle link keeps this buffer. Large reads bypass it.
@@ -141,6 +148,7 @@ func newNode(cfg Config, log *slog.Logger, now func() time.Time) (_ *Node, err e
 		},
 	}
 	n.upgrader.CheckOrigin = n.originAllowed
+	n.guard = newGuard(n.metrics.turnedAway.Inc)
 	n.coarse.Store(now().Unix())
 	rand.Read(n.turnSecret[:])
 	n.background, n.stop = context.WithCancel(context.Background())
@@ -160,6 +168,9 @@ func newNode(cfg Config, log *slog.Logger, now func() time.Time) (_ *Node, err e
 		Logger: log, Now: now,
 	})
 	if err != nil {
+		if errors.Is(err, kv.ErrInUse) {
+			return nil, fmt.Errorf("%w: %s: stop it first, or use another folder", ErrRunning, f.dir)
+		}
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	if n.routing, err = openRouting(n.background, n.db.Blobs(), f.hostKey, cfg.Domain, now); err != nil {
@@ -197,9 +208,11 @@ func (n *Node) listen() error {
 		return err
 	}
 	n.certificate.Store(cert)
-	if n.httpListener, err = net.Listen("tcp", n.cfg.HTTP.Listen); err != nil {
+	l, err := net.Listen("tcp", n.cfg.HTTP.Listen)
+	if err != nil {
 		return fmt.Errorf("http.listen: %w", err)
 	}
+	n.httpListener = &guardedListener{l.(*net.TCPListener), n.guard}
 	n.httpAddr = n.httpListener.Addr().String()
 	if n.cfg.Metrics.Listen != "" {
 		if n.metricsListener, err = net.Listen("tcp", n.cfg.Metrics.Listen); err != nil {

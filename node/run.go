@@ -129,8 +129,13 @@ func (n *Node) becomeReady(ctx context.Context, failed <-chan error) error {
 	case <-n.shutdown:
 		return errStopped
 	}
-	if _, err := n.documents.renew(documentAddresses(n.fed.Addrs())); err != nil {
+	addresses := documentAddresses(n.fed.Addrs())
+	if _, err := n.documents.renew(addresses); err != nil {
 		return err
+	}
+	if !n.documents.names(addresses) {
+		n.log.Warn("partners are told other addresses than those of this start, and "+fileDomainKey+" is not here to tell them",
+			"document", n.folder.path(fileDocument))
 	}
 	// What waited for its time to end while the node was down is ended before anybody asks.
 	n.expire(n.now())

@@ -176,7 +176,11 @@ func (l *clientLink) afterwards(buf *buffer) {
 
 // admitStranger counts a link that speaks for no registered device against its address.
 func (l *clientLink) admitStranger() bool {
-	if l.member || l.address == "" {
+	if l.member {
+		admitConn(l.ws.NetConn())
+		return true
+	}
+	if l.address == "" {
 		return true
 	}
 	if !l.n.strangers.Acquire(l.address, maxStrangersPerPrefix) {
@@ -189,6 +193,9 @@ func (l *clientLink) admitStranger() bool {
 
 // joined ends that count, when the device has registered or the link has ended.
 func (l *clientLink) joined() {
+	if l.member {
+		admitConn(l.ws.NetConn())
+	}
 	if l.counted {
 		l.n.strangers.Release(l.address)
 		l.counted = false
