@@ -21,7 +21,7 @@ const (
 	oggFirst     = 2
 	oggLast      = 4
 	opusRate     = 48000
-	opusPreSkip  = 3840 // 80 ms, the decoder's convergence that RFC 7845 section 4.2 asks for
+	opusPreSkip  = 312 // 6.5 ms, what encoders put in front; a recording begins with a call's first packet
 )
 
 var (
