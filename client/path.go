@@ -1,0 +1,227 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+)
+
+// The way that a call's packets take: the own node's relay, and what is done when the way
+// breaks.
+
+// relayTime is how long a call waits for its own node's relay: the driver stands still
+// meanwhile, and the other side waits.
+const relayTime = 5 * time.Second
+
+func (call *Call) relay(ctx context.Context) (*pb.TurnCredentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTime)
+	defer cancel()
+	return call.c.turnCredentials(ctx)
+}
+
+func (c *Client) turnCredentials(ctx context.Context) (*pb.TurnCredentials, error) {
+	answer, err := c.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Turn{Turn: &pb.TurnRequest{Purpose: "call"}}})
+	if err != nil {
+		return nil, err
+	}
+	got := answer.GetTurn()
+	if got == nil {
+		return nil, errors.New("the node answered a request for a relay with something else")
+	}
+	if got.Code != "" {
+		return nil, codeError(got.Code, 0)
+	}
+	return got, nil
+}
+
+func iceServers(t *pb.TurnCredentials) []rtc.ICEServer {
+	if t == nil {
+		return nil
+	}
+	return []rtc.ICEServer{{URLs: t.Urls, Username: t.Username, Credential: t.Credential}}
+}
+
+// overUDP leaves out the relay's TCP and TLS ports, unless it has no other. A path over TCP
+// stalls with each lost packet, and ICE nominates whatever answers first: so it is offered
+// only when no path was found without it.
+func overUDP(t *pb.TurnCredentials) *pb.TurnCredentials {
+	if t == nil {
+		return nil
+	}
+	narrow := &pb.TurnCredentials{Username: t.Username, Credential: t.Credential, Handle: t.Handle}
+	for _, u := range t.Urls {
+		if !strings.HasPrefix(u, "turns:") && !strings.Contains(u, "transport=tcp") {
+			narrow.Urls = append(narrow.Urls, u)
+		}
+	}
+	if len(narrow.Urls) == 0 {
+		return t
+	}
+	return narrow
+}
+
+// widenAfter is how long a path is looked for before the relay's other ports are tried too.
+const widenAfter = 2 * time.Second
+
+// widenLoop begins a new ICE generation with all ports of the relay when the first one, over
+// UDP alone, has found nothing.
+func (call *Call) widenLoop(ctx context.Context) error {
+	tick := time.NewTicker(widenAfter)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-call.bound:
+			return nil
+		case <-tick.C:
+		}
+		call.mu.Lock()
+		peer, described := call.peer, call.described
+		call.mu.Unlock()
+		if peer.Route().Path != "" {
+			return nil // ICE has done its part; what is missing is DTLS or the binding
+		}
+		if described { // an offer that is not answered yet cannot be replaced
+			return call.tryRestart(ctx)
+		}
+	}
+}
+
+// releaseTurn gives the relay's allocations free at once; without a link the node's grace
+// ends them.
+func (call *Call) releaseTurn() {
+	call.mu.Lock()
+	turns := call.turns
+	call.mu.Unlock()
+	w := call.c.linked()
+	if w == nil {
+		return
+	}
+	for _, turn := range turns {
+		if err := w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: turn.Handle}}}); err != nil {
+			call.c.log.Debug("a relay was not released", "error", errorKind(err))
+			return
+		}
+	}
+}
+
+// onState wakes pathLoop.
+func (call *Call) onState(rtc.State) {
+	select {
+	case call.pathChanged <- struct{}{}:
+	default:
+	}
+}
+
+// Times of a broken path.
+const (
+	restartEvery = 4 * time.Second
+	// pathGivenUp ends a call whose path does not come back; long enough for a node that
+	// restarts or a laptop that changes networks.
+	pathGivenUp = 45 * time.Second
+	// filesGivenUp is the same for a call of files alone: whoever sends rings again and goes
+	// on where it was.
+	filesGivenUp = 6 * time.Second
+)
+
+// pathLoop looks for a new path as long as the old one is broken. Only the initiator offers,
+// so that two restarts do not cross; the other side waits for its offer.
+func (call *Call) pathLoop(ctx context.Context) error {
+	call.mu.Lock()
+	peer := call.peer
+	call.mu.Unlock()
+	most := pathGivenUp
+	if call.kind == DataOnly {
+		most = filesGivenUp
+	}
+	tick := time.NewTimer(time.Hour)
+	defer tick.Stop()
+	var broken time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-call.pathChanged:
+		case <-tick.C:
+		}
+		state := peer.State()
+		if state != rtc.StateFailed && state != rtc.StateDisconnected || !isClosed(call.bound) {
+			broken = time.Time{}
+			continue
+		}
+		if broken.IsZero() {
+			broken = time.Now()
+		}
+		if time.Since(broken) > most {
+			return &UnreachableError{What: "the connection broke and did not come back"}
+		}
+		tick.Reset(min(restartEvery, time.Until(broken.Add(most))+time.Millisecond))
+		if call.session.Role != envelope.Initiator {
+			continue
+		}
+		if err := call.tryRestart(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// tryRestart is Restart where a failure does not end the call: its time limits do.
+func (call *Call) tryRestart(ctx context.Context) error {
+	err := call.Restart(ctx)
+	if errors.Is(err, ErrVerification) {
+		return err
+	}
+	if err != nil && !errors.Is(err, rtc.ErrClosed) && ctx.Err() == nil {
+		call.c.log.Info("a new path could not be asked for yet", "error", errorKind(err))
+	}
+	return nil
+}
+
+// Restart looks for a new path with fresh addresses and relay credentials. Certificates and
+// keys stay; the new description travels in session frames. Only the side that rang does it.
+func (call *Call) Restart(ctx context.Context) error {
+	call.mu.Lock()
+	peer, ended := call.peer, call.ended
+	call.mu.Unlock()
+	if peer == nil || ended {
+		return errors.New("the call is not connected")
+	}
+	call.mu.Lock()
+	pending := call.offered > call.generation
+	call.mu.Unlock()
+	var turn *pb.TurnCredentials
+	if !pending { // else the same offer goes out again
+		var err error
+		if turn, err = call.renewRelay(ctx); err != nil && call.opts.RelayOnly {
+			return err
+		}
+	}
+	d, err := peer.Restart(ctx, iceServers(turn))
+	if err != nil {
+		return err
+	}
+	call.mu.Lock()
+	call.offered = d.Generation
+	call.mu.Unlock()
+	return call.sendDescription(ctx, envelopepb.SessionType_SESSION_OFFER, d)
+}
+
+// renewRelay asks for new relay credentials: the node may have restarted, and its relay
+// forgotten the old ones. Those may still carry the call and are given back at its end.
+func (call *Call) renewRelay(ctx context.Context) (*pb.TurnCredentials, error) {
+	turn, err := call.relay(ctx)
+	if err != nil {
+		return nil, err
+	}
+	call.mu.Lock()
+	call.turns = append(call.turns, turn)
+	call.mu.Unlock()
+	return turn, nil
+}
