@@ -55,12 +55,17 @@ func (m *Message) SetEpochs(own, recipient *identity.DeviceList) {
 // MaxLifetime is how far apart the times of a message may be: what makes a device ring, or
 // answers a ring, is worth nothing after a minute.
 func MaxLifetime(t pb.Type) time.Duration {
-	switch t {
-	case pb.Type_TYPE_RING, pb.Type_TYPE_CANCEL, pb.Type_TYPE_ACCEPT, pb.Type_TYPE_DECLINE, pb.Type_TYPE_BUSY:
+	if ofCall(t) {
 		return time.Minute
 	}
 	return 7 * 24 * time.Hour
 }
+
+// ofCall says which messages belong to a call and may name it by its session id.
+func ofCall(t pb.Type) bool { return namesCall(t) || t == pb.Type_TYPE_CANCEL }
+
+// namesCall says which of them must. A CANCEL names its RING by its hash.
+func namesCall(t pb.Type) bool { return t == pb.Type_TYPE_RING || isRingAnswer(t) }
 
 // Clocks differ. Without this grace a phone two minutes fast would lose every call.
 const (
@@ -85,6 +90,9 @@ func (m *Message) sign(device *identity.Device) ([]byte, error) {
 	}
 	if m.OwnEpoch == 0 {
 		return nil, fmt.Errorf("%w: no epoch of our own list", ErrMalformed)
+	}
+	if has := m.SessionID != (SessionID{}); has && !ofCall(m.Type) || !has && namesCall(m.Type) {
+		return nil, fmt.Errorf("%w: a session id belongs to the messages of a call, and to no other", ErrMalformed)
 	}
 	if _, err := ParseBody(m.Type, m.Body); err != nil {
 		return nil, err
@@ -144,7 +152,7 @@ func parseInner(msg []byte) (*Message, []byte, error) {
 		len(p.RecipientRoot) == 32 && len(p.RecipientDevice) == 16 &&
 		(len(p.PrekeyId) == 16 && !answer || len(p.PrekeyId) == 0 && answer) &&
 		len(p.RouteTag) == 16 && len(p.MessageId) == 16 &&
-		(len(p.SessionId) == 16 || len(p.SessionId) == 0) &&
+		(len(p.SessionId) == 16 && ofCall(p.Type) || len(p.SessionId) == 0 && !namesCall(p.Type)) &&
 		p.Created <= maxMillis && p.Expires <= maxMillis && p.OwnEpoch > 0 &&
 		(p.BelievedEpoch != 0 && len(p.BelievedHash) == 8 || p.BelievedEpoch == 0 && len(p.BelievedHash) == 0) &&
 		len(p.Body) <= maxBody

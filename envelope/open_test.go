@@ -448,6 +448,7 @@ func Test14_38_WrongTimesAreDropped(t *testing.T) {
 	// A ring lives a minute.
 	signed := a.forge(b, func(m *pb.Inner) {
 		m.Type, m.Created, m.Expires = pb.Type_TYPE_RING, ms(0), ms(61*time.Second)
+		m.SessionId = bytes.Repeat([]byte{7}, 16)
 	})
 	drops(t, b, a.sealSignedTo(signed, b), ErrTime)
 }
@@ -576,17 +577,19 @@ func TestASenderIsToldWhatARecipientWouldDrop(t *testing.T) {
 func TestInnerRefusesWrongSizes(t *testing.T) {
 	a, b := pair(t)
 	for name, change := range map[string]func(*pb.Inner){
-		"version":        func(m *pb.Inner) { m.Version = 2 },
-		"root":           func(m *pb.Inner) { m.SenderRoot = m.SenderRoot[:31] },
-		"cert":           func(m *pb.Inner) { m.SenderCert = make([]byte, 257) },
-		"recipient":      func(m *pb.Inner) { m.RecipientRoot = nil },
-		"device":         func(m *pb.Inner) { m.RecipientDevice = make([]byte, 15) },
-		"prekey id":      func(m *pb.Inner) { m.PrekeyId = nil },
-		"message id":     func(m *pb.Inner) { m.MessageId = make([]byte, 17) },
-		"session id":     func(m *pb.Inner) { m.SessionId = make([]byte, 8) },
-		"own epoch":      func(m *pb.Inner) { m.OwnEpoch = 0 },
-		"believed hash":  func(m *pb.Inner) { m.BelievedHash = nil },
-		"believed epoch": func(m *pb.Inner) { m.BelievedEpoch = 0 },
+		"version":                 func(m *pb.Inner) { m.Version = 2 },
+		"root":                    func(m *pb.Inner) { m.SenderRoot = m.SenderRoot[:31] },
+		"cert":                    func(m *pb.Inner) { m.SenderCert = make([]byte, 257) },
+		"recipient":               func(m *pb.Inner) { m.RecipientRoot = nil },
+		"device":                  func(m *pb.Inner) { m.RecipientDevice = make([]byte, 15) },
+		"prekey id":               func(m *pb.Inner) { m.PrekeyId = nil },
+		"message id":              func(m *pb.Inner) { m.MessageId = make([]byte, 17) },
+		"session id":              func(m *pb.Inner) { m.SessionId = make([]byte, 8) },
+		"session id in a note":    func(m *pb.Inner) { m.SessionId = bytes.Repeat([]byte{1}, 16) },
+		"ring without session id": func(m *pb.Inner) { m.Type = pb.Type_TYPE_RING },
+		"own epoch":               func(m *pb.Inner) { m.OwnEpoch = 0 },
+		"believed hash":           func(m *pb.Inner) { m.BelievedHash = nil },
+		"believed epoch":          func(m *pb.Inner) { m.BelievedEpoch = 0 },
 		"zero-token grant": func(m *pb.Inner) {
 			g := a.grant()
 			g.Token = Token{}

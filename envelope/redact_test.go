@@ -40,7 +40,7 @@ func Test14_74_NothingPrintedHoldsASecret(t *testing.T) {
 		"prekey": seed[:], "routing key": key.seed[:], "tag": b.tag[:], "token": b.token[:], "message id": opened.ID[:],
 		"session id": ring.Session[:], "handle": ring.Handle[:], "collapse key": ring.Collapse[:], "media key": media[:],
 		"binding key": callee.keys.binding[:], "frame handle": callee.out.handle[:], "nonce": code.own[:],
-		"response key": query.responseKey[:], "text": []byte(note.Text),
+		"response key": query.responseKey[:], "text": []byte(note.Text), "ring hash": ring.Hash[:],
 	}
 	var out strings.Builder
 	text, json := slog.New(slog.NewTextHandler(&out, nil)), slog.New(slog.NewJSONHandler(&out, nil))
@@ -50,16 +50,15 @@ func Test14_74_NothingPrintedHoldsASecret(t *testing.T) {
 		ring, opened, *opened, opened.Message, opened.Content, answered.Session, callee, code, b.opener, b.bundle(), b.bundle().Route,
 		*a.grant(), a.grant(), *b.grant(), ReplyAddress{Tag: b.tag, Token: b.token}, note, &Knock{Text: note.Text},
 		b.tag, b.token, opened.ID, ring.Session, ring.Handle, ring.Collapse, prekey.ID(), id,
-		&Read{IDs: []MessageID{opened.ID}}, callee.Handles(), []Token{b.token}, struct{ T Token }{b.token},
+		&Read{IDs: []MessageID{opened.ID}}, &Cancel{RingHash: ring.Hash}, *answered, callee.Handles(), []Token{b.token}, struct{ T Token }{b.token},
 	}
 	for _, v := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
-		if _, ok := v.(slog.LogValuer); ok {
-			text.Info("event", "value", v)
-			json.Info("event", "value", v)
-		}
+		text.Info("event", "value", v)
+		json.Info("event", "value", v)
+		json.Info("event", "value", []any{v}, "map", map[string]any{"v": v})
 	}
 	// Errors of every kind of bad input.
 	for _, bad := range [][]byte{

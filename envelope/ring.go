@@ -131,6 +131,7 @@ func (r *RingState) Close() {
 
 // Answered is the verified answer to a ring.
 type Answered struct {
+	redact
 	Kind    pb.Type // TYPE_ACCEPT, TYPE_DECLINE or TYPE_BUSY
 	Reason  pb.Reason
 	Session *Session // ACCEPT only

@@ -153,6 +153,7 @@ func ParseRingAnswer(kind pb.Type, b []byte) (*RingAnswer, error) {
 
 // Cancel ends a ring at a device that has not won it.
 type Cancel struct {
+	redact
 	RingHash [32]byte
 	Reason   pb.Reason
 }

@@ -38,11 +38,13 @@ type (
 const redacted = "[redacted]"
 
 // redact is embedded in every struct that holds such a value or what a person wrote. Format
-// covers every verb, also where the struct is a field of another.
+// covers every verb, also where the struct is a field of another; MarshalText covers what a
+// JSON handler makes of a slice, a map or a struct that somebody logs whole.
 type redact struct{}
 
-func (redact) Format(s fmt.State, _ rune) { print(s) }
-func (redact) LogValue() slog.Value       { return slog.StringValue(redacted) }
+func (redact) Format(s fmt.State, _ rune)   { print(s) }
+func (redact) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (redact) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 func print(s fmt.State) { _, _ = s.Write([]byte(redacted)) } // fmt.State never fails
 
@@ -63,6 +65,15 @@ func (MessageID) LogValue() slog.Value   { return slog.StringValue(redacted) }
 func (SessionID) LogValue() slog.Value   { return slog.StringValue(redacted) }
 func (PrekeyID) LogValue() slog.Value    { return slog.StringValue(redacted) }
 func (Handle) LogValue() slog.Value      { return slog.StringValue(redacted) }
+
+func (ID) MarshalText() ([]byte, error)          { return []byte(redacted), nil }
+func (RouteTag) MarshalText() ([]byte, error)    { return []byte(redacted), nil }
+func (Token) MarshalText() ([]byte, error)       { return []byte(redacted), nil }
+func (CollapseKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (MessageID) MarshalText() ([]byte, error)   { return []byte(redacted), nil }
+func (SessionID) MarshalText() ([]byte, error)   { return []byte(redacted), nil }
+func (PrekeyID) MarshalText() ([]byte, error)    { return []byte(redacted), nil }
+func (Handle) MarshalText() ([]byte, error)      { return []byte(redacted), nil }
 
 // IsZero reports whether t is the all-zero token of a knock.
 func (t Token) IsZero() bool { return t == Token{} }

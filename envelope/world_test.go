@@ -146,6 +146,9 @@ func (p *party) message(body Body, to *party) Message {
 	m, err := NewMessage(body, p.now, time.Minute)
 	must(p.t, err)
 	m.SetEpochs(p.list, to.list)
+	if ofCall(m.Type) {
+		m.SessionID = SessionID(bytes.Repeat([]byte{7}, 16))
+	}
 	return m
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 )
 
@@ -41,8 +42,14 @@ func (id DeviceID) IsZero() bool { return id == DeviceID{} }
 // String returns the first four digits.
 func (id DeviceID) String() string { return hex.EncodeToString(id[:2]) }
 
+// Format prints String for every verb, also where the id is a part of something else.
+func (id DeviceID) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, id.String()) }
+
 // LogValue keeps the id out of structured logs.
 func (id DeviceID) LogValue() slog.Value { return slog.StringValue(id.String()) }
+
+// MarshalText does the same for what a JSON handler makes of a value that holds ids.
+func (id DeviceID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // Device is the Ed25519 key of one device: random, never derived, so that a stolen
 // mnemonic cannot read what a device signed or received.

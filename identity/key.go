@@ -5,6 +5,7 @@ import (
 	"crypto/ecdh"
 	"crypto/ed25519"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 
@@ -134,8 +135,14 @@ func (k PublicKey) String() string {
 	return k.Fingerprint()[:4]
 }
 
+// Format prints String for every verb, also where the key is a part of something else.
+func (k PublicKey) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, k.String()) }
+
 // LogValue keeps the key out of structured logs.
 func (k PublicKey) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalText does the same for what a JSON handler makes of a value that holds keys.
+func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
 // publicOf is the checked public key of a private key that we hold.
 func publicOf(priv ed25519.PrivateKey) PublicKey {

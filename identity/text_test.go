@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -270,10 +271,20 @@ func TestIdentitiesDoNotReachLogs(t *testing.T) {
 	k, d := testRoot(1).Public(), testDevice(1).ID()
 	var out bytes.Buffer
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
-		slog.New(h).Info("event", "key", k, "device", d)
+		slog.New(h).Info("event", "key", k, "device", d, "both", struct {
+			K *PublicKey
+			D []DeviceID
+			M map[PublicKey]DeviceID
+		}{&k, []DeviceID{d}, map[PublicKey]DeviceID{k: d}})
 	}
-	fmt.Fprintf(&out, "%v %s %x %v %s %x", k, k, k, d, d, d)
-	for _, leak := range []string{k.ID(), hex.EncodeToString(k[:4]), d.Hex()[:8], strings.Trim(fmt.Sprint(k[:4]), "[]"), k.Fingerprint()} {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d"} {
+		fmt.Fprintf(&out, verb+verb+verb, k, d, []any{k, &d})
+	}
+	bytesOf := func(b []byte) []string {
+		list := strings.Trim(fmt.Sprint(b), "[]")
+		return []string{hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)), list, strings.ReplaceAll(list, " ", ","), fmt.Sprintf("%#v", b)[7:]}
+	}
+	for _, leak := range slices.Concat([]string{k.ID(), k.Fingerprint()}, bytesOf(k[:4]), bytesOf(d[:4])) {
 		if strings.Contains(out.String(), leak) {
 			t.Errorf("%q is in %s", leak, out.String())
 		}
