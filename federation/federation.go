@@ -416,6 +416,10 @@ func (f *Federation) Peers() []PeerStatus {
 // Refusals are the domains that were refused here and why, the newest first.
 func (f *Federation) Refusals() []Refusal { return f.refusals.list() }
 
+// RefusalCounts are all refusals here since the start, by code. Unlike Refusals it forgets
+// nothing, so that it can be a counter.
+func (f *Federation) RefusalCounts() map[string]uint64 { return f.refusals.counts() }
+
 // Reload asks the policy again about every link: denied ones are closed at once, and those
 // that it may allow now are tried at once.
 func (f *Federation) Reload() { signal(f.reload) }
@@ -432,7 +436,7 @@ func (f *Federation) Drain(ctx context.Context) {
 	sessions := slices.Collect(maps.Values(f.sessions))
 	f.mu.Unlock()
 	for _, s := range sessions {
-		s.say(&wire.Frame{Kind: wire.KindDrain, Millis: uint64(drainBack / time.Millisecond)})
+		s.sayDrain()
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -2,6 +2,7 @@ package federation
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,8 +13,9 @@ const maxRefusals = 256
 // refusals counts who was refused and why, for the administrator. The key is what the peer
 // claimed, so the number of entries is bounded: the one not seen for longest leaves.
 type refusals struct {
-	mu    sync.Mutex // guards byKey
-	byKey map[refusalKey]*Refusal
+	mu     sync.Mutex // guards all below
+	byKey  map[refusalKey]*Refusal
+	byCode map[string]uint64 // since the start; the codes are this package's own
 }
 
 type refusalKey struct{ domain, code, rule string }
@@ -22,8 +24,9 @@ func (r *refusals) add(now time.Time, domain, code, rule string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.byKey == nil {
-		r.byKey = make(map[refusalKey]*Refusal)
+		r.byKey, r.byCode = make(map[refusalKey]*Refusal), make(map[string]uint64)
 	}
+	r.byCode[code]++
 	key := refusalKey{domain, code, rule}
 	e := r.byKey[key]
 	if e == nil {
@@ -42,6 +45,13 @@ func (r *refusals) add(now time.Time, domain, code, rule string) {
 	}
 	e.Count++
 	e.Last = now
+}
+
+// counts are all refusals since the start, by code.
+func (r *refusals) counts() map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.byCode)
 }
 
 // list returns the refusals, the newest first.

@@ -61,7 +61,8 @@ type session struct {
 	echo *echo
 
 	pinged, ponged atomic.Uint64
-	lastFrame      atomic.Int64 // Unix nanoseconds
+	farewell       atomic.Uint64 // the ping behind our Drain; 0: not said
+	lastFrame      atomic.Int64  // Unix nanoseconds
 	closing        atomic.Pointer[refusal]
 
 	mu      sync.Mutex // guards all below
@@ -101,10 +102,22 @@ func (s *session) abandon() {
 	close(s.ended)
 }
 
-// busy says whether envelopes are on the way in either direction.
+// sayDrain tells the peer that this node goes away, with a ping behind it: its pong says that
+// the peer has heard, and the stream may be cut.
+func (s *session) sayDrain() {
+	s.say(&wire.Frame{Kind: wire.KindDrain, Millis: uint64(drainBack / time.Millisecond)})
+	id := s.pinged.Add(1)
+	s.farewell.Store(id)
+	s.say(&wire.Frame{Kind: wire.KindPing, ID: id})
+}
+
+// busy says whether envelopes are on the way in either direction, or our Drain is.
 func (s *session) busy() bool {
 	if s.ctx.Err() != nil {
 		return false
+	}
+	if s.ponged.Load() < s.farewell.Load() {
+		return true
 	}
 	goaway := s.drained() // then nothing more leaves here before the peer is back
 	s.l.mu.Lock()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	"github.com/trunkline-net/trunkline/federation/wire"
 	"github.com/trunkline-net/trunkline/identity"
 )
 
@@ -319,6 +320,37 @@ func TestBothDialAtOnceAndOneSessionStays(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestDrainWithNothingUnderWayIsToldToo(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		b.start()
+		connected(t, a, b)
+		time.Sleep(time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		a.Drain(ctx)
+		if err := a.stop(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the link is down", func() bool { return b.stateOf(a).State != StateConnected })
+		if st := b.stateOf(a); st.State != StateDraining || st.Why != wire.CodeDraining {
+			t.Errorf("the peer sees %+v", st)
+		}
+		// A peer that does not answer is not waited for longer than the caller wants.
+		a.start()
+		connected(t, a, b)
+		s.cut.Store(true)
+		began := time.Now()
+		short, cancelShort := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancelShort()
+		a.Drain(short)
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
 
 func TestDrainFinishesWhatIsUnderWayAndTellsThePeer(t *testing.T) {

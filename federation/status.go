@@ -20,6 +20,11 @@ const (
 	StateDraining   State = "draining" // the other side is shutting down and will be back
 )
 
+// States are all of them.
+func States() []State {
+	return []State{StateIdle, StateConnecting, StateConnected, StateWaiting, StateRefused, StateDraining}
+}
+
 // PeerStatus is one link for the administrator's eyes.
 type PeerStatus struct {
 	Domain      string

@@ -31,6 +31,7 @@ import (
 const (
 	childFolder = "TRUNKLINE_TEST_CHILD" // serve this folder
 	childFiles  = "TRUNKLINE_TEST_FILES" // with so many descriptors
+	childPeer   = "TRUNKLINE_TEST_PEER"  // where the document of globex.example is
 )
 
 func TestMain(m *testing.M) {
@@ -57,7 +58,11 @@ func serveChild(dir string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	n, err := New(testConfig(dir, "acme.example"), nil)
+	cfg := testConfig(dir, "acme.example")
+	if at := os.Getenv(childPeer); at != "" {
+		cfg.Federation.Peers = []PeerConfig{{Domain: "globex.example", Document: at}}
+	}
+	n, err := New(cfg, nil)
 	if err != nil {
 		return err
 	}
@@ -119,6 +124,12 @@ func startChild(t *testing.T, dir string, env ...string) *child {
 		cfg: Config{Domain: c.facts.Domain}, self: self, httpAddr: c.facts.HTTP[len("http://"):],
 	}}
 	return c
+}
+
+// knowsItsKey takes the node's routing key from what it told a client, for envelopes to it.
+func (c *child) knowsItsKey(l *raw) {
+	c.routing = new(routing)
+	c.routing.keys.Store(&routingKeys{descriptor: l.node.Descriptor.Bytes()})
 }
 
 func (c *child) signal(s syscall.Signal) error {

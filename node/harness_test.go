@@ -454,6 +454,13 @@ func (c *raw) receipt(id uint64) *pb.Receipt {
 	}
 }
 
+// awaitReceipt waits for the first answer to a Submit and leaves it to be read.
+func (c *raw) awaitReceipt(id uint64) {
+	c.t.Helper()
+	f := c.await(func(f *pb.NodeFrame) bool { return f.Id == id })
+	c.later = append([]*pb.NodeFrame{f}, c.later...)
+}
+
 func (c *raw) deliver() *pb.Deliver {
 	c.t.Helper()
 	return c.await(func(f *pb.NodeFrame) bool { return f.GetDeliver() != nil }).GetDeliver()

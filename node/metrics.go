@@ -49,15 +49,15 @@ func newMetrics() *metrics {
 	}
 	m.framesIn = counter("link_frames_in_total", "Frames read from clients.")
 	m.framesOut = counter("link_frames_out_total", "Frames written to clients.")
-	m.slowLinks = counter("link_slow_total", "Links closed because they did not take what waited for them.")
+	m.slowLinks = counter("links_slow_total", "Links closed because they did not take what waited for them.")
 	m.turnedAway = counter("http_connections_turned_away_total", "Connections closed unread because too many were open that are no link of a member.")
 	m.handshakes = vector("link_handshakes_total", "Handshakes by result.", "result")
 	m.linkErrors = vector("link_errors_total", "Errors answered on links, by code.", "code")
 	m.registrations = vector("registrations_total", "Publish frames by result.", "result")
 	m.deliveries = vector("envelopes_total", "Envelopes by way (local, federation: came in, remote: went out), fate and code.", "way", "fate", "code")
 	m.knocks = vector("knocks_total", "Knocks that were kept for their mailbox, or dropped.", "result")
-	m.acked = counter("mailbox_acknowledged_total", "Stored envelopes that devices acknowledged.")
-	m.expired = counter("mailbox_expired_total", "Stored envelopes whose time ended.")
+	m.acked = counter("mailbox_envelopes_acknowledged_total", "Stored envelopes that devices acknowledged.")
+	m.expired = counter("mailbox_envelopes_expired_total", "Stored envelopes whose time ended.")
 	m.storeErrors = counter("store_errors_total", "Reads and writes that the store failed.")
 	m.queries = vector("queries_total", "Oblivious queries by origin and result.", "origin", "result")
 	m.policyDenials = vector("policy_denials_total", "Denials by action.", "action")
@@ -108,6 +108,12 @@ func (n *Node) watch() {
 	gauge := func(name, help string, f func() float64) {
 		n.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "trunkline_" + name, Help: help}, f))
 	}
+	gauge("ready", "1 when envelopes are taken, 0 while the node starts or drains.", func() float64 {
+		if n.isReady() && !n.draining.Load() {
+			return 1
+		}
+		return 0
+	})
 	gauge("links", "Open client links.", func() float64 { links, _ := n.hub.count(); return float64(links) })
 	gauge("devices", "Devices that have a link.", func() float64 { _, devices := n.hub.count(); return float64(devices) })
 	gauge("turn_handles", "Relay handles that are minted and not released.", func() float64 { return float64(n.turnGrants.count()) })
@@ -121,7 +127,7 @@ var (
 	descPeers = prometheus.NewDesc("trunkline_federation_peers", "Federation links by state.", []string{"state"}, nil)
 	descQueue = prometheus.NewDesc("trunkline_federation_queue_envelopes", "Envelopes waiting for other nodes.", nil, nil)
 	descBytes = prometheus.NewDesc("trunkline_federation_queue_bytes", "Bytes waiting for other nodes.", nil, nil)
-	descRefus = prometheus.NewDesc("trunkline_federation_refusals", "Refusals of other nodes, by code.", []string{"code"}, nil)
+	descRefus = prometheus.NewDesc("trunkline_federation_refusals_total", "Refusals of other nodes here, by code.", []string{"code"}, nil)
 	descAlloc = prometheus.NewDesc("trunkline_turn_allocations", "Relay allocations.", nil, nil)
 	descConns = prometheus.NewDesc("trunkline_turn_connections", "TCP connections to the relay.", nil, nil)
 	descTurn  = prometheus.NewDesc("trunkline_turn_events_total", "Relay counters by class and reason.", []string{"class", "reason"}, nil)
@@ -139,23 +145,19 @@ func (o *outside) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	states, queued, bytes := map[string]int{}, 0, int64(0)
+	states, queued, bytes := map[federation.State]int{}, 0, int64(0)
 	for _, p := range o.n.fed.Peers() {
-		states[string(p.State)]++
+		states[p.State]++
 		queued += p.QueueLen
 		bytes += p.QueueBytes
 	}
-	for s, c := range states {
-		gauge(descPeers, float64(c), s)
+	for _, s := range federation.States() { // those without a link too: a gap is no zero
+		gauge(descPeers, float64(states[s]), string(s))
 	}
 	gauge(descQueue, float64(queued))
 	gauge(descBytes, float64(bytes))
-	codes := map[string]int{}
-	for _, r := range o.n.fed.Refusals() {
-		codes[r.Code] += r.Count
-	}
-	for code, c := range codes {
-		gauge(descRefus, float64(c), code)
+	for code, c := range o.n.fed.RefusalCounts() {
+		ch <- prometheus.MustNewConstMetric(descRefus, prometheus.CounterValue, float64(c), code)
 	}
 	st := o.n.turn.Stats()
 	gauge(descAlloc, float64(st.Allocations))

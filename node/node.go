@@ -75,6 +75,7 @@ type Node struct {
 	guard       *guard
 	maxLinks    int
 	handshaking atomic.Int64
+	answering   atomic.Int64 // submits that will be answered soon; the drain waits for them
 	spread      atomic.Uint64
 	draining    atomic.Bool
 	liveTimeout time.Duration // liveTimeout but in tests

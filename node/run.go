@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	// drainLinks is how long clients get to take what waits for them, and drainPeers the
-	// same for other nodes.
-	drainLinks = 2 * time.Second
-	drainPeers = 5 * time.Second
-	drainHTTP  = time.Second
+	// drainSubmits is how long the last submits of clients get to be answered, drainLinks how
+	// long clients get to take what waits for them, and drainPeers the same for other nodes.
+	drainSubmits = time.Second
+	drainLinks   = 2 * time.Second
+	drainPeers   = 5 * time.Second
+	drainHTTP    = time.Second
 	// reconnectJitter spreads the clients of a node that restarts.
 	reconnectAfter  = time.Second
 	reconnectJitter = 5 * time.Second
@@ -197,10 +198,12 @@ func (n *Node) inviteURL(token string) string { return n.publicURL + "/#invite="
 func (n *Node) Shutdown() { n.stopOnce.Do(func() { close(n.shutdown) }) }
 
 // drain says goodbye in the order in which others depend on us: clients first, so that
-// nothing new comes, then the other nodes, which get what the clients left.
+// nothing new comes, then the other nodes, which get what the clients left. The relay works
+// until all of that is over.
 func (n *Node) drain() {
 	n.draining.Store(true)
 	links := n.hub.close()
+	waitFor(drainSubmits, func() bool { return n.answering.Load() == 0 })
 	if len(links) > 0 {
 		n.log.Info("draining", "links", len(links))
 	}
@@ -209,7 +212,7 @@ func (n *Node) drain() {
 			ReconnectAfterMs: uint64(reconnectAfter.Milliseconds()), JitterMs: uint64(reconnectJitter.Milliseconds()), Reason: link.CodeDraining,
 		}}})
 	}
-	n.waitLinks()
+	waitFor(drainLinks, func() bool { open, _ := n.hub.count(); return open == 0 })
 	for _, l := range links {
 		l.close()
 	}
@@ -220,16 +223,13 @@ func (n *Node) drain() {
 	}
 }
 
-// waitLinks waits until the links' last frames are out, for at most drainLinks.
-func (n *Node) waitLinks() {
-	deadline := time.NewTimer(drainLinks)
+// waitFor waits for what nothing announces, at most so long.
+func waitFor(most time.Duration, done func() bool) {
+	deadline := time.NewTimer(most)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		if links, _ := n.hub.count(); links == 0 {
-			return
-		}
+	for !done() {
 		select {
 		case <-deadline.C:
 			return

@@ -278,6 +278,7 @@ func (l *clientLink) submit(id uint64, raw []byte, buf *buffer) bool {
 		return true
 	}
 	l.n.views.envelope(viewLink, &e)
+	l.n.answering.Add(1)
 	if e.TTL == envelope.Live {
 		l.submitLive(id, &e)
 		buf.free()

@@ -100,6 +100,7 @@ func (l *clientLink) submitStored(ctx context.Context, jobs []job) {
 		j := &jobs[i]
 		if j.e.Destination != n.self {
 			l.submitRemote(j.id, &j.e)
+			n.answering.Add(-1)
 			j.buf.free()
 			j.buf = nil
 			continue
@@ -124,6 +125,7 @@ func (l *clientLink) submitStored(ctx context.Context, jobs []job) {
 			continue // went to another node
 		}
 		l.receipts(jobs[i].id, jobs[i].e.ID(), outs[i])
+		n.answering.Add(-1)
 		jobs[i].buf.free()
 	}
 }
@@ -135,13 +137,17 @@ func (l *clientLink) submitLive(id uint64, e *envelope.Envelope) {
 		return
 	}
 	w := l.n.route(l.n.background, l.n.local, e)
+	eid := e.ID()
+	end := func(out federation.Outcome) {
+		l.receipts(id, eid, out)
+		l.n.answering.Add(-1)
+	}
 	if w.next != stepLive {
-		l.receipts(id, e.ID(), w.out)
+		end(w.out)
 		return
 	}
 	// Not waited for: a device that does not read must not keep this link from being read.
-	eid := e.ID()
-	l.n.handOver(e, &w, func(out federation.Outcome) { l.receipts(id, eid, out) })
+	l.n.handOver(e, &w, end)
 }
 
 // receipts answers a Submit whose envelope stayed on this node.
@@ -186,6 +192,9 @@ func (l *clientLink) submitRemote(id uint64, e *envelope.Envelope) {
 	finish := func(out federation.Outcome) {
 		l.n.metrics.countDelivery("remote", out)
 		l.receipt(id, eid, receiptOf(out), false, out.Code)
+		if own.TTL == envelope.Live { // the others may wait for days; accepted is their answer
+			l.n.answering.Add(-1)
+		}
 	}
 	if code := l.n.admitOut(&own); code != "" {
 		finish(refused(code))
