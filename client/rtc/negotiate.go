@@ -59,6 +59,11 @@ func (p *Peer) Restart(ctx context.Context, servers []ICEServer) (Description, e
 	if err := p.await(ctx); err != nil {
 		return Description{}, err
 	}
+	if servers != nil {
+		if err := p.gathered(ctx); err != nil {
+			return Description{}, err
+		}
+	}
 	n := &p.neg
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,9 +92,29 @@ func (p *Peer) SetServers(ctx context.Context, servers []ICEServer) error {
 	if err := p.await(ctx); err != nil {
 		return err
 	}
+	if err := p.gathered(ctx); err != nil {
+		return err
+	}
 	p.neg.mu.Lock()
 	defer p.neg.mu.Unlock()
 	return p.setServers(servers)
+}
+
+// gathered waits until no candidates are being gathered: the library reads its servers while
+// it gathers, without a lock, so they must not change then. A server that does not answer
+// holds this up for the eight seconds of its last retransmission (RFC 8489 section 6.2.1).
+func (p *Peer) gathered(ctx context.Context) error {
+	if p.pc.ICEGatheringState() != webrtc.ICEGatheringStateGathering {
+		return nil
+	}
+	select {
+	case <-webrtc.GatheringCompletePromise(p.pc):
+		return nil
+	case <-p.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (p *Peer) setServers(servers []ICEServer) error {
