@@ -438,7 +438,8 @@ func TestStrangersOfOneAddressAreFew(t *testing.T) {
 		}
 		taken = append(taken, l)
 	}
-	c := dial(t, r, nil) // a link with a connection, so that it can be told
+	c := dial(t, r, nil)                                                          // a link with a connection, so that it can be told
+	c.call(&pb.ClientFrame{Kind: &pb.ClientFrame_Ping{Ping: &pb.Ping{Nonce: 1}}}) // the link has read its address by now
 	l := r.hub.all()[0]
 	l.address = "192.0.2.7"
 	if l.admitStranger() {
