@@ -324,7 +324,7 @@ func description(m *envelopepb.SessionMessage) (rtc.Description, error) {
 
 // alarmOf marks errors that mean that somebody stands in the middle.
 func alarmOf(err error) error {
-	if errors.Is(err, rtc.ErrFingerprint) || errors.Is(err, rtc.ErrBinding) {
+	if errors.Is(err, rtc.ErrFingerprint) || errors.Is(err, rtc.ErrBinding) || errors.Is(err, rtc.ErrCallCode) {
 		return fmt.Errorf("%w: %w", ErrVerification, err)
 	}
 	return err

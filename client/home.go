@@ -252,6 +252,10 @@ func (c *Client) serveLink(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	// A device that was away for weeks renews its list first: a node takes none that has ended.
+	if err := c.renewEnded(); err != nil {
+		return 0, err
+	}
 	cert, err := c.keep.OwnCert()
 	if errors.Is(err, keep.ErrNotFound) {
 		return 0, ErrRemoved

@@ -65,6 +65,9 @@ func (s *calls) onRing(o *envelope.Opened, body *envelope.RingBody) error {
 		if contact, err = c.keep.Contact(o.SenderRoot); err != nil {
 			return err
 		}
+		if len(contact.Evidence) > 0 {
+			return ErrAlarm // whose device this is, is what the alarm is about
+		}
 	}
 	call := c.newCall(contact, CallOptions{Media: body.Media})
 	call.ring = o

@@ -101,5 +101,35 @@ func (c *Client) renewList(ctx context.Context) error {
 	return nil
 }
 
+// renewEnded signs a list anew that has ended while this device was away. It needs no link,
+// because there is none to be had with such a list; the link publishes it. Where the root key
+// is not at hand the node's refusal says the rest.
+func (c *Client) renewEnded() error {
+	list, err := c.keep.OwnList()
+	if errors.Is(err, keep.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now := c.keep.Now()
+	cert, listed := list.Device(c.device.ID())
+	if !listed || now.Before(list.Expires) && cert.ValidAt(now) == nil {
+		return nil
+	}
+	root, err := c.keep.Root(c.cfg.Passphrase)
+	if errors.Is(err, keep.ErrNoRoot) || errors.Is(err, keep.ErrPassphrase) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	next, err := root.Renew(list, now)
+	if err != nil {
+		return err
+	}
+	return c.keep.SetOwnList(next)
+}
+
 // remindEvery is how often a list that cannot be renewed here is spoken of.
 const remindEvery = 6 * time.Hour

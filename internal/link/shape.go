@@ -134,6 +134,9 @@ func upTo(num protowire.Number, size int) field {
 
 func num(n protowire.Number) field { return field{num: n, kind: number} }
 
+// num32 is for uint32 fields: a decoder cuts what is wider, and the frame would have two forms.
+func num32(n protowire.Number) field { return field{num: n, kind: number, max: 1<<32 - 1} }
+
 func sub(n protowire.Number, s shape) field { return field{num: n, kind: message, sub: s} }
 
 // Sizes of the signed objects, from identity.proto and envelope.proto.
@@ -160,7 +163,7 @@ const (
 var pingShape = shape{num(1)}
 
 var challengeShape = shape{
-	num(1), exact(2, sizePeerID), upTo(3, maxDomain), exact(4, 32), num(5), upTo(6, maxDescriptor), exact(7, 64),
+	num32(1), exact(2, sizePeerID), upTo(3, maxDomain), exact(4, 32), num(5), upTo(6, maxDescriptor), exact(7, 64),
 }
 
 var clientShape = shape{
@@ -182,14 +185,14 @@ var nodeShape = shape{
 	sub(2, challengeShape),
 	sub(3, shape{num(1), num(2)}),
 	sub(4, shape{num(1)}),
-	sub(5, shape{num(1), num(2), num(3)}),
+	sub(5, shape{num32(1), num32(2), num(3)}),
 	sub(6, shape{exact(1, 16), {num: 2, kind: number, max: 64}, {num: 3, kind: number, max: 1}, upTo(4, maxCode), num(5)}),
 	sub(7, shape{num(1), {num: 2, kind: number, max: 1}, exact(3, 2), upTo(4, maxPayload), exact(5, 16)}),
 	sub(8, shape{upTo(1, maxAnswerBox), upTo(2, maxCode)}),
 	sub(9, shape{upTo(1, maxDocument), {num: 2, kind: octets, max: maxDescriptor, many: MaxDescriptors}, upTo(3, maxCode)}),
 	sub(10, shape{
 		{num: 1, kind: octets, max: maxTurnURL, many: 8}, upTo(2, maxCredential), upTo(3, maxCredential),
-		num(4), exact(5, 16), upTo(6, maxCode),
+		num32(4), exact(5, 16), upTo(6, maxCode),
 	}),
 	sub(11, pingShape),
 	sub(12, shape{num(1), num(2), upTo(3, maxDrainReason)}),
