@@ -1,9 +1,11 @@
 package federation
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -88,8 +90,10 @@ func dialable(in []string) []ma.Multiaddr {
 
 // reachable are the addresses for the domain document where none are announced: what is
 // listened on, with a wildcard replaced by the machine's addresses, without loopback unless
-// that is all there is.
+// that is all there is. Their order says nothing and is always the same: libp2p's is not, and
+// another order would be another document.
 func reachable(addrs []ma.Multiaddr) []string {
+	addrs = slices.SortedFunc(slices.Values(addrs), func(a, b ma.Multiaddr) int { return cmp.Compare(a.String(), b.String()) })
 	var all, notLoopback []string
 	for _, a := range addrs {
 		all = append(all, a.String())

@@ -3,7 +3,9 @@ package federation
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +125,17 @@ func TestAddrsAreTheAnnouncedOnesOrThoseListenedOn(t *testing.T) {
 	got := n.Addrs()
 	if len(got) != 2 || !strings.HasPrefix(got[0], "/ip4/127.0.0.1/") || strings.Contains(got[0], "/0") {
 		t.Errorf("port 0 on loopback gives %v", got)
+	}
+	two, err := parseAddrs([]string{"10.0.0.1:1", "10.0.0.1:2"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := reachable(two)
+	for range 5 { // the library gives them in another order each time, which is no other place
+		rand.Shuffle(len(two), func(i, k int) { two[i], two[k] = two[k], two[i] })
+		if got := reachable(two); !slices.Equal(got, want) {
+			t.Errorf("in another order: %v and %v", got, want)
+		}
 	}
 	named := newTestNode(t, "globex.example", "version = 1")
 	named.cfg.Announce = []string{"globex.example:7421"}

@@ -118,7 +118,8 @@ func (d *documents) names(addresses []string) bool {
 func sameNode(doc *identity.DomainDocument, node identity.DomainNode) bool {
 	for _, n := range doc.Nodes {
 		if n.PeerID == node.PeerID {
-			return slices.Equal(n.Addresses, node.Addresses)
+			// Whatever the order: a partner tries all of them.
+			return slices.Equal(slices.Sorted(slices.Values(n.Addresses)), slices.Sorted(slices.Values(node.Addresses)))
 		}
 	}
 	return false

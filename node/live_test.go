@@ -206,3 +206,22 @@ func TestALinkWithTooMuchInLineIsClosedAndNothingInItIsCalledDelivered(t *testin
 		t.Errorf("its last word is %v", last)
 	}
 }
+
+// TestWhoIsRegisteredIsReachedAtOnce: the moment in which a client reads Registered is the one
+// from which everybody reaches it.
+func TestWhoIsRegisteredIsReachedAtOnce(t *testing.T) {
+	r := start(t, t.TempDir(), "acme.example", openPolicy)
+	bob, _ := join(t, r)
+	for i := range 100 {
+		c := dial(t, r, bob)
+		if f := c.register(bob, 0); f.GetRegistered() == nil {
+			t.Fatal(f)
+		}
+		if out := r.Deliver(t.Context(), r.local, to(t, r, bob, envelope.Live, payload(1024))); out != outcomeDelivered {
+			t.Fatalf("link %d: %v", i, out)
+		}
+		if f := c.read(); f.GetDeliver() == nil {
+			t.Fatalf("link %d: %v", i, f)
+		}
+	}
+}

@@ -154,12 +154,14 @@ func (l *clientLink) register(id uint64, r *pb.Register) {
 		l.refuse(id, l.n.directoryCode(err), 0)
 		return
 	}
+	// In one step for whoever delivers: an envelope that comes after Registered was said finds
+	// the mailbox open, and none is delivered before it was said. (mu is taken before wmu.)
+	l.mu.Lock()
 	l.sendFrame(&pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_Registered{Registered: &pb.Registered{
 		Waiting:      uint32(usage.Envelopes + usage.Knocks),
 		MaxEnvelopes: uint32(usage.MaxEnvelopes),
 		MaxBytes:     uint64(usage.MaxBytes),
 	}}})
-	l.mu.Lock()
 	if l.mail == nil {
 		l.mail = &delivery{cursor: store.Seq(r.After)}
 	}
