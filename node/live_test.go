@@ -225,3 +225,33 @@ func TestWhoIsRegisteredIsReachedAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestALiveEnvelopeIsRecognisedByTheProcessThatDeliveredIt: of live envelopes nothing is
+// written down, so behind a restart the device's own memory is what recognises them.
+func TestALiveEnvelopeIsRecognisedByTheProcessThatDeliveredIt(t *testing.T) {
+	dir := t.TempDir()
+	r := start(t, dir, "acme.example", openPolicy)
+	bob, bobs := join(t, r)
+	alice, alices := join(t, r)
+	e := to(t, r, bob, envelope.Live, payload(1024))
+	for range 3 {
+		if receipt := alices.submit(e); receipt.Class != pb.ReceiptClass_RECEIPT_DELIVERED {
+			t.Fatal(receipt)
+		}
+	}
+	first := bobs.deliver()
+	bobs.call(&pb.ClientFrame{Kind: &pb.ClientFrame_Ping{Ping: &pb.Ping{Nonce: 2}}})
+	if len(bobs.later) != 0 {
+		t.Errorf("Bob also got %v", bobs.later)
+	}
+	r.stopped()
+	r = start(t, dir, "acme.example", "")
+	bobs, alices = dial(t, r, bob), dial(t, r, alice)
+	bobs.register(bob, 0)
+	if receipt := alices.submit(e); receipt.Class != pb.ReceiptClass_RECEIPT_DELIVERED {
+		t.Fatal(receipt)
+	}
+	if again := bobs.deliver(); !bytes.Equal(again.EnvelopeId, first.EnvelopeId) {
+		t.Error("it is not told under its own id")
+	}
+}
