@@ -244,3 +244,33 @@ func TestOurPeopleSendOnlyWhereThePolicyLetsThem(t *testing.T) {
 		}
 	}
 }
+
+// TestOurPeopleSeeThatTheOtherNodeRefuses: not that it cannot be reached, and not once so and
+// once otherwise.
+func TestOurPeopleSeeThatTheOtherNodeRefuses(t *testing.T) {
+	acme := start(t, t.TempDir(), "acme.example", openPolicy)
+	made, err := Init(testConfig(acme.dir, "acme.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	initech := startPartner(t, t.TempDir(), "initech.example", "acme.example", made.DomainKey)
+	tell(t, initech, acme)
+	bob, _ := join(t, acme)
+	_, alices := join(t, initech)
+	until(t, "the document is known", func() bool { _, known := initech.fed.DomainOf(acme.self); return known })
+	for range 3 {
+		for _, ttl := range []envelope.TTL{envelope.Live, envelope.Ring, envelope.Week} {
+			receipt := alices.submit(to(t, acme, bob, ttl, payload(1024)))
+			if receipt.Class != pb.ReceiptClass_RECEIPT_REFUSED || receipt.Code != link.CodePolicy {
+				t.Fatalf("class %v: %v", ttl, receipt)
+			}
+		}
+		f := alices.call(&pb.ClientFrame{Kind: &pb.ClientFrame_Domain{Domain: &pb.DomainRequest{Domain: "acme.example"}}})
+		if code := f.GetDomain().GetCode(); code != link.CodePolicy {
+			t.Errorf("the domain: %q", code)
+		}
+		if _, _, code := alices.ask(acme, envelopepb.Operation_OPERATION_LOOKUP, bob.root.Public().Bytes()); code != link.CodePolicy {
+			t.Errorf("a query: %q", code)
+		}
+	}
+}
