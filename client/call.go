@@ -74,6 +74,7 @@ type Call struct {
 
 	// Set once by the driver before answered is closed.
 	session *envelope.Session
+	hops    sharedHop // of the session's frames
 
 	mu         sync.Mutex // guards the rest
 	err        error

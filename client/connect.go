@@ -167,7 +167,7 @@ func (call *Call) sendTry(ctx context.Context, m *envelopepb.SessionMessage, try
 	to := call.reply()
 	_, err = call.c.ledger.post(ctx, outgoing{
 		to: call.contact.Root, device: call.session.PeerDevice, home: to.Home, ttl: envelope.Live,
-		hop: envelope.Hop{Tag: to.Tag, Token: to.Token}, payload: payload,
+		hop: envelope.Hop{Tag: to.Tag, Token: to.Token}, payload: payload, shared: &call.hops,
 		fate: func(f keep.Fate, _ string) {
 			if f != keep.FateRefused && f != keep.FateExpired || try >= frameTries {
 				return

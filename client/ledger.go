@@ -53,8 +53,40 @@ type outgoing struct {
 	hop     envelope.Hop
 	payload []byte
 	message envelope.MessageID
+	// shared, if set, is what the frames of one session share. For the class live only.
+	shared *sharedHop
 	// fate, if set, is told each step once, from the link's goroutine; it must not block.
 	fate func(keep.Fate, string)
+}
+
+// sharedHop is the encapsulation under which the frames of one session go to the other
+// device's node. It is made anew when anything changes that a node could tell frames apart by:
+// the node, its key, the tag, the token, the handle.
+type sharedHop struct {
+	mu     sync.Mutex // guards all below
+	sender *envelope.HopSender
+	key    [32]byte
+	dest   identity.PeerID
+	hop    envelope.Hop
+	handle envelope.Handle
+}
+
+func (s *sharedHop) envelope(node *identity.NodeDescriptor, hop envelope.Hop, frame []byte) (*envelope.Envelope, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	handle := envelope.Handle(frame[:len(envelope.Handle{})])
+	if s.sender != nil && s.key == node.RoutingKey && s.dest == node.PeerID && s.hop == hop && s.handle == handle {
+		e, err := s.sender.Envelope(frame)
+		if !errors.Is(err, envelope.ErrExhausted) {
+			return e, err
+		}
+	}
+	sender, err := envelope.NewHopSender(node.RoutingKey, node.PeerID, hop)
+	if err != nil {
+		return nil, err
+	}
+	s.sender, s.key, s.dest, s.hop, s.handle = sender, node.RoutingKey, node.PeerID, hop, handle
+	return sender.Envelope(frame)
 }
 
 // post seals the hop, writes the envelope down and hands it to the link. Without a link it
@@ -64,7 +96,12 @@ func (l *ledger) post(ctx context.Context, o outgoing) (envelope.ID, error) {
 	if err != nil {
 		return envelope.ID{}, err
 	}
-	e, err := envelope.NewEnvelope(node.RoutingKey, node.PeerID, o.ttl, o.hop, o.payload)
+	var e *envelope.Envelope
+	if o.shared != nil {
+		e, err = o.shared.envelope(node, o.hop, o.payload)
+	} else {
+		e, err = envelope.NewEnvelope(node.RoutingKey, node.PeerID, o.ttl, o.hop, o.payload)
+	}
 	if err != nil {
 		return envelope.ID{}, err
 	}

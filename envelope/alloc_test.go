@@ -38,3 +38,33 @@ func TestAnEnvelopePassesWithoutAllocation(t *testing.T) {
 		t.Fatalf("%v allocations to read, name and write an envelope", n)
 	}
 }
+
+// Of an envelope, the sender allocates the envelope and the node that opens it nothing.
+func TestHopsUnderOneEncapsulationCostNoAllocation(t *testing.T) {
+	k := routingKey(t, 1)
+	s, err := NewHopSender(k.Public(), peer(2), Hop{Tag: someHop.Tag, Token: someHop.Token})
+	must(t, err)
+	payload, self := make([]byte, 1024), peer(2)
+	e, err := s.Envelope(payload)
+	must(t, err)
+	if _, err := k.OpenHop(e, self); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(200, func() {
+		if _, err := k.OpenHop(e, self); err != nil {
+			t.Fatal(err)
+		}
+		if e.ID() == (ID{}) {
+			t.Fatal("no id")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for a hop opened and its id", n)
+	}
+	if n := testing.AllocsPerRun(200, func() {
+		if _, err := s.Envelope(payload); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 1 {
+		t.Errorf("%v allocations for a hop sealed", n)
+	}
+}

@@ -57,6 +57,39 @@ func BenchmarkHopOpen(b *testing.B) {
 	}
 }
 
+// The hops of a session's frames, with the envelope's id that a node asks for as well.
+func BenchmarkHopOpenShared(b *testing.B) {
+	k := routingKey(b, 1)
+	s, err := NewHopSender(k.Public(), peer(2), Hop{Tag: someHop.Tag, Token: someHop.Token})
+	must(b, err)
+	e, err := s.Envelope(make([]byte, bucket1K))
+	must(b, err)
+	self := peer(2)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := k.OpenHop(e, self); err != nil {
+			b.Fatal(err)
+		}
+		if e.ID() == (ID{}) {
+			b.Fatal("no id")
+		}
+	}
+}
+
+func BenchmarkHopSealShared(b *testing.B) {
+	k := routingKey(b, 1)
+	payload := make([]byte, bucket1K)
+	s, err := NewHopSender(k.Public(), peer(2), Hop{Tag: someHop.Tag, Token: someHop.Token})
+	must(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.next &= MaxHops - 1
+		if _, err := s.Envelope(payload); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkParseEnvelope(b *testing.B) {
 	k := routingKey(b, 1)
 	e, err := NewEnvelope(k.Public(), peer(2), Week, someHop, make([]byte, bucket4K))

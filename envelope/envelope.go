@@ -61,7 +61,7 @@ func Parse(b []byte) (*Envelope, error) {
 // The canonical form has one layout, which [View] reads and [Envelope.Append] writes without
 // a decoder: a node does it for every envelope that passes.
 //
-//	08 01 | 12 26 destination 38 | 1a 63 hop 99 | [20 ttl] | 2a length payload
+//	08 01 | 12 26 destination 38 | 1a 65 hop 101 | [20 ttl] | 2a length payload
 const (
 	tagVersion     = 0x08
 	tagDestination = 0x12

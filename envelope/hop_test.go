@@ -2,11 +2,9 @@ package envelope
 
 import (
 	"bytes"
-	"crypto/hpke"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
+	"sync"
 	"testing"
 
 	"github.com/trunkline-net/trunkline/envelope/pb"
@@ -146,18 +144,161 @@ func Test14_45_AKnockHasOneSizeAndNoToken(t *testing.T) {
 // hostileHop seals a hop without asking whether it may exist.
 func hostileHop(t *testing.T, k *RoutingKey, h Hop, ttl TTL, payload []byte) *Envelope {
 	t.Helper()
-	kem, kdf, aead := suiteX25519()
-	pub, err := kem.NewPublicKey(k.pub[:])
+	return hostileHopNumber(t, k, h, ttl, payload, 0)
+}
+
+func hostileHopNumber(t *testing.T, k *RoutingKey, h Hop, ttl TTL, payload []byte, number uint16) *Envelope {
+	t.Helper()
+	s, err := newHopSender(k.pub, peer(2), h)
 	must(t, err)
-	enc, s, err := hpke.NewSender(pub, kdf, aead, []byte(identity.ContextHop))
+	e := &Envelope{Destination: peer(2), TTL: ttl, Payload: payload}
+	s.seal(e, number)
+	return e
+}
+
+func TestTheFramesOfASessionShareAnEncapsulation(t *testing.T) {
+	k := routingKey(t, 1)
+	frame := Hop{Tag: someHop.Tag, Token: someHop.Token}
+	s, err := NewHopSender(k.Public(), peer(2), frame)
 	must(t, err)
-	plain := slices.Concat(h.Tag[:], h.Token[:], h.Collapse[:], h.Hint[:], []byte{0})
-	if h.Knock {
-		plain[50] = flagKnock
+	uses := map[HopUse]bool{}
+	var envelopes []*Envelope
+	for range 5 {
+		e, err := s.Envelope(make([]byte, 1024))
+		must(t, err)
+		uses[e.HopUse()] = true
+		envelopes = append(envelopes, e)
 	}
-	ct, err := s.Seal(hopAAD(peer(2), ttl, sha256.Sum256(payload)), plain)
+	if len(uses) != 5 {
+		t.Fatalf("5 hops have %d uses", len(uses))
+	}
+	// In any order, and again: what was seen is the node's to remember.
+	for _, i := range []int{3, 0, 4, 4, 1, 2} {
+		got, err := Parse(envelopes[i].Marshal())
+		must(t, err)
+		h, err := k.OpenHop(got, peer(2))
+		must(t, err)
+		if h != frame || got.TTL != Live {
+			t.Fatalf("hop %d changed", i)
+		}
+	}
+	// A number is the nonce of its box.
+	swapped := *envelopes[2]
+	swapped.Hop[x25519Size+1] = 1
+	if _, err := k.OpenHop(&swapped, peer(2)); !errors.Is(err, ErrDecrypt) {
+		t.Errorf("under another number: %v", err)
+	}
+	moved := *envelopes[2]
+	moved.Payload = append([]byte{1}, make([]byte, 1023)...)
+	if _, err := k.OpenHop(&moved, peer(2)); !errors.Is(err, ErrDecrypt) {
+		t.Errorf("on another payload: %v", err)
+	}
+	if _, err := s.Envelope(make([]byte, 1023)); !errors.Is(err, ErrSize) {
+		t.Errorf("payload of 1,023 bytes: %v", err)
+	}
+	if _, err := NewHopSender(k.Public(), peer(2), Hop{Tag: someHop.Tag, Knock: true}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("knocks: %v", err)
+	}
+}
+
+func TestOnlyLiveHopsShareAnEncapsulation(t *testing.T) {
+	k := routingKey(t, 1)
+	for ttl := Live; ttl <= Week; ttl++ {
+		_, err := k.OpenHop(hostileHopNumber(t, k, someHop, ttl, make([]byte, 1024), 1), peer(2))
+		if ttl == Live {
+			must(t, err)
+		} else if !errors.Is(err, ErrMalformed) {
+			t.Errorf("class %v: %v", ttl, err)
+		}
+	}
+}
+
+func TestAnEncapsulationEnds(t *testing.T) {
+	k := routingKey(t, 1)
+	s, err := NewHopSender(k.Public(), peer(2), Hop{Tag: someHop.Tag, Token: someHop.Token})
 	must(t, err)
-	return &Envelope{Destination: peer(2), Hop: [HopSize]byte(slices.Concat(enc, ct)), TTL: ttl, Payload: payload}
+	s.next = MaxHops - 1
+	last, err := s.Envelope(make([]byte, 1024))
+	must(t, err)
+	if _, err := k.OpenHop(last, peer(2)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := s.Envelope(make([]byte, 1024)); !errors.Is(err, ErrExhausted) {
+			t.Fatalf("hop beyond the last: %v", err)
+		}
+	}
+}
+
+func TestManyGoroutinesNeverShareANumber(t *testing.T) {
+	k := routingKey(t, 1)
+	s, err := NewHopSender(k.Public(), peer(2), Hop{Tag: someHop.Tag, Token: someHop.Token})
+	must(t, err)
+	var group sync.WaitGroup
+	uses := make(chan HopUse, 400)
+	for range 4 {
+		group.Go(func() {
+			for range 100 {
+				e, err := s.Envelope(make([]byte, 1024))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := k.OpenHop(e, peer(2)); err != nil {
+					t.Error(err)
+					return
+				}
+				uses <- e.HopUse()
+			}
+		})
+	}
+	group.Wait()
+	close(uses)
+	seen := map[HopUse]bool{}
+	for u := range uses {
+		seen[u] = true
+	}
+	if len(seen) != 400 {
+		t.Fatalf("400 hops have %d uses", len(seen))
+	}
+}
+
+func TestForgottenEncapsulationsStillOpen(t *testing.T) {
+	k := routingKey(t, 1)
+	k.opened.capacity = 2
+	var first []*Envelope
+	for range 7 {
+		s, err := NewHopSender(k.Public(), peer(2), Hop{Tag: someHop.Tag, Token: someHop.Token})
+		must(t, err)
+		for i := range 2 {
+			e, err := s.Envelope(make([]byte, 1024))
+			must(t, err)
+			if _, err := k.OpenHop(e, peer(2)); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				first = append(first, e)
+			}
+		}
+	}
+	if n := len(k.opened.young) + len(k.opened.old); n > 4 {
+		t.Fatalf("%d encapsulations are remembered, at most 4 should be", n)
+	}
+	for i, e := range first {
+		if _, err := k.OpenHop(e, peer(2)); err != nil {
+			t.Fatalf("encapsulation %d: %v", i, err)
+		}
+	}
+	// What does not open, and what cannot come again, takes no place.
+	before := *first[0]
+	before.Hop[hopHeader] ^= 1
+	fresh := routingKey(t, 3)
+	for _, e := range []*Envelope{&before, hostileHop(t, fresh, someHop, Week, make([]byte, 1024))} {
+		_, _ = fresh.OpenHop(e, peer(2))
+	}
+	if n := len(fresh.opened.young) + len(fresh.opened.old); n != 0 {
+		t.Fatalf("%d encapsulations are remembered for nothing", n)
+	}
 }
 
 func TestParseRefusesWhatIsNotAnEnvelope(t *testing.T) {

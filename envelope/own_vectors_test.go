@@ -32,6 +32,7 @@ type envelopeVectors struct {
 	NowMS    int64          `json:"now_ms"`
 	Padding  []vectorPad    `json:"padding"`
 	Envelope vectorEnvelope `json:"envelope"`
+	Hops     []vectorHop    `json:"hops_of_one_encapsulation"`
 	Sealed   vectorSealed   `json:"sealed"`
 	Queries  []vectorQuery  `json:"queries"`
 }
@@ -71,6 +72,17 @@ type vectorEnvelope struct {
 	Box           hexBytes `json:"box"`
 	ID            hexBytes `json:"id"`
 	SHA256        hexBytes `json:"marshalled_sha256"`
+}
+
+// vectorHop is a hop of the encapsulation of the envelope above, which is to its destination
+// and has its hop plaintext and payload.
+type vectorHop struct {
+	Name   string   `json:"name"`
+	TTL    int      `json:"ttl"`
+	Key    hexBytes `json:"exported_key"`
+	Nonce  hexBytes `json:"nonce"`
+	Box    hexBytes `json:"box"`
+	Accept bool     `json:"accept"`
 }
 
 type vectorSealed struct {
@@ -166,6 +178,7 @@ func TestEnvelopeVectors(t *testing.T) {
 			v.Padding = append(v.Padding, vectorPad{body, 32, block})
 		}
 		v.Envelope = hopVector(t, fixed)
+		v.Hops = hopNumberVectors(t, v.Envelope)
 		v.Sealed = sealedVector(t, a, b, fixed)
 		root, id := b.root.Public(), ID(bytes.Repeat([]byte{6}, 16))
 		for i, q := range []struct {
@@ -206,10 +219,51 @@ func hopVector(t *testing.T, fixed *envelopeVectors) vectorEnvelope {
 	return vectorEnvelope{
 		RoutingSeed: s[:], RoutingPublic: pub[:], Destination: e.Destination[:], TTL: int(e.TTL),
 		PayloadNote: "1024 bytes, byte i is i mod 256",
-		AAD:         hopAAD(e.Destination, e.TTL, sha256.Sum256(payload)),
+		AAD:         hopAAD(nil, e.Destination, e.TTL, sha256.Sum256(payload)),
 		Tag:         got.Tag[:], Token: got.Token[:], Collapse: got.Collapse[:], Hint: got.Hint[:], Knock: got.Knock,
 		Box: e.Hop[:], ID: id[:], SHA256: sum[:],
 	}
+}
+
+func hopNumberVectors(t *testing.T, v vectorEnvelope) (out []vectorHop) {
+	t.Helper()
+	k := routingKey(t, 0x41)
+	payload := make([]byte, 1024)
+	for i := range payload {
+		payload[i] = byte(i)
+	}
+	_, kdf, suite := suiteX25519()
+	context, err := hpke.NewRecipient(v.Box[:x25519Size], k.priv, kdf, suite, []byte(identity.ContextHop))
+	must(t, err)
+	key, err := context.Export(identity.ContextHopKey, 32)
+	must(t, err)
+	aead, err := hopAEAD(context.Export)
+	must(t, err)
+	s := &HopSender{dest: peer(0x42), plain: someHop.plaintext(), enc: [x25519Size]byte(v.Box[:x25519Size]), aead: aead}
+	for _, c := range []struct {
+		name   string
+		ttl    TTL
+		number uint16
+		change bool
+	}{
+		{"the first of the class live", Live, 0, false},
+		{"the second", Live, 1, false},
+		{"the last", Live, MaxHops - 1, false},
+		{"the first of the class week", Week, 0, false},
+		{"the second of the class week", Week, 1, false},
+		{"another number over the box", Live, 1, true},
+	} {
+		e := &Envelope{Destination: peer(0x42), TTL: c.ttl, Payload: payload}
+		s.seal(e, c.number)
+		if c.change {
+			e.Hop[x25519Size+1]++
+		}
+		_, err := k.OpenHop(e, peer(0x42))
+		nonce := make([]byte, 12)
+		copy(nonce[10:], e.Hop[x25519Size:hopHeader])
+		out = append(out, vectorHop{c.name, int(c.ttl), key, nonce, bytes.Clone(e.Hop[:]), err == nil})
+	}
+	return out
 }
 
 func sealedVector(t *testing.T, a, b *party, fixed *envelopeVectors) vectorSealed {

@@ -40,6 +40,7 @@ const (
 	ContextRoster        = "trunkline/v1/roster\x00"     // signature: chair's device key
 	ContextJoin          = "trunkline/v1/join\x00"       // signature: device key
 	ContextHop           = "trunkline/v1/hop\x00"        // HPKE info: hop
+	ContextHopKey        = "trunkline/v1/hopkey\x00"     // HPKE export: key of an encapsulation's hops
 	ContextQuery         = "trunkline/v1/query\x00"      // HPKE info: query
 	ContextAnswer        = "trunkline/v1/answer\x00"     // HKDF: answer to a query
 	ContextTransit       = "trunkline/v1/transit\x00"    // HPKE info: wrapping for a bridge

@@ -32,7 +32,7 @@ func (n *Node) Deliver(ctx context.Context, from federation.Source, e *envelope.
 	if w.next != stepNone {
 		release, err := n.hold(ctx, w.held)
 		if err != nil { // the node is stopping
-			n.hops.forget([32]byte(e.Hop[:32]))
+			n.hops.forget(e.HopUse())
 			return refused(link.CodeDraining)
 		}
 		defer release()
@@ -106,10 +106,10 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 			return ended(refused(code))
 		}
 	}
-	id, ephemeral := e.ID(), [32]byte(e.Hop[:32])
-	switch n.hops.seen(ephemeral, id, n.now(), e.TTL == envelope.Live) {
+	id, use := e.ID(), e.HopUse()
+	switch n.hops.seen(use, id, n.now(), e.TTL == envelope.Live) {
 	case hopOther:
-		// One encapsulation on two envelopes: no honest sender does this.
+		// One use of an encapsulation on two envelopes: no honest sender does this.
 		return ended(refused(link.CodeRefused))
 	case hopSame:
 		// A retry of what was live and has been delivered. The stored classes are
@@ -129,7 +129,7 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 	case hop.Knock:
 		return ended(n.lostKnock(ctx, id))
 	case !allowed:
-		n.hops.forget(ephemeral)
+		n.hops.forget(use)
 		return ended(refused(link.CodeRefused))
 	case e.TTL != envelope.Live:
 		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id), held: held}
@@ -140,10 +140,10 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 // handOver brings a live envelope onto its device's connection. tell is called once, by any
 // goroutine: delivered when the connection has taken all of it, not before.
 func (n *Node) handOver(e *envelope.Envelope, w *way, tell func(federation.Outcome)) {
-	ephemeral := [32]byte(e.Hop[:32])
+	use := e.HopUse()
 	fail := func(code string) {
 		// Not delivered, so a retry of the same bytes must be taken for a first try.
-		n.hops.forget(ephemeral)
+		n.hops.forget(use)
 		tell(refused(code))
 	}
 	code := n.hub.deliverLive(w.device, w.hop, e.ID(), e.Payload, func(written bool) {
@@ -151,7 +151,7 @@ func (n *Node) handOver(e *envelope.Envelope, w *way, tell func(federation.Outco
 			fail(link.CodeUnavailable)
 			return
 		}
-		n.hops.settle(ephemeral)
+		n.hops.settle(use)
 		tell(outcomeDelivered)
 	})
 	if code != "" {

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"testing"
 
+	"golang.org/x/crypto/chacha20poly1305"
+
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/identity"
 )
@@ -40,11 +42,15 @@ func hostileHop(t testing.TB, r *running, h envelope.Hop, ttl envelope.TTL, body
 	aad := append([]byte{1}, r.self[:]...)
 	aad = append(aad, byte(ttl))
 	aad = append(aad, sum[:]...)
-	box, err := s.Seal(aad, plain)
+	key, err := s.Export(identity.ContextHopKey, chacha20poly1305.KeySize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := chacha20poly1305.New(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := &envelope.Envelope{Destination: r.self, TTL: ttl, Payload: body}
-	copy(e.Hop[copy(e.Hop[:], enc):], box)
+	copy(e.Hop[copy(e.Hop[:], enc)+2:], box.Seal(nil, make([]byte, chacha20poly1305.NonceSize), plain, aad)) // the number is zero
 	return e
 }

@@ -306,10 +306,10 @@ func TestTheSameBytesAgainAreNotASecondEnvelope(t *testing.T) {
 	}
 }
 
-func TestARepeatedEphemeralKeyIsRefused(t *testing.T) {
+func TestARepeatedUseOfAnEncapsulationIsRefused(t *testing.T) {
 	h := newHopMemory()
 	now := time.Unix(1000, 0)
-	key := [32]byte{1}
+	key := envelope.HopUse{1}
 	if v := h.seen(key, envelope.ID{1}, now, false); v != hopNew {
 		t.Fatalf("first: %v", v)
 	}
@@ -322,12 +322,17 @@ func TestARepeatedEphemeralKeyIsRefused(t *testing.T) {
 	if v := h.seen(key, envelope.ID{2}, now.Add(hopWindow+time.Second), false); v != hopOther {
 		t.Errorf("one generation later: %v", v)
 	}
+	second := key
+	second[33] = 1
+	if v := h.seen(second, envelope.ID{2}, now.Add(hopWindow+time.Second), false); v != hopNew {
+		t.Errorf("the next number: %v", v)
+	}
 	if v := h.seen(key, envelope.ID{2}, now.Add(3*hopWindow), false); v != hopNew {
 		t.Errorf("after the window: %v", v)
 	}
-	live := [32]byte{2}
+	live := envelope.HopUse{2}
 	for i, c := range []struct {
-		then func([32]byte)
+		then func(envelope.HopUse)
 		want hopVerdict
 	}{{h.settle, hopSame}, {h.forget, hopNew}} {
 		live[1] = byte(i)
@@ -341,7 +346,7 @@ func TestARepeatedEphemeralKeyIsRefused(t *testing.T) {
 		}
 	}
 	for i := range 3 * maxHopMemory {
-		h.seen([32]byte{byte(i), byte(i >> 8), byte(i >> 16), 7}, envelope.ID{}, now.Add(4*hopWindow), false)
+		h.seen(envelope.HopUse{byte(i), byte(i >> 8), byte(i >> 16), 7}, envelope.ID{}, now.Add(4*hopWindow), false)
 	}
 	if n := len(h.now) + len(h.before); n > 2*maxHopMemory {
 		t.Errorf("it remembers %d keys", n)

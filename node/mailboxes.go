@@ -89,7 +89,7 @@ func (m *mailboxes) forgetAll() {
 	clear(m.tags)
 }
 
-// hopWindow is how long a hop's ephemeral key is remembered. Beyond it the mailbox still
+// hopWindow is how long the use of a hop's encapsulation is remembered. Beyond it the mailbox still
 // recognises every stored envelope for eight days, and a live one has no mailbox to be
 // repeated into unless its device is connected and its session long over.
 const (
@@ -103,16 +103,25 @@ const (
 	hopNew      hopVerdict = iota
 	hopSame                // the same envelope again
 	hopUnderWay            // the same live envelope, whose first try has not ended
-	hopOther               // another envelope under the same ephemeral key
+	hopOther               // another envelope under the same encapsulation and number
 )
 
-// hopMemory recognises ephemeral keys of hops that were used already, in two generations
+// hopMemory recognises uses of encapsulations that it has seen, in two generations
 // that take turns.
 type hopMemory struct {
 	mu      sync.Mutex // guards all below
-	now     map[[16]byte]hopUse
-	before  map[[16]byte]hopUse
+	now     map[hopKey]hopUse
+	before  map[hopKey]hopUse
 	rotated time.Time
+}
+
+// hopKey is half of the encapsulation and the number. Half is enough: finding two that share it
+// costs 2^64 tries, and gains nothing.
+type hopKey [18]byte
+
+func keyOf(u envelope.HopUse) (k hopKey) {
+	copy(k[copy(k[:], u[:16]):], u[32:])
+	return k
 }
 
 type hopUse struct {
@@ -121,14 +130,13 @@ type hopUse struct {
 }
 
 func newHopMemory() *hopMemory {
-	return &hopMemory{now: map[[16]byte]hopUse{}, before: map[[16]byte]hopUse{}}
+	return &hopMemory{now: map[hopKey]hopUse{}, before: map[hopKey]hopUse{}}
 }
 
-// seen looks an ephemeral key up and remembers it. Half of the key is enough: finding two
-// keys that share it costs 2^64 tries, and gains nothing. A live envelope that is new is under
-// way until settle or forget.
-func (h *hopMemory) seen(ephemeral [32]byte, id envelope.ID, now time.Time, live bool) hopVerdict {
-	key := [16]byte(ephemeral[:16])
+// seen looks a use up and remembers it. A live envelope that is new is under way until settle
+// or forget.
+func (h *hopMemory) seen(use envelope.HopUse, id envelope.ID, now time.Time, live bool) hopVerdict {
+	key := keyOf(use)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now.Sub(h.rotated) >= hopWindow || len(h.now) >= maxHopMemory {
@@ -153,11 +161,11 @@ func (h *hopMemory) seen(ephemeral [32]byte, id envelope.ID, now time.Time, live
 }
 
 // settle says that a live envelope was delivered.
-func (h *hopMemory) settle(ephemeral [32]byte) {
-	key := [16]byte(ephemeral[:16])
+func (h *hopMemory) settle(use envelope.HopUse) {
+	key := keyOf(use)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, m := range []map[[16]byte]hopUse{h.now, h.before} {
+	for _, m := range []map[hopKey]hopUse{h.now, h.before} {
 		if u, ok := m[key]; ok {
 			u.underWay = false
 			m[key] = u
@@ -166,9 +174,9 @@ func (h *hopMemory) settle(ephemeral [32]byte) {
 	}
 }
 
-// forget takes a key back whose envelope was not taken.
-func (h *hopMemory) forget(ephemeral [32]byte) {
-	key := [16]byte(ephemeral[:16])
+// forget takes a use back whose envelope was not taken.
+func (h *hopMemory) forget(use envelope.HopUse) {
+	key := keyOf(use)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.now, key)
