@@ -19,7 +19,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test check plain race gcc vet lint generate fuzz bench demo clean
+.PHONY: help build test check plain race gcc labtools vet lint generate fuzz bench demo lab clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,14 +30,17 @@ build: ## bin/trunkline, static, without cgo
 test: gcc vet check plain race ## everything a change has to pass (installs gcc if it is missing)
 
 # Zero-allocation tests only mean something without the race detector, so both passes count.
-plain: ## the tests, without the race detector
+plain: labtools ## the tests, without the race detector
 	$(GO) test -timeout $(TIMEOUT) ./...
 
-race: gcc ## the tests, with the race detector
+race: gcc labtools ## the tests, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
 
 gcc: # the race detector is built with cgo
 	@./.ci/need-gcc
+
+labtools: # root runs the tests in network namespaces too
+	@./.ci/need-lab
 
 vet: ## go vet
 	$(GO) vet ./...
@@ -65,6 +68,9 @@ bench: ## every Go benchmark
 
 demo: ## two nodes, two people, a note, a call, a file, a refusal
 	$(GO) run ./cmd/trunkline demo
+
+lab: labtools ## every pair of networks, in namespaces (Linux, root): prints the table
+	TRUNKLINE_LAB=full $(GO) test -count=1 -v -timeout $(TIMEOUT) ./internal/lab/...
 
 clean: ## what was built here
 	rm -rf bin
