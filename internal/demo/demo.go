@@ -136,7 +136,7 @@ func (d *demo) cleanUp(remove bool) error {
 		results := make([]error, len(d.children))
 		for i, child := range d.children {
 			if child.person == people {
-				ending.Go(func() { results[i] = child.stop(endGrace) })
+				ending.Go(func() { results[i] = child.Stop(endGrace) })
 			}
 		}
 		ending.Wait()
@@ -446,7 +446,7 @@ func (d *demo) file(ctx context.Context) (string, error) {
 	if err := half(ctx, &at); err != nil {
 		return "", err
 	}
-	d.bob.kill()
+	d.bob.Kill()
 	if d.bob, err = d.startParticipant("bob"); err != nil {
 		return "", err
 	}

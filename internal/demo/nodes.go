@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/trunkline-net/trunkline/internal/child"
 )
 
 // exchange is one organisation's node as the demo runs it.
@@ -45,7 +47,7 @@ func (d *demo) newExchange(ctx context.Context, domain string) (*exchange, error
 	e := &exchange{domain: domain, dir: d.folder(domain), tap: t, marker: randomText("control")}
 	d.taps = append(d.taps, t)
 	var made initResult
-	if err := run(ctx, d.binary, &made, "init", "--data", e.dir, "--domain", domain, "--json"); err != nil {
+	if err := child.Run(ctx, d.binary, &made, "init", "--data", e.dir, "--domain", domain, "--json"); err != nil {
 		return nil, err
 	}
 	e.key, e.peerID = made.DomainKey, made.PeerID
@@ -120,19 +122,20 @@ expect    = "deny"
 }
 
 func (d *demo) startExchange(ctx context.Context, e *exchange) error {
-	p, err := start(e.domain, d.binary, d.logs, "serve", "--data", e.dir, "--json")
+	c, err := child.Start(e.domain, d.binary, d.logs, "serve", "--data", e.dir, "--json")
 	if err != nil {
 		return err
 	}
+	p := &process{Process: c}
 	e.process = p
 	d.children = append(d.children, p)
 	var ready readyResult
 	line := make(chan error, 1)
-	go func() { line <- p.readLine(&ready) }()
+	go func() { line <- p.ReadLine(&ready) }()
 	select {
 	case err = <-line:
 	case <-ctx.Done():
-		p.kill()   // ends the read
+		p.Kill()   // ends the read
 		_ = <-line // its error is that of the kill
 		err = fmt.Errorf("%s did not become ready: %w", e.domain, ctx.Err())
 	}
@@ -183,7 +186,7 @@ type invitation struct {
 
 func (d *demo) invite(ctx context.Context, e *exchange, note string) (string, error) {
 	var made invitation
-	err := run(ctx, d.binary, &made, "invite", "create", "--data", e.dir, "--note", note, "--json")
+	err := child.Run(ctx, d.binary, &made, "invite", "create", "--data", e.dir, "--note", note, "--json")
 	return made.URL, err
 }
 
@@ -194,7 +197,7 @@ type peersResult struct {
 // refusalOf asks the node's administrator command why it refused a domain.
 func (d *demo) refusalOf(ctx context.Context, e *exchange, domain string) (RefusalReport, error) {
 	var got peersResult
-	if err := run(ctx, d.binary, &got, "peers", "--data", e.dir, "--json"); err != nil {
+	if err := child.Run(ctx, d.binary, &got, "peers", "--data", e.dir, "--json"); err != nil {
 		return RefusalReport{}, err
 	}
 	for _, r := range got.Refusals {

@@ -6,7 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/trunkline-net/trunkline/internal/child"
 )
+
+// process is one child of the demo.
+type process struct {
+	*child.Process
+	person bool // not a node
+}
 
 // participant is the demo's end of one person's process.
 type participant struct {
@@ -26,11 +34,11 @@ func (r *refusal) Error() string { return r.text }
 
 func (d *demo) startParticipant(name string) (*participant, error) {
 	dir := d.folder(name)
-	p, err := start(name, d.binary, d.logs, "demo-participant", "--data", dir)
+	c, err := child.Start(name, d.binary, d.logs, "demo-participant", "--data", dir)
 	if err != nil {
 		return nil, err
 	}
-	p.person = true
+	p := &process{Process: c, person: true}
 	one := &participant{process: p, name: name, dir: dir, waiting: make(map[int]chan reply)}
 	d.children = append(d.children, p)
 	go one.readLoop()
@@ -41,7 +49,7 @@ func (d *demo) startParticipant(name string) (*participant, error) {
 func (p *participant) readLoop() {
 	for {
 		var r reply
-		err := p.readLine(&r)
+		err := p.ReadLine(&r)
 		p.mu.Lock()
 		if err != nil {
 			p.broken = err
@@ -86,7 +94,7 @@ func (p *participant) begin(verb string, args any) (func(context.Context, any) e
 	p.waiting[id] = c
 	line, err := json.Marshal(request{ID: id, Do: verb, Args: raw})
 	if err == nil {
-		_, err = p.in.Write(append(line, '\n'))
+		_, err = p.In.Write(append(line, '\n'))
 	}
 	p.mu.Unlock()
 	if err != nil {

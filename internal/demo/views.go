@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/trunkline-net/trunkline/internal/child"
 	"github.com/trunkline-net/trunkline/internal/leak"
 )
 
@@ -73,7 +74,7 @@ func (d *demo) views(ctx context.Context) (string, error) {
 // alive says whether a child still runs.
 func alive(p *process) bool {
 	select {
-	case <-p.done:
+	case <-p.Done():
 		return false
 	default:
 		return true
@@ -91,7 +92,7 @@ const control = "control"
 func (d *demo) view(ctx context.Context, e *exchange) (ViewReport, error) {
 	out := ViewReport{Domain: e.domain}
 	var saw viewsResult
-	if err := run(ctx, d.binary, &saw, "peers", "--views", "--data", e.dir, "--json"); err != nil {
+	if err := child.Run(ctx, d.binary, &saw, "peers", "--views", "--data", e.dir, "--json"); err != nil {
 		return out, err
 	}
 	out.Envelopes, out.Sizes = saw.Envelopes, saw.Sizes
@@ -133,7 +134,7 @@ func (d *demo) view(ctx context.Context, e *exchange) (ViewReport, error) {
 			if !leak.MemorySearched {
 				return errors.ErrUnsupported
 			}
-			err := search.Memory("memory", e.pid())
+			err := search.Memory("memory", e.PID())
 			// A hardened system (ptrace_scope, no /proc) is no fault of the node.
 			if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) && alive(e.process) {
 				return errors.ErrUnsupported

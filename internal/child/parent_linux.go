@@ -1,13 +1,13 @@
-package demo
+package child
 
 import (
 	"os/exec"
 	"syscall"
 )
 
-// dieWithParent: when the demo is killed, so that it cannot stop its nodes, the system does.
+// dieWithParent: when the parent is killed, so that it cannot stop its children, the system does.
 // The signal comes when the thread that starts the child ends; the runtime ends threads only
-// with a goroutine that is locked to one, and the demo locks none.
+// with a goroutine that is locked to one, and this program locks none.
 func dieWithParent(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -1,4 +1,7 @@
-package demo
+// Package child runs the program's own binary as processes of their own: nodes and people of
+// the demonstration, nodes and relays of the benchmark. Call [Start], read what the process
+// says with [Process.ReadLine], and end it with [Process.Stop]; it dies with its parent.
+package child
 
 import (
 	"bufio"
@@ -15,27 +18,27 @@ import (
 	"time"
 )
 
-// process is one child of the demo. Its standard error goes to a file, because that is the
-// log in which nothing secret may stand.
-type process struct {
-	name   string
-	person bool // not a node
-	cmd    *exec.Cmd
-	in     io.WriteCloser
-	out    *bufio.Reader
-	log    *os.File
+// Process is one child. Its standard error goes to a file, because that is the log in which
+// nothing secret may stand.
+type Process struct {
+	In io.WriteCloser // its standard input
+
+	name string
+	cmd  *exec.Cmd
+	out  *bufio.Reader
+	log  *os.File
 
 	once sync.Once
 	done chan struct{} // closed when the process has ended
-	err  error         // valid after done
 }
 
-func start(name, binary, logDir string, args ...string) (*process, error) {
+// Start runs the binary with its log in logDir/NAME.log. The caller ends it with Stop or Kill.
+func Start(name, binary, logDir string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(logDir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	// Not bound to a context: a child is stopped in order, by stop, or killed by kill.
+	// Not bound to a context: a child is stopped in order, by Stop, or killed by Kill.
 	cmd := exec.CommandContext(context.Background(), binary, args...)
 	cmd.Stderr = log
 	dieWithParent(cmd)
@@ -55,18 +58,23 @@ func start(name, binary, logDir string, args ...string) (*process, error) {
 	if err := write.Close(); err != nil {
 		return nil, err
 	}
-	p := &process{name: name, cmd: cmd, in: stdin, out: bufio.NewReaderSize(read, 64<<10), log: log, done: make(chan struct{})}
+	p := &Process{name: name, cmd: cmd, In: stdin, out: bufio.NewReaderSize(read, 64<<10), log: log, done: make(chan struct{})}
 	go func() {
-		p.err = cmd.Wait()
+		// How it ended is in its log; what matters here is that it has.
+		_ = cmd.Wait()
 		close(p.done)
 	}()
 	return p, nil
 }
 
-func (p *process) pid() int { return p.cmd.Process.Pid }
+// PID is its process id, also after its end.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// readLine decodes one line of JSON from the child's standard output.
-func (p *process) readLine(into any) error {
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// ReadLine decodes one line of JSON from the child's standard output.
+func (p *Process) ReadLine(into any) error {
 	line, err := p.out.ReadBytes('\n')
 	if err != nil {
 		return fmt.Errorf("%s ended before it answered: %w; its log: %s", p.name, err, p.logTail())
@@ -77,17 +85,17 @@ func (p *process) readLine(into any) error {
 	return nil
 }
 
-// kill ends the process as a power cut would.
-func (p *process) kill() {
+// Kill ends the process as a power cut would.
+func (p *Process) Kill() {
 	p.once.Do(func() { _ = p.cmd.Process.Kill() })
 	<-p.done
 }
 
-// stop asks the process to end and kills it when it does not within the grace.
-func (p *process) stop(grace time.Duration) error {
+// Stop asks the process to end and kills it when it does not within the grace.
+func (p *Process) Stop(grace time.Duration) error {
 	var forced bool
 	p.once.Do(func() {
-		_ = p.in.Close()
+		_ = p.In.Close()
 		_ = p.cmd.Process.Signal(syscall.SIGTERM)
 		timer := time.NewTimer(grace)
 		defer timer.Stop()
@@ -109,7 +117,7 @@ func (p *process) stop(grace time.Duration) error {
 }
 
 // logTail returns the end of the child's log for an error message.
-func (p *process) logTail() string {
+func (p *Process) logTail() string {
 	b, err := os.ReadFile(p.log.Name())
 	if err != nil {
 		return "unreadable"
@@ -121,8 +129,8 @@ func (p *process) logTail() string {
 	return string(b)
 }
 
-// run executes one command of the binary to its end and decodes its JSON output.
-func run(ctx context.Context, binary string, into any, args ...string) error {
+// Run executes one command of the binary to its end and decodes its JSON output.
+func Run(ctx context.Context, binary string, into any, args ...string) error {
 	cmd := exec.CommandContext(ctx, binary, args...)
 	out, err := cmd.Output()
 	if err != nil {
