@@ -239,6 +239,8 @@ func (n *Node) adminHandler() http.Handler {
 	post("policy/explain", n.adminExplain)
 	post("shutdown", func(*http.Request) (any, error) { n.Shutdown(); return struct{}{}, nil })
 	post("store/verify", func(r *http.Request) (any, error) { return n.db.Check(r.Context()) })
+	post("memory/collect", func(*http.Request) (any, error) { return collect(), nil })
+	post("profile", n.adminProfile)
 	return mux
 }
 

@@ -214,3 +214,24 @@ func TestADamagedKeyIsSaidAndNotReplaced(t *testing.T) {
 		}
 	}
 }
+
+func TestTheAdministratorSeesWhatTheNodeCosts(t *testing.T) {
+	r := start(t, t.TempDir(), "acme.example", openPolicy)
+	a, ctx := dialAdmin(t, r.dir), t.Context()
+	m, err := a.Collect(ctx)
+	if err != nil || m.Heap == 0 || m.Stacks == 0 || m.System < m.Heap || m.Goroutines == 0 {
+		t.Errorf("memory %+v, %v", m, err)
+	}
+	for _, kind := range []string{"heap", "allocs", "cpu"} {
+		// Profiles are compressed with gzip.
+		if p, err := a.Profile(ctx, kind, 1); err != nil || len(p) < 2 || p[0] != 0x1f || p[1] != 0x8b {
+			t.Errorf("%s: %d bytes, %v", kind, len(p), err)
+		}
+	}
+	for kind, seconds := range map[string]int{"goroutine": 0, "": 1, "cpu": 0} {
+		var refused *AdminError
+		if _, err := a.Profile(ctx, kind, seconds); !errors.As(err, &refused) || refused.Status != http.StatusBadRequest {
+			t.Errorf("a profile %q of %d seconds: %v", kind, seconds, err)
+		}
+	}
+}

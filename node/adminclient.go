@@ -173,3 +173,14 @@ func (a *Admin) Shutdown(ctx context.Context) error {
 func (a *Admin) VerifyStore(ctx context.Context) (StoreReport, error) {
 	return post[StoreReport](ctx, a, "store/verify", nil)
 }
+
+// Collect makes the node free what it does not need, and says what remains.
+func (a *Admin) Collect(ctx context.Context) (Memory, error) {
+	return post[Memory](ctx, a, "memory/collect", nil)
+}
+
+// Profile takes a profile of the running node, for go tool pprof.
+func (a *Admin) Profile(ctx context.Context, kind string, seconds int) ([]byte, error) {
+	p, err := post[Profile](ctx, a, "profile", ProfileRequest{Kind: kind, Seconds: seconds})
+	return p.Data, err
+}
