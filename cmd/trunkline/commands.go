@@ -9,7 +9,7 @@ func commands() []group {
 		{"start", "See it work:", []constructor{newDemoCommand}},
 		{"id", "Your identity:", []constructor{newIDCommand, newRegisterCommand, newDeviceCommand}},
 		{"talk", "Your contacts:", []constructor{newContactCommand, newSendCommand, newInboxCommand, newCallCommand, newAnswerCommand, newFileCommand}},
-		{"node", "Your node:", []constructor{newServeCommand, newInitCommand, newInviteCommand, newPeersCommand, newPolicyCommand, newVerifyCommand, newDoctorCommand}},
+		{"node", "Your node:", []constructor{newServeCommand, newInitCommand, newInviteCommand, newPeersCommand, newPolicyCommand, newVerifyCommand, newDoctorCommand, newBenchCommand}},
 		{"other", "Other commands:", []constructor{newVersionCommand, newCompletionCommand, newManCommand, newDemoParticipantCommand}},
 	}
 }

@@ -74,10 +74,15 @@ var table = []struct {
 	{"internal/importgraph", nil},
 	// leak searches a process for planted secrets and has to know none of ours to do so.
 	{"internal/leak", nil},
-	{"internal/demo/…", []string{"node/…", "client/…", "identity", "internal/leak", "internal/demo/…"}},
+	// child runs the program's own binary and knows nothing of what it does.
+	{"internal/child", nil},
+	{"internal/demo/…", []string{"node/…", "client/…", "identity", "internal/child", "internal/leak", "internal/demo/…"}},
+	// bench drives nodes from outside; what it compares them with stands behind the doors of
+	// the heavy dependencies.
+	{"internal/bench", []string{"node", "client/bench", "federation/bench", "internal/store/bench", "identity", "internal/child"}},
 	// The id commands make and read profiles without a network, so they use the client's
 	// durable state directly.
-	{"cmd/trunkline", []string{"node/…", "client/…", "identity", "policy", "web", "internal/link", "internal/demo",
+	{"cmd/trunkline", []string{"node/…", "client/…", "identity", "policy", "web", "internal/link", "internal/demo", "internal/bench",
 		"internal/store", "internal/store/bolt", "internal/store/keep", "media/turn/bench", "media/sfu/bench"}},
 
 	// Tests only: many nodes on a simulated network; namespaces and wires.
