@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -38,11 +40,20 @@ type Keyring struct {
 	path string
 	id   KeyID
 
-	mu   sync.RWMutex // guards all below
-	keys map[KeyID]Key
-	new  []KeyID // in keys, not yet in the file
-	torn bool    // the end of the file is not to be appended to
+	mu    sync.RWMutex // guards all below
+	keys  map[KeyID]Key
+	new   []KeyID // in keys, not yet in the file
+	torn  bool    // the end of the file is not to be appended to
+	spare []KeyID // in keys and in the file, and nobody's yet
+	stock int     // how many spares the next Flush adds; 0 until Draw has run out
 }
+
+// Spare keys cost one append for many new owners instead of one each: the append is an fsync
+// beside the one of the commit. A store that draws few keeps few.
+const (
+	minStock = 32
+	maxStock = 1024
+)
 
 const (
 	ringMagic  = "TLKEYS1\n"
@@ -157,6 +168,37 @@ func (r *Keyring) Ensure(id KeyID) (Key, error) {
 	return k, nil
 }
 
+// Draw returns a key that nobody has had, under a random id: a spare one that is in the file
+// already, or a fresh one that is not on the disk before Flush. Whoever draws writes the id
+// down beside what is sealed; a spare that a crash orphans goes with the next Retain.
+func (r *Keyring) Draw() (KeyID, Key, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := len(r.spare); n > 0 {
+		id := r.spare[n-1]
+		r.spare = r.spare[:n-1]
+		return id, r.keys[id], nil
+	}
+	if len(r.new) == 0 { // the first since the last Flush
+		r.stock = min(max(minStock, 2*r.stock), maxStock)
+	}
+	id, k, err := r.freshLocked()
+	if err == nil {
+		r.new = append(r.new, id)
+	}
+	return id, k, err
+}
+
+func (r *Keyring) freshLocked() (id KeyID, k Key, err error) {
+	if _, err = rand.Read(id[:]); err == nil {
+		_, err = rand.Read(k[:])
+	}
+	if err == nil {
+		r.keys[id] = k
+	}
+	return id, k, err
+}
+
 // Flush makes fresh keys durable. It comes before the commit of what is sealed under them.
 func (r *Keyring) Flush() error {
 	r.mu.Lock()
@@ -164,13 +206,35 @@ func (r *Keyring) Flush() error {
 	if len(r.new) == 0 {
 		return nil
 	}
+	var spare []KeyID
+	for len(r.spare)+len(spare) < r.stock {
+		id, _, err := r.freshLocked()
+		if err != nil {
+			return err
+		}
+		spare = append(spare, id)
+	}
+	if err := r.writeNewLocked(spare); err != nil {
+		for _, id := range spare { // nobody's: the next try makes its own
+			delete(r.keys, id)
+		}
+		return err
+	}
+	r.new, r.spare = r.new[:0], append(r.spare, spare...)
+	return nil
+}
+
+// writeNewLocked appends the fresh keys and the spare ones to the file.
+func (r *Keyring) writeNewLocked(spare []KeyID) error {
 	if r.torn {
 		return r.rewriteLocked()
 	}
-	b := make([]byte, 0, len(r.new)*ringRecord)
-	for _, id := range r.new {
-		if k, ok := r.keys[id]; ok { // not dropped in the meantime
-			b = appendRecord(b, id, k)
+	b := make([]byte, 0, (len(r.new)+len(spare))*ringRecord)
+	for _, ids := range [][]KeyID{r.new, spare} {
+		for _, id := range ids {
+			if k, ok := r.keys[id]; ok { // not dropped in the meantime
+				b = appendRecord(b, id, k)
+			}
 		}
 	}
 	defer clear(b)
@@ -179,7 +243,6 @@ func (r *Keyring) Flush() error {
 		r.torn = true
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	r.new = r.new[:0]
 	return nil
 }
 
@@ -224,6 +287,7 @@ func (r *Keyring) Retain(need func(KeyID) bool) error {
 			delete(r.keys, id)
 		}
 	}
+	r.spare = slices.DeleteFunc(r.spare, func(id KeyID) bool { _, ok := r.keys[id]; return !ok })
 	if len(r.keys) == n && !r.torn {
 		return nil
 	}
@@ -337,6 +401,13 @@ func wipe(f *os.File) error {
 	}
 	return errors.Join(err, f.Close())
 }
+
+// AEAD returns what Seal and Unseal use, for those who seal often under one key. The nonce
+// is NonceSize bytes and random.
+func (k Key) AEAD() (cipher.AEAD, error) { return chacha20poly1305.NewX(k[:]) }
+
+// NonceSize is the length of the nonce that stands before a sealed value.
+const NonceSize = chacha20poly1305.NonceSizeX
 
 // Overhead is what Seal adds.
 const Overhead = chacha20poly1305.NonceSizeX + chacha20poly1305.Overhead

@@ -141,6 +141,70 @@ func TestRetainDropsWhatNothingNeeds(t *testing.T) {
 	}
 }
 
+func TestSpareKeysAreInTheFileBeforeAnyoneDrawsThem(t *testing.T) {
+	r, path := mustRing(t)
+	size := func() int64 {
+		info, err := os.Stat(path)
+		mustDo(t, err)
+		return info.Size()
+	}
+	seen := make(map[Key]bool)
+	writes, at := 0, size()
+	for range 500 {
+		id, k, err := r.Draw()
+		mustDo(t, err)
+		if seen[k] {
+			t.Fatal("a key twice")
+		}
+		seen[k] = true
+		mustDo(t, r.Flush())
+		if n := size(); n != at {
+			writes, at = writes+1, n
+		}
+		again, err := OpenRing(path, r.ID())
+		mustDo(t, err)
+		if got, ok := again.Get(id); !ok || got != k {
+			t.Fatal("a key that was flushed is not in the file")
+		}
+	}
+	if writes > 10 {
+		t.Fatalf("the file was written %d times for 500 keys", writes)
+	}
+	before := r.Len()
+	mustDo(t, r.Retain(func(KeyID) bool { return false }))
+	if before <= 500 || r.Len() != 0 {
+		t.Fatalf("%d keys, then %d", before, r.Len())
+	}
+	id, k, err := r.Draw() // none of those that have gone
+	mustDo(t, err)
+	if got, ok := r.Get(id); !ok || got != k || seen[k] {
+		t.Fatal("a spare key that was dropped was handed out")
+	}
+}
+
+func TestAFlushThatFailsHandsOutNoSpareKeys(t *testing.T) {
+	r, path := mustRing(t)
+	id, k, err := r.Draw()
+	mustDo(t, err)
+	away := filepath.Join(t.TempDir(), "away")
+	mustDo(t, os.Rename(filepath.Dir(path), away))
+	for range 5 {
+		if err := r.Flush(); !errors.Is(err, ErrUnavailable) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if r.Len() != 1 {
+		t.Fatalf("%d keys are left of flushes that failed", r.Len())
+	}
+	mustDo(t, os.Rename(away, filepath.Dir(path)))
+	mustDo(t, r.Flush())
+	again, err := OpenRing(path, r.ID())
+	mustDo(t, err)
+	if got, ok := again.Get(id); !ok || got != k || again.Len() < minStock {
+		t.Fatalf("%d keys after the flush that succeeded", again.Len())
+	}
+}
+
 func TestSealAndUnseal(t *testing.T) {
 	k := Key{1}
 	box, err := Seal([]byte("head"), k, []byte("plain"), []byte("place"))

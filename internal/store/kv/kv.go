@@ -32,6 +32,8 @@ var (
 	ErrInUse = errors.New("another process uses this store")
 	// ErrNewer: a later version of the program wrote the file.
 	ErrNewer = errors.New("written by a newer version of trunkline: use that version, or restore a backup made before the upgrade")
+	// ErrOlder: an earlier version wrote the file, and it is only being looked at.
+	ErrOlder = errors.New("written by an older version of trunkline: start it once with this version, which brings the file up to date")
 	// ErrDamaged: the file is not a store, or not a whole one.
 	ErrDamaged = errors.New("store is damaged")
 
@@ -90,6 +92,8 @@ type File struct {
 	closed  bool
 
 	// Of writeLoop alone.
+	asks, writes []*op // a batch, sorted by kind
+
 	stale   bool  // memory may differ from the file: Reload first
 	failing bool  // the last commit failed, and the log says so
 	broken  error // bbolt panicked: nothing can be written any more
@@ -248,8 +252,11 @@ func (f *File) prepare() error {
 		return fmt.Errorf("%s has format %d, this program knows %d: %w", filepath.Base(f.path), have, f.o.Format, ErrNewer)
 	}
 	if f.o.Inspect {
+		if have == 0 {
+			return fmt.Errorf("%w: %s has no format version", ErrDamaged, filepath.Base(f.path))
+		}
 		if have != f.o.Format {
-			return fmt.Errorf("%w: %s has format %d, this program checks %d", ErrDamaged, filepath.Base(f.path), have, f.o.Format)
+			return fmt.Errorf("%s has format %d, this program checks %d: %w", filepath.Base(f.path), have, f.o.Format, ErrOlder)
 		}
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -101,13 +102,17 @@ func (f *File) writeLoop() {
 		}
 		f.commit(batch)
 		clear(batch)
+		clear(f.asks)
+		clear(f.writes)
+		// Those who were answered a moment ago and have more to say join the next batch: without
+		// this the first of them alone would wait for two fsyncs, and the others for two more.
+		runtime.Gosched()
 	}
 }
 
 // commit carries a batch out and answers everyone in it.
 func (f *File) commit(batch []*op) {
-	asks := make([]*op, 0, len(batch))
-	writes := make([]*op, 0, len(batch))
+	asks, writes := f.asks[:0], f.writes[:0]
 	for _, o := range batch {
 		if o.ask != nil {
 			asks = append(asks, o)
@@ -115,6 +120,7 @@ func (f *File) commit(batch []*op) {
 			writes = append(writes, o)
 		}
 	}
+	f.asks, f.writes = asks, writes
 	for len(writes) > 0 {
 		failed, err := f.transact(writes)
 		if failed < 0 {
@@ -156,17 +162,22 @@ func (f *File) transact(writes []*op) (failed int, err error) {
 		if e != nil {
 			return e
 		}
-		changed := false
-		for i, o := range writes {
-			// A damaged page ends one operation, not the others.
-			switch e := protect(func() error { return o.apply(tx) }); {
-			case errors.Is(e, NoChange):
-			case e != nil:
-				failed, err, f.stale = i, e, true
-				return tx.Rollback()
-			default:
-				changed = true
+		// A damaged page ends one operation, not the others: at says whose it was.
+		at, changed := 0, false
+		e = protect(func() error {
+			for ; at < len(writes); at++ {
+				switch e := writes[at].apply(tx); {
+				case e == nil:
+					changed = true
+				case e != NoChange && !errors.Is(e, NoChange):
+					return e
+				}
 			}
+			return nil
+		})
+		if e != nil {
+			failed, err, f.stale = at, e, true
+			return tx.Rollback()
 		}
 		if !changed {
 			return tx.Rollback()
