@@ -3,7 +3,6 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -51,11 +50,7 @@ func (b blobs) Put(ctx context.Context, name string, value []byte) error {
 	if name == "" || len(name) > maxBlobName || len(value) > maxBlob {
 		return fmt.Errorf("put blob: a name of 1 to %d bytes and at most %d bytes of value", maxBlobName, maxBlob)
 	}
-	var id kv.KeyID
-	if _, err := rand.Read(id[:]); err != nil {
-		return err
-	}
-	k, err := b.d.ring.Ensure(id)
+	id, k, err := b.d.ring.Draw()
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -73,8 +74,8 @@ func Verify(path string) (Report, error) {
 	return r, errors.Join(err, d.Close())
 }
 
-// Check runs bbolt's own check and then ours: every index entry has its value and every
-// value its entry, values open under their keys, counters in memory are what the file says,
+// Check runs bbolt's own check and then ours: values open under their keys and are what
+// stands before them says, counters in memory are what the file says,
 // and the directory's parts name each other. It runs between two batches of the writer:
 // puts wait while it reads the file.
 func (d *DB) Check(ctx context.Context) (Report, error) {
@@ -107,48 +108,50 @@ func (d *DB) checkMailboxes(tx *bbolt.Tx, r *Report) {
 	log := tx.Bucket(bucketLog)
 	fromFile := make(map[store.MailboxID]*box)
 	entries := 0
-	err := tx.Bucket(bucketIndex).ForEach(func(k, v []byte) error {
-		id, seq, err := parseIndexKey(k)
-		if err != nil {
-			return err
-		}
-		e, err := decodeEntry(v)
-		if err != nil {
-			r.problem("index entry %d does not decode", seq)
-			return nil
+	var held tally
+	err := log.ForEach(func(k, v []byte) error {
+		if len(k) != 8 {
+			return kv.ErrValue
 		}
 		entries++
+		seq := store.Seq(binary.BigEndian.Uint64(k))
+		id, keyID, e, err := decodeLogHeader(v)
+		if err != nil {
+			r.problem("envelope %d does not decode", seq)
+			return nil
+		}
 		e.seq = seq
 		b := fromFile[id]
 		if b == nil {
 			b = &box{}
 			fromFile[id] = b
 		}
+		if slices.ContainsFunc(b.entries, func(o entry) bool { return o.id == e.id }) {
+			r.problem("envelope %d waits twice", seq)
+		}
 		b.add(e)
-		k0, _ := d.ring.Get(kv.KeyID(id))
-		env, err := openEnvelope(k0, log.Get(seqKey(seq)))
+		held.count(&e, 1)
+		env, err := d.open(id, v)
+		s := d.sealers.get(id)
 		switch {
-		case log.Get(seqKey(seq)) == nil:
-			r.problem("envelope %d is in the index and not in the log", seq)
 		case err != nil:
 			r.problem("envelope %d cannot be opened", seq)
+		case s == nil || s.id != keyID:
+			r.problem("envelope %d is not sealed under its mailbox's key", seq)
 		case env.Mailbox != id || env.ID != e.id || len(env.Payload) != int(e.size) || env.TTL != e.ttl ||
-			env.Knock != e.knock || env.Collapse != e.collapse || int64(kv.Milli(env.Expires)) != e.expires:
-			r.problem("envelope %d and its index entry differ", seq)
+			env.Knock != e.knock || env.Collapse != e.collapse || int64(kv.Milli(env.Expires)) != e.expires ||
+			sourceTag(&s.key, &env.Source) != e.source:
+			r.problem("envelope %d and what stands before it differ", seq)
 		case seq > d.st.last:
 			r.problem("envelope %d has a number that was not given yet", seq)
 		}
 		return nil
 	})
 	if err != nil {
-		r.problem("index: %v", err)
-	}
-	values := 0
-	if err := log.ForEach(func(_, _ []byte) error { values++; return nil }); err != nil {
 		r.problem("log: %v", err)
 	}
-	if values != entries {
-		r.problem("the log holds %d values, the index %d entries", values, entries)
+	if told, err := readTally(tx); (err != nil && entries > 0) || told != held {
+		r.problem("the log holds %d envelopes of %d bytes, %d of %d were counted", held.envelopes, held.bytes, told.envelopes, told.bytes)
 	}
 	closed := 0
 	if err := tx.Bucket(bucketBoxes).ForEach(func(k, _ []byte) error {
@@ -160,7 +163,7 @@ func (d *DB) checkMailboxes(tx *bbolt.Tx, r *Report) {
 	}); err != nil {
 		r.problem("boxes: %v", err)
 	}
-	held := 0
+	boxes := 0
 	for id, b := range d.st.boxes {
 		if b.closed {
 			closed--
@@ -174,7 +177,7 @@ func (d *DB) checkMailboxes(tx *bbolt.Tx, r *Report) {
 			r.problem("a mailbox of %d envelopes is counted as %d", len(f.entries), len(b.entries))
 		}
 		if len(b.entries) > 0 {
-			held++
+			boxes++
 			r.Mailboxes++
 		}
 		r.Envelopes += b.ordinary + b.rings
@@ -183,8 +186,8 @@ func (d *DB) checkMailboxes(tx *bbolt.Tx, r *Report) {
 			r.Bytes += int64(e.size)
 		}
 	}
-	if held != len(fromFile) || closed != 0 || entries != d.st.waits {
-		r.problem("%d mailboxes are in the file, %d in memory", len(fromFile), held)
+	if boxes != len(fromFile) || closed != 0 || held != d.st.waits {
+		r.problem("%d mailboxes are in the file, %d in memory", len(fromFile), boxes)
 	}
 }
 

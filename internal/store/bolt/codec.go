@@ -1,9 +1,9 @@
 package bolt
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
@@ -17,83 +17,103 @@ import (
 
 func seqKey(s store.Seq) []byte { return binary.BigEndian.AppendUint64(nil, uint64(s)) }
 
-func indexKey(id store.MailboxID, s store.Seq) []byte {
-	return binary.BigEndian.AppendUint64(id[:len(id):len(id)], uint64(s))
-}
-
-func parseIndexKey(k []byte) (id store.MailboxID, s store.Seq, err error) {
-	if len(k) != 24 {
-		return id, 0, fmt.Errorf("index key: %w", kv.ErrValue)
-	}
-	copy(id[:], k)
-	return id, store.Seq(binary.BigEndian.Uint64(k[16:])), nil
-}
-
 const flagKnock = 1
 
-// encodeEntry: envelope id 16, collapse key 16, source hash 8, expires 8, size 4, class 1,
-// flags 1.
-func encodeEntry(e entry) []byte {
-	var flags uint8
-	if e.knock {
-		flags = flagKnock
-	}
-	return kv.NewEncoder(54).Raw(e.id[:]).Raw(e.collapse[:]).Raw(e.source[:]).
-		U64(uint64(e.expires)).U32(e.size).U8(uint8(e.ttl)).U8(flags).Bytes()
+// A value of the log: what admission needs to know, in clear, so that it is read at the start
+// without a key; then mailbox and envelope id, which are the associated data of what
+// follows; then the nonce and the sealed rest. verify store compares the two.
+//
+//	key id 16, collapse key 16, source tag 8, expires 8, size 4, class 1, flags 1
+//	mailbox 16, envelope id 16
+//	nonce 24, sealed{class 1, flags 1, hint 2, collapse key 16, source 38, received 8, expires 8, payload}
+//
+// Format 1 had the second and third line in the log, and the first, with the envelope id in
+// the place of the key id, in an index; its key had the mailbox's id.
+const (
+	entrySize  = 54
+	logHeader  = entrySize + 32
+	plainStart = logHeader + kv.NonceSize
+	plainSize  = 74 // without the payload
+	logSize    = plainStart + plainSize + kv.Overhead - kv.NonceSize
+)
+
+// appendLogHeader writes everything up to the nonce.
+func appendLogHeader(b []byte, box store.MailboxID, keyID kv.KeyID, e *entry) []byte {
+	b = append(append(append(b, keyID[:]...), e.collapse[:]...), e.source[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(e.expires))
+	b = binary.BigEndian.AppendUint32(b, e.size)
+	b = append(b, uint8(e.ttl), flags(e.knock))
+	return append(append(b, box[:]...), e.id[:]...)
 }
 
-func decodeEntry(b []byte) (e entry, err error) {
-	d := kv.NewDecoder(b)
-	d.Raw(e.id[:])
+// decodeLogHeader reads it again; the number of the entry stays zero.
+func decodeLogHeader(b []byte) (box store.MailboxID, keyID kv.KeyID, e entry, err error) {
+	if len(b) < logHeader {
+		return box, keyID, e, kv.ErrValue
+	}
+	d := kv.NewDecoder(b[:logHeader])
+	d.Raw(keyID[:])
 	d.Raw(e.collapse[:])
 	d.Raw(e.source[:])
 	e.expires = int64(d.U64())
 	e.size = d.U32()
 	e.ttl = envelope.TTL(d.U8())
-	flags := d.U8()
+	f := d.U8()
+	d.Raw(box[:])
+	d.Raw(e.id[:])
 	if err := d.Done(); err != nil {
-		return e, err
+		return box, keyID, e, err
 	}
-	if !e.ttl.Valid() || flags > flagKnock || e.expires < 0 {
-		return e, kv.ErrValue
+	if !e.ttl.Valid() || f > flagKnock || e.expires < 0 {
+		return box, keyID, e, kv.ErrValue
 	}
-	e.knock = flags == flagKnock
-	return e, nil
+	e.knock = f == flagKnock
+	return box, keyID, e, nil
 }
 
-// logHeader is what stands before the sealed part of a value in the log, and is its
-// associated data: mailbox 16, envelope id 16. With it a value says where it belongs
-// although the index says it too.
-const logHeader = 32
-
-// sealEnvelope makes a value of the log. Sealed: class 1, flags 1, hint 2, collapse key 16,
-// source 38, received 8, expires 8, payload.
-func sealEnvelope(k kv.Key, e *store.Envelope) ([]byte, error) {
-	var flags uint8
-	if e.Knock {
-		flags = flagKnock
+func flags(knock bool) uint8 {
+	if knock {
+		return flagKnock
 	}
-	plain := kv.NewEncoder(74 + len(e.Payload)).
-		U8(uint8(e.TTL)).U8(flags).Raw(e.Hint[:]).Raw(e.Collapse[:]).Raw(e.Source[:]).
-		Time(e.Received).Time(e.Expires).Raw(e.Payload).Bytes()
-	b := make([]byte, 0, logHeader+len(plain)+kv.Overhead)
-	b = append(append(b, e.Mailbox[:]...), e.ID[:]...)
-	return kv.Seal(b, k, plain, b)
+	return 0
 }
 
-func openEnvelope(k kv.Key, b []byte) (e store.Envelope, err error) {
-	if len(b) < logHeader {
+// sealEnvelope appends a value of the log to b, which is empty and best has the room: the
+// payload is copied there and sealed in place.
+func sealEnvelope(b []byte, s *sealer, e *store.Envelope, x *entry) ([]byte, error) {
+	b = appendLogHeader(b, e.Mailbox, s.id, x)
+	b = b[:plainStart]
+	nonce := b[logHeader:plainStart]
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, err
+	}
+	b = append(b, uint8(e.TTL), flags(e.Knock), e.Hint[0], e.Hint[1])
+	b = append(append(b, e.Collapse[:]...), e.Source[:]...)
+	b = appendTime(appendTime(b, e.Received), e.Expires)
+	b = append(b, e.Payload...)
+	return s.aead.Seal(b[:plainStart], nonce, b[plainStart:], b[entrySize:logHeader]), nil
+}
+
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return binary.BigEndian.AppendUint64(b, 0)
+	}
+	return binary.BigEndian.AppendUint64(b, kv.Milli(t))
+}
+
+func openEnvelope(s *sealer, b []byte) (e store.Envelope, err error) {
+	if len(b) < logSize {
 		return e, kv.ErrValue
 	}
-	plain, err := kv.Unseal(k, b[logHeader:], b[:logHeader])
+	plain, err := s.aead.Open(make([]byte, 0, len(b)-logSize+plainSize), b[logHeader:plainStart], b[plainStart:], b[entrySize:logHeader])
 	if err != nil {
-		return e, err
+		return e, kv.ErrValue
 	}
 	if err = decodeEnvelope(plain, &e); err != nil {
 		return e, err
 	}
-	copy(e.Mailbox[:], b)
-	copy(e.ID[:], b[16:])
+	copy(e.Mailbox[:], b[entrySize:])
+	copy(e.ID[:], b[entrySize+16:])
 	return e, nil
 }
 
@@ -101,7 +121,7 @@ func openEnvelope(k kv.Key, b []byte) (e store.Envelope, err error) {
 func decodeEnvelope(plain []byte, e *store.Envelope) error {
 	d := kv.NewDecoder(plain)
 	e.TTL = envelope.TTL(d.U8())
-	flags := d.U8()
+	f := d.U8()
 	d.Raw(e.Hint[:])
 	d.Raw(e.Collapse[:])
 	d.Raw(e.Source[:])
@@ -111,20 +131,22 @@ func decodeEnvelope(plain []byte, e *store.Envelope) error {
 	if err := d.Done(); err != nil {
 		return err
 	}
-	if !e.TTL.Valid() || flags > flagKnock {
+	if !e.TTL.Valid() || f > flagKnock {
 		return kv.ErrValue
 	}
-	e.Knock = flags == flagKnock
+	e.Knock = f == flagKnock
 	return nil
 }
 
-// sourceTag is how the index tells source nodes of one mailbox apart without naming them.
-func sourceTag(k kv.Key, source identity.PeerID) (tag [8]byte) {
-	h := sha256.New()
-	h.Write([]byte("trunkline store source\x00"))
-	h.Write(k[:])
-	h.Write(source[:])
-	copy(tag[:], h.Sum(nil))
+// sourceTag is how the log tells source nodes of one mailbox apart without naming them.
+func sourceTag(k *kv.Key, source *identity.PeerID) (tag [8]byte) {
+	const label = "trunkline store source\x00"
+	var in [len(label) + len(kv.Key{}) + len(identity.PeerID{})]byte
+	copy(in[:], label)
+	copy(in[len(label):], k[:])
+	copy(in[len(label)+len(k):], source[:])
+	sum := sha256.Sum256(in[:])
+	copy(tag[:], sum[:])
 	return tag
 }
 

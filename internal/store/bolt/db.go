@@ -5,9 +5,8 @@
 //
 // # Layout
 //
-//	meta       format version, id of the key file
-//	log        sequence -> mailbox, envelope id, sealed value       (append only)
-//	index      mailbox, sequence -> what admission needs to know    (no content)
+//	meta       format version, id of the key file, how much waits in the log
+//	log        sequence -> what admission needs to know, mailbox, envelope id, sealed value
 //	boxes      mailbox -> present where the box is closed
 //	outcomes   day of forgetting -> { envelope id -> fate }
 //	accounts   root key -> device list
@@ -19,19 +18,20 @@
 //	blobs      name -> key id, sealed value
 //	outbox     destination -> { sequence -> envelope id, expiry, envelope }
 //
-// The log is written at its end only, and the index is small: a mailbox keyed log would touch
-// a page per mailbox for every batch. What admission needs of the index is held in memory
-// too (about a hundred bytes for each waiting envelope), so a Put reads nothing from the
-// file but the outcomes.
+// The log is written at its end only: a mailbox keyed log, or an index in the order of
+// mailboxes, would touch a page per mailbox for every batch. Which numbers a mailbox has, and
+// what admission needs of them, is held in memory (about a hundred bytes for each waiting
+// envelope) and read from the log at the start, where bbolt reads these pages anyway. So a Put
+// reads nothing from the file but the outcomes, and writes one value.
 //
 // # Deletion
 //
 // bbolt keeps deleted bytes in its free pages until they are used again. Every value of a
 // mailbox is therefore sealed under that mailbox's key, every blob under a key of its own;
-// the keys stand in the file NAME.keys, and Remove and Delete write that file anew without
-// them. The keys of empty mailboxes are dropped whenever the store is opened. Keys of the
-// index (mailbox and envelope ids) are not secret from whoever holds the disk and stay in
-// free pages until they are used again or the file is compacted. The outbox holds
+// the value names its key, the keys stand in the file NAME.keys, and Remove and Delete write that file anew without
+// them. The keys of empty mailboxes are dropped whenever the store is opened. What
+// stands in clear in the log (mailbox and envelope ids, sizes, times) is not secret from whoever holds the disk and stays
+// in free pages until they are used again or the file is compacted. The outbox holds
 // envelopes as they travel, sealed to others; it is not sealed again.
 package bolt
 
@@ -40,6 +40,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,10 +52,10 @@ import (
 )
 
 // Format is the version of the layout above.
-const Format = 1
+const Format = 2
 
 // migrations[i] leads from format i+1 to i+2.
-var migrations = []kv.Migration{}
+var migrations = []kv.Migration{joinIndex}
 
 // Options of a store. The zero value is a good one.
 type Options struct {
@@ -70,14 +71,19 @@ type Options struct {
 
 // DB is an open store.
 type DB struct {
-	file   *kv.File
-	ring   *kv.Keyring
-	quotas store.Quotas
-	limits store.OutboxLimits
-	now    func() time.Time
-	log    *slog.Logger
+	file    *kv.File
+	ring    *kv.Keyring
+	sealers sealers
+	quotas  store.Quotas
+	limits  store.OutboxLimits
+	now     func() time.Time
+	log     *slog.Logger
 
-	st      *state       // of the writer's goroutine alone
+	// Only the writer's goroutine changes what st is and holds, and reads it freely; Peek reads
+	// st and its boxes on other goroutines.
+	mu sync.RWMutex // guards st, boxes
+	st *state
+
 	corrupt atomic.Int64 // values that Peek could not open
 }
 
@@ -91,7 +97,6 @@ var (
 var (
 	bucketMeta     = []byte("meta")
 	bucketLog      = []byte("log")
-	bucketIndex    = []byte("index")
 	bucketBoxes    = []byte("boxes")
 	bucketOutcomes = []byte("outcomes")
 	bucketAccounts = []byte("accounts")
@@ -103,10 +108,11 @@ var (
 	bucketBlobs    = []byte("blobs")
 	bucketOutbox   = []byte("outbox")
 
-	buckets = [][]byte{bucketMeta, bucketLog, bucketIndex, bucketBoxes, bucketOutcomes, bucketAccounts,
+	buckets = [][]byte{bucketMeta, bucketLog, bucketBoxes, bucketOutcomes, bucketAccounts,
 		bucketDevices, bucketHolders, bucketTags, bucketInvites, bucketRedeemed, bucketBlobs, bucketOutbox}
 
-	keyRing = []byte("ring")
+	keyRing  = []byte("ring")
+	keyTally = []byte("tally")
 )
 
 // Open opens or makes the store at path, and PATH.keys beside it. One process at a time.
@@ -157,19 +163,26 @@ func (d *DB) openRing(path string, inspect bool) error {
 		if d.ring, err = kv.NewRing(path); err != nil {
 			return err
 		}
+		d.sealers.ring, d.sealers.of = d.ring, make(map[store.MailboxID]*sealer)
 		id = d.ring.ID()
 		return d.file.Do(context.Background(), len(id), func(tx *bbolt.Tx) error {
 			return tx.Bucket(bucketMeta).Put(keyRing, id[:])
 		})
 	}
-	if d.ring, err = kv.OpenRing(path, id); err != nil || inspect {
+	if d.ring, err = kv.OpenRing(path, id); err != nil {
 		return err
+	}
+	var need map[kv.KeyID]bool
+	var learned error
+	if err := d.file.Ask(context.Background(), func() {
+		d.sealers.ring, d.sealers.of = d.ring, make(map[store.MailboxID]*sealer, len(d.st.keys))
+		learned = d.sealers.learn(d.st.keys)
+		need = d.st.used
+		d.st.keys, d.st.used = nil, nil
+	}); err != nil || learned != nil || inspect {
+		return errors.Join(err, learned)
 	}
 	// What nothing is sealed under any more goes now.
-	var need map[kv.KeyID]bool
-	if err := d.file.Ask(context.Background(), func() { need = d.st.sealedUnder() }); err != nil {
-		return err
-	}
 	err = d.file.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketBlobs).ForEach(func(_, v []byte) error {
 			if len(v) >= 16 {
@@ -202,7 +215,7 @@ func (d *DB) flush(tx *bbolt.Tx) error {
 	if err := d.ring.Flush(); err != nil {
 		return err
 	}
-	return d.st.flushIndex(tx)
+	return d.st.flush(tx)
 }
 
 // translate gives the errors that callers of package store know.

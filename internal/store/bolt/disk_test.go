@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,8 +88,8 @@ func TestWhatIsDeletedCannotBeReadFromTheDisk(t *testing.T) {
 	if !bytes.Contains(disk, []byte("routing/1")) {
 		t.Fatal("the search finds nothing, not even what is there")
 	}
-	boxKey, ok := d.ring.Get(kv.KeyID(e.Mailbox))
-	if !ok || !bytes.Contains(disk, boxKey[:]) {
+	boxKey := d.sealers.get(e.Mailbox).key
+	if !bytes.Contains(disk, boxKey[:]) {
 		t.Fatal("the search does not find the mailbox's key")
 	}
 	blobKey := blobKeyOf(t, d, "routing/1")
@@ -139,6 +140,19 @@ func TestKeysThatNothingIsSealedUnderGoAtTheNextStart(t *testing.T) {
 	}
 }
 
+func TestAMailboxThatWasRemovedBeginsWithAnotherKey(t *testing.T) {
+	d := mustOpen(t, filepath.Join(t.TempDir(), "node.db"), Options{})
+	putOne(t, d, numbered(1, 8))
+	first := d.sealers.get(numbered(1, 8).Mailbox)
+	mustDo(t, d.Remove(t.Context(), numbered(1, 8).Mailbox))
+	putOne(t, d, numbered(9, 8))
+	second := d.sealers.get(numbered(1, 8).Mailbox)
+	if second == nil || second.id == first.id || second.key == first.key {
+		t.Fatal("the key of a removed mailbox is used again")
+	}
+	mustCheck(t, d)
+}
+
 func TestARemovalAndAPutAtOnceLoseNothing(t *testing.T) {
 	d := mustOpen(t, filepath.Join(t.TempDir(), "node.db"), Options{Quotas: wide})
 	done := make(chan error)
@@ -175,7 +189,7 @@ func TestFilesOfAnotherKind(t *testing.T) {
 
 	newer := filepath.Join(dir, "newer.db")
 	copyStore(t, path, newer)
-	f, err := kv.Open(newer, kv.Options{Format: 2, Migrations: []kv.Migration{func(*bbolt.Tx) error { return nil }}})
+	f, err := kv.Open(newer, kv.Options{Format: Format + 1, Migrations: append(slices.Clone(migrations), func(*bbolt.Tx) error { return nil })})
 	mustDo(t, err)
 	mustDo(t, f.Close())
 	if _, err := Open(newer, Options{}); !errors.Is(err, kv.ErrNewer) {
@@ -221,6 +235,13 @@ func TestVerifyFindsWhatDoesNotFit(t *testing.T) {
 		t.Fatalf("no store: %v", err)
 	}
 
+	lie := func(at int) func(tx *bbolt.Tx) error {
+		return func(tx *bbolt.Tx) error {
+			v := bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(5)))
+			v[at] ^= 1
+			return tx.Bucket(bucketLog).Put(seqKey(5), v)
+		}
+	}
 	spoil := map[string]func(tx *bbolt.Tx) error{
 		"a value is gone": func(tx *bbolt.Tx) error { return tx.Bucket(bucketLog).Delete(seqKey(3)) },
 		"a value has changed": func(tx *bbolt.Tx) error {
@@ -231,15 +252,15 @@ func TestVerifyFindsWhatDoesNotFit(t *testing.T) {
 		"values have changed places": func(tx *bbolt.Tx) error {
 			return tx.Bucket(bucketLog).Put(seqKey(1), bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(9))))
 		},
-		"an index entry is gone": func(tx *bbolt.Tx) error {
-			return tx.Bucket(bucketIndex).Delete(indexKey(store.MailboxID{5}, 5))
+		"a value has lost its head": func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketLog).Put(seqKey(5), bytes.Clone(tx.Bucket(bucketLog).Get(seqKey(5))[:logHeader-1]))
 		},
-		"an index entry lies": func(tx *bbolt.Tx) error {
-			k := indexKey(store.MailboxID{5}, 5)
-			v := bytes.Clone(tx.Bucket(bucketIndex).Get(k))
-			v[51]++ // its size
-			return tx.Bucket(bucketIndex).Put(k, v)
-		},
+		"a value names another size":        lie(43),
+		"a value names another source":      lie(32),
+		"a value names another expiry":      lie(46),
+		"a value names another key":         lie(0),
+		"a value names another mailbox":     lie(entrySize),
+		"a value names another envelope id": lie(entrySize + 16),
 		"a device is gone": func(tx *bbolt.Tx) error {
 			return tx.Bucket(bucketDevices).Delete(deviceKey(p.Public(), list.Devices[0].DeviceID()))
 		},

@@ -1,12 +1,11 @@
 package bolt
 
 import (
-	"bytes"
-	"container/heap"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -25,7 +24,8 @@ func (d *DB) Put(ctx context.Context, envelopes []store.Envelope) ([]store.PutRe
 	if len(envelopes) == 0 {
 		return nil, nil
 	}
-	puts := make([]put, len(envelopes))
+	c := putCalls.Get().(*putCall)
+	defer c.release()
 	size := 0
 	for i := range envelopes {
 		e := &envelopes[i]
@@ -35,18 +35,19 @@ func (d *DB) Put(ctx context.Context, envelopes []store.Envelope) ([]store.PutRe
 		if len(e.Payload) > maxPayload {
 			return nil, fmt.Errorf("put: payload of %d bytes", len(e.Payload))
 		}
-		if err := d.seal(&puts[i], e); err != nil {
+		p := c.next()
+		if err := d.seal(p, e); err != nil {
 			return nil, err
 		}
-		size += len(puts[i].value) + 128
+		size += len(p.value) + 64
 	}
-	results := make([]store.PutResult, len(puts))
+	results := make([]store.PutResult, len(envelopes))
 	err := d.do(ctx, size, func(tx *bbolt.Tx) error {
 		changed := false
-		for i := range puts {
+		for i := range c.puts {
 			wrote := false
 			var err error
-			if results[i], wrote, err = d.put(tx, &puts[i]); err != nil {
+			if results[i], wrote, err = d.put(tx, &c.puts[i]); err != nil {
 				return err
 			}
 			changed = changed || wrote
@@ -62,28 +63,61 @@ func (d *DB) Put(ctx context.Context, envelopes []store.Envelope) ([]store.PutRe
 	return results, nil
 }
 
+// putCall is what one Put needs until it is answered: bbolt reads the values until its
+// commit has ended, and nobody does after that. So they are used again.
+type putCall struct{ puts []put }
+
+var putCalls = sync.Pool{New: func() any { return new(putCall) }}
+
+// keptValue is the largest buffer that is kept for the next call: that of a note.
+const keptValue = 16 << 10
+
+func (c *putCall) next() *put {
+	if len(c.puts) < cap(c.puts) {
+		c.puts = c.puts[:len(c.puts)+1]
+	} else {
+		c.puts = append(c.puts, put{})
+	}
+	return &c.puts[len(c.puts)-1]
+}
+
+func (c *putCall) release() {
+	if cap(c.puts) > 16 {
+		return
+	}
+	for i := range c.puts {
+		p := &c.puts[i]
+		if p.env, p.sealer = nil, nil; cap(p.value) > keptValue {
+			p.value = nil
+		}
+	}
+	c.puts = c.puts[:0]
+	putCalls.Put(c)
+}
+
 // put is an envelope on its way to the writer.
 type put struct {
-	env   *store.Envelope
-	key   kv.Key // that value is sealed under
-	value []byte
-	entry entry
+	env    *store.Envelope
+	sealer *sealer // that value is sealed with
+	value  []byte
+	entry  entry
 }
 
 func (d *DB) seal(p *put, e *store.Envelope) error {
-	k, err := d.ring.Ensure(kv.KeyID(e.Mailbox))
+	s, err := d.sealers.ensure(e.Mailbox)
 	if err != nil {
 		return err
 	}
-	value, err := sealEnvelope(k, e)
-	if err != nil {
-		return err
-	}
-	*p = put{env: e, key: k, value: value, entry: entry{
-		id: e.ID, collapse: e.Collapse, source: sourceTag(k, e.Source),
+	p.env, p.sealer = e, s
+	p.entry = entry{
+		id: e.ID, collapse: e.Collapse, source: sourceTag(&s.key, &e.Source),
 		expires: int64(kv.Milli(e.Expires)), size: uint32(len(e.Payload)), ttl: e.TTL, knock: e.Knock,
-	}}
-	return nil
+	}
+	if n := logSize + len(e.Payload); cap(p.value) < n {
+		p.value = make([]byte, 0, n)
+	}
+	p.value, err = sealEnvelope(p.value[:0], s, e, &p.entry)
+	return err
 }
 
 // put decides about one envelope and writes it. wrote says whether the file changes.
@@ -91,7 +125,7 @@ func (d *DB) put(tx *bbolt.Tx, p *put) (r store.PutResult, wrote bool, err error
 	id, e := p.env.Mailbox, p.entry
 	b := d.st.boxes[id]
 	if b == nil {
-		b = &box{}
+		b = &emptyBox
 	}
 	for i := range b.entries {
 		if b.entries[i].id == e.id {
@@ -110,12 +144,11 @@ func (d *DB) put(tx *bbolt.Tx, p *put) (r store.PutResult, wrote bool, err error
 		if !closes {
 			return store.PutResult{Status: status}, false, nil
 		}
-		b.closed = true
-		d.st.boxes[id] = b
+		d.st.close(id)
 		return store.PutResult{Status: status}, true, tx.Bucket(bucketBoxes).Put(id[:], []byte{1})
 	}
 	// The mailbox may have been removed, and its key dropped, since the value was sealed.
-	if k, ok := d.ring.Get(kv.KeyID(id)); !ok || k != p.key {
+	if d.sealers.get(id) != p.sealer {
 		if err := d.seal(p, p.env); err != nil {
 			return r, false, err
 		}
@@ -125,7 +158,7 @@ func (d *DB) put(tx *bbolt.Tx, p *put) (r store.PutResult, wrote bool, err error
 		if err := d.st.ended(tx, b.entries[earlier], store.FateExpired, d.now()); err != nil {
 			return r, false, err
 		}
-		if err := d.st.delete(tx, id, b, earlier); err != nil {
+		if err := d.st.delete(tx, b, earlier); err != nil {
 			return r, false, err
 		}
 	}
@@ -202,35 +235,69 @@ func (b *box) full(q store.Quotas, e entry) bool {
 
 // Peek implements store.Mailbox.
 func (d *DB) Peek(_ context.Context, id store.MailboxID, after store.Seq, max int) ([]store.Stored, error) {
-	k, ok := d.ring.Get(kv.KeyID(id))
-	if !ok || max <= 0 {
-		return nil, nil // never had an envelope
+	if max <= 0 {
+		return nil, nil
 	}
 	var out []store.Stored
 	now := d.now()
 	err := d.view(func(tx *bbolt.Tx) error {
 		log := tx.Bucket(bucketLog)
-		c := tx.Bucket(bucketIndex).Cursor()
-		for key, _ := c.Seek(indexKey(id, after+1)); len(out) < max && bytes.HasPrefix(key, id[:]); key, _ = c.Next() {
-			_, seq, err := parseIndexKey(key)
-			if err != nil {
-				return err
+		for len(out) < max {
+			seqs := d.waiting(id, after, now, max-len(out))
+			if len(seqs) == 0 {
+				break
 			}
-			e, err := openEnvelope(k, log.Get(key[16:]))
-			if err != nil || e.Mailbox != id {
-				// A damaged value must not keep the device from the others. It is counted, and
-				// leaves with its time; verify store names it.
-				d.corrupt.Add(1)
-				continue
+			after = seqs[len(seqs)-1]
+			for _, seq := range seqs {
+				v := log.Get(seqKey(seq))
+				if v == nil {
+					continue // not committed yet, or acknowledged a moment ago
+				}
+				e, err := d.open(id, v)
+				if err != nil {
+					// A damaged value must not keep the device from the others. It is counted, and
+					// leaves with its time; verify store names it.
+					d.corrupt.Add(1)
+					continue
+				}
+				out = append(out, store.Stored{Seq: seq, Envelope: e})
 			}
-			if !e.Expires.After(now) {
-				continue
-			}
-			out = append(out, store.Stored{Seq: seq, Envelope: e})
 		}
 		return nil
 	})
 	return out, err
+}
+
+// waiting returns the numbers of at most max envelopes that wait in a mailbox. It may name
+// one that is in memory already and not in the file yet, or the other way round.
+func (d *DB) waiting(id store.MailboxID, after store.Seq, now time.Time, max int) []store.Seq {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	b := d.st.boxes[id]
+	if b == nil || after == ^store.Seq(0) {
+		return nil
+	}
+	var out []store.Seq
+	first, _ := b.find(after + 1)
+	for i := first; i < len(b.entries) && len(out) < max; i++ {
+		if e := &b.entries[i]; e.expires > now.UnixMilli() {
+			out = append(out, e.seq)
+		}
+	}
+	return out
+}
+
+// open reads a value of the log that stands in a mailbox.
+func (d *DB) open(id store.MailboxID, v []byte) (e store.Envelope, err error) {
+	box, keyID, _, err := decodeLogHeader(v)
+	if err != nil {
+		return e, err
+	}
+	s := d.sealers.under(id, keyID)
+	if s == nil || box != id {
+		return e, kv.ErrValue
+	}
+	return openEnvelope(s, v)
 }
 
 // Ack implements store.Mailbox.
@@ -251,7 +318,7 @@ func (d *DB) Ack(ctx context.Context, id store.MailboxID, seqs []store.Seq) erro
 			if err := d.st.ended(tx, b.entries[i], store.FateDelivered, now); err != nil {
 				return err
 			}
-			if err := d.st.delete(tx, id, b, i); err != nil {
+			if err := d.st.delete(tx, b, i); err != nil {
 				return err
 			}
 		}
@@ -284,7 +351,7 @@ func (d *DB) Expire(ctx context.Context, now time.Time, max int) (int, error) {
 			return err
 		}
 		for n < max && len(d.st.expiry) > 0 && d.st.expiry[0].at <= now.UnixMilli() {
-			x := heap.Pop(&d.st.expiry).(expiring)
+			x := d.st.expiry.pop()
 			b := d.st.boxes[x.box]
 			if b == nil {
 				continue
@@ -297,7 +364,7 @@ func (d *DB) Expire(ctx context.Context, now time.Time, max int) (int, error) {
 			if err := d.st.ended(tx, b.entries[i], store.FateExpired, now); err != nil {
 				return err
 			}
-			if err := d.st.delete(tx, x.box, b, i); err != nil {
+			if err := d.st.delete(tx, b, i); err != nil {
 				return err
 			}
 			if err := d.st.settle(tx, x.box, b); err != nil {
@@ -328,7 +395,7 @@ func (d *DB) Remove(ctx context.Context, id store.MailboxID) error {
 			if err := d.st.ended(tx, b.entries[last], store.FateRefused, now); err != nil {
 				return err
 			}
-			if err := d.st.delete(tx, id, b, last); err != nil {
+			if err := d.st.delete(tx, b, last); err != nil {
 				return err
 			}
 		}
@@ -342,8 +409,8 @@ func (d *DB) Remove(ctx context.Context, id store.MailboxID) error {
 	var dropped error
 	err = d.ask(ctx, func() {
 		b := d.st.boxes[id]
-		if _, ok := d.ring.Get(kv.KeyID(id)); ok && (b == nil || len(b.entries) == 0) {
-			dropped = d.ring.Drop(kv.KeyID(id))
+		if b == nil || len(b.entries) == 0 {
+			dropped = d.sealers.drop(id)
 		}
 	})
 	return errors.Join(err, translate(dropped))
