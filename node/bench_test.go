@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"net"
 	"os"
 	"runtime"
 	"strconv"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/federation"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 	"github.com/trunkline-net/trunkline/internal/store"
 )
@@ -39,53 +42,92 @@ func taken(l *clientLink) {
 	live := buf.live
 	buf.free()
 	if live != nil && live.claim() {
-		live.told(true)
+		live.end(true, nil)
 	}
 }
 
-// BenchmarkRouteLive is one live envelope from the policy to the recipient's queue. What it
-// allocates is the hop's HPKE.
+// drained is a link of p whose other end reads everything and looks at nothing, and that no
+// read loop reads: the test gives it what came.
+func drained(t testing.TB, r *running, p *person) *clientLink {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	far, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = far.Close(); _ = near.Close() })
+	go func() {
+		b := make([]byte, 64<<10)
+		for {
+			if _, err := far.Read(b); err != nil {
+				return
+			}
+		}
+	}()
+	l := &clientLink{n: r.Node, sock: newSocket(near), device: p.device.ID(), root: p.root.Public(), hasID: true, member: true, mail: &delivery{}}
+	r.hub.add(l, maxLinks)
+	r.hub.claim(l)
+	return l
+}
+
+// submits are messages of one session: frames that share an encapsulation.
+func submits(t testing.TB, r *running, to *person, count, size int) [][]byte {
+	t.Helper()
+	d, err := identity.ParseDescriptor(r.routing.descriptor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := envelope.NewHopSender(d.RoutingKey, r.self, envelope.Hop{Tag: to.tag, Token: to.token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([][]byte, count)
+	for i := range out {
+		e, err := s.Envelope(payload(size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = link.AppendSubmit(nil, uint64(i+1), e.Marshal())
+	}
+	return out
+}
+
+// BenchmarkRouteLive is one live envelope of a session, from the message that has been read of
+// its sender's link to the writes on both connections, eight at a time as they come.
 func BenchmarkRouteLive(b *testing.B) {
 	r := start(b, b.TempDir(), "acme.example", openPolicy)
+	alice, _ := join(b, r)
 	bob, _ := join(b, r)
-	sink(b, r, bob)
-	l := r.hub.device(bob.device.ID())
+	from := drained(b, r, alice)
+	drained(b, r, bob)
 	const distinct = 4096
-	all := make([]*envelope.Envelope, distinct)
-	body := payload(1024)
-	for i := range all {
-		all[i] = to(b, r, bob, envelope.Live, body)
-	}
+	all := submits(b, r, bob, distinct, 1024)
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		e := all[i%distinct]
-		if i++; i%distinct == 0 {
-			r.hops = newHopMemory()
+		if i%distinct == 0 {
+			clear(r.hops.now)
+			clear(r.hops.before)
+			from.budget = budget{}
 		}
-		w := r.route(b.Context(), r.local, e)
-		r.handOver(e, &w, func(out federation.Outcome) {
-			if out != outcomeDelivered {
-				b.Error(out)
-			}
-		})
-		taken(l)
+		if !from.frame(all[i%distinct]) {
+			b.Fatal("the link ended")
+		}
+		if i++; i%8 == 0 {
+			from.flushDirty()
+		}
 	}
-}
-
-// BenchmarkQueue is the way from a routed envelope onto a link, which allocates what waits for
-// the write and no buffer.
-func BenchmarkQueue(b *testing.B) {
-	r := start(b, b.TempDir(), "acme.example", openPolicy)
-	bob, _ := join(b, r)
-	sink(b, r, bob)
-	l, body, id := r.hub.device(bob.device.ID()), payload(1024), envelope.ID{1}
-	b.ReportAllocs()
-	for b.Loop() {
-		if code := r.hub.deliverLive(bob.device.ID(), envelope.Hop{}, id, body, func(bool) {}); code != "" {
-			b.Fatal(code)
-		}
-		taken(l)
+	from.flushDirty()
+	if n := r.answering.Load(); n != 0 {
+		b.Fatalf("%d are not answered", n)
 	}
 }
 

@@ -1,25 +1,23 @@
 package node
 
 import (
-	"errors"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/internal/ws"
 )
 
 // clientLink is one WebSocket of one client. An idle one costs this struct, the
-// connection, one goroutine that waits in a read, and nothing else: the write goroutine,
-// the queue, the worker and every buffer exist only while there is something to do.
+// connection, one goroutine that waits in a read, and nothing else: the queue, the worker and
+// every buffer exist only while there is something to do.
 type clientLink struct {
-	n  *Node
-	ws *websocket.Conn
+	n    *Node
+	sock socket
+	in   input // the read loop's
 
 	// Set by the handshake under mu. The read loop reads them freely, others by identity.
 	root    identity.PublicKey
@@ -34,29 +32,24 @@ type clientLink struct {
 	// is arriving (0: none).
 	heard atomic.Int64
 	began atomic.Int64
-	wrote atomic.Int64 // since when a frame is being written (0: none)
+	wrote atomic.Int64 // since when a write waits for the connection (0: none does)
 
-	budget budget // the read loop's
+	budget budget        // the read loop's
+	dirty  []*clientLink // the read loop's: links that it has put frames on and not flushed
 
-	wmu     sync.Mutex // guards out, writing, closed, last, cut
-	out     queue
-	writing bool
-	closed  bool
-	last    bool        // the frames in out are the last ones; the connection closes behind them
-	cut     *time.Timer // closes it if they do not leave
+	wmu      sync.Mutex // guards out, writing, carrying, closed, last, cut
+	out      queue
+	writing  bool // somebody is: the flush or the write loop that has set it
+	carrying bool // the write that waits holds live envelopes
+	closed   bool
+	last     bool        // the frames in out are the last ones; the connection closes behind them
+	cut      *time.Timer // closes it if they do not leave
 
 	mu       sync.Mutex // guards mail, work, inflight
 	mail     *delivery  // set by Register
 	work     *worker    // while submits or acks wait
 	inflight int        // queries and domain requests under way
 }
-
-// errFrameTooLarge is the reason for a close with status 1009.
-var errFrameTooLarge = errors.New("frame over its limit")
-
-// writeTimeout is how long one frame may take to leave. A client that takes no byte for
-// this long is gone.
-const writeTimeout = 10 * time.Second
 
 // goodbyeTimeout is how long a link's last frame, and what waits before it, may take to
 // leave. A link that the policy denies is closed within five seconds whatever the client does.
@@ -66,115 +59,18 @@ const goodbyeTimeout = 3 * time.Second
 // is worth nothing later, and another node's acknowledgements wait behind it.
 const liveTimeout = 5 * time.Second
 
-// read reads one whole binary message into a pooled buffer, which grows with what really
-// arrives: a header that promises 96 KiB reserves nothing.
-func (l *clientLink) read() (*buffer, error) {
-	kind, r, err := l.ws.NextReader()
-	if err != nil {
-		return nil, err
-	}
-	if kind != websocket.BinaryMessage {
-		return nil, errors.New("not a binary message")
-	}
-	l.began.Store(l.n.coarse.Load())
-	buf := getBuffer(0)
-	for {
-		if len(buf.b) == cap(buf.b) {
-			if len(buf.b) >= link.MaxFrame {
-				// The read limit already ended longer messages; this is the byte after.
-				buf.free()
-				return nil, errFrameTooLarge
-			}
-			larger := getBuffer(len(buf.b) + 1)
-			larger.b = append(larger.b, buf.b...)
-			buf.free()
-			buf = larger
-		}
-		n, err := r.Read(buf.b[len(buf.b):cap(buf.b)])
-		buf.b = buf.b[:len(buf.b)+n]
-		if err == io.EOF {
-			now := l.n.coarse.Load()
-			l.began.Store(0)
-			l.heard.Store(now)
-			return buf, nil
-		}
-		if err != nil {
-			buf.free()
-			return nil, err
-		}
-	}
-}
-
-// send queues a frame and makes sure that somebody writes it. It takes the buffer over and
-// never blocks. False: the link is closed, or was slow and is closed now; a handover in the
-// buffer is the caller's again.
-func (l *clientLink) send(b *buffer) bool {
-	l.wmu.Lock()
-	if l.closed || l.last {
-		l.wmu.Unlock()
-		b.free()
-		return false
-	}
-	if !l.out.push(b) {
-		l.wmu.Unlock()
-		b.free()
-		l.n.metrics.slowLinks.Inc()
-		l.goodbye(link.CodeSlow, 0)
-		return false
-	}
-	start := !l.writing
-	l.writing = true
-	l.wmu.Unlock()
-	if start {
-		l.n.group.Go(l.writeLoop)
-	}
-	return true
-}
-
-// writeLoop writes what waits and ends. There is at most one per link.
-func (l *clientLink) writeLoop() {
-	for {
-		l.wmu.Lock()
-		if l.closed || l.out.len() == 0 {
-			l.writing = false
-			last := l.last && !l.closed
-			l.wmu.Unlock()
-			if last {
-				l.close()
-			}
-			return
-		}
-		b := l.out.pop()
-		l.wmu.Unlock()
-		live := b.live
-		if live != nil && !live.claim() {
-			b.free() // its sender has been told that it waited too long
-			continue
-		}
-		l.wrote.Store(l.n.coarse.Load())
-		// Deadlines belong to the connection's clock, which is never virtual.
-		err := l.ws.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err == nil {
-			err = l.ws.WriteMessage(websocket.BinaryMessage, b.b)
-		}
-		l.wrote.Store(0)
-		b.free()
-		if live != nil {
-			live.told(err == nil)
-		}
-		if err != nil {
-			l.close()
-			continue
-		}
-		l.n.metrics.framesOut.Inc()
-	}
-}
-
 // stuck says that the connection has not taken a byte-full of one frame for a while: what is
 // live does not get in line behind it.
 func (l *clientLink) stuck() bool {
 	began := l.wrote.Load()
 	return began != 0 && l.n.coarse.Load()-began >= int64(liveTimeout/time.Second)
+}
+
+// message is a buffer that begins with the WebSocket header of a message of size bytes.
+func message(size int) *buffer {
+	buf := getBuffer(ws.HeaderSize(size) + size)
+	buf.b = ws.AppendHeader(buf.b, ws.Binary, size)
+	return buf
 }
 
 // sendFrame marshals and queues.
@@ -185,7 +81,7 @@ func (l *clientLink) sendFrame(f *pb.NodeFrame) bool {
 		l.n.log.Error("node frame cannot be written", "error", err)
 		return l.refuse(f.Id, link.CodeInternal, 0)
 	}
-	buf := getBuffer(len(b))
+	buf := message(len(b))
 	buf.b = append(buf.b, b...)
 	return l.send(buf)
 }
@@ -205,35 +101,36 @@ func (l *clientLink) goodbye(code string, retry time.Duration) {
 // link was slow, and what comes after it is not taken.
 func (l *clientLink) leave(f *pb.NodeFrame) {
 	b, err := link.MarshalNode(f)
-	l.wmu.Lock()
-	if l.closed || l.last {
-		l.wmu.Unlock()
-		return
-	}
 	if err != nil {
-		l.wmu.Unlock()
 		l.close()
 		return
 	}
+	buf := message(len(b))
+	buf.b = append(buf.b, b...)
+	l.leaveWith(buf, f.GetError().GetCode() == link.CodeSlow)
+}
+
+// leaveWith is leave for what is written already. alone drops what waits before it.
+func (l *clientLink) leaveWith(buf *buffer, alone bool) {
+	l.wmu.Lock()
+	if l.closed || l.last {
+		l.wmu.Unlock()
+		buf.free()
+		return
+	}
 	var lost []*handover
-	if f.GetError().GetCode() == link.CodeSlow {
+	if alone {
 		lost = l.out.drop()
 	}
-	buf := getBuffer(len(b))
-	buf.b = append(buf.b, b...)
 	if !l.out.push(buf) {
 		lost = append(lost, l.out.drop()...)
 		l.out.push(buf)
 	}
 	l.last = true
 	l.cut = time.AfterFunc(goodbyeTimeout, l.close)
-	start := !l.writing
-	l.writing = true
 	l.wmu.Unlock()
 	failAll(lost)
-	if start {
-		l.n.group.Go(l.writeLoop)
-	}
+	l.flush(nil)
 }
 
 // close ends the connection at once; the read loop then cleans up. It may be called often.
@@ -249,7 +146,7 @@ func (l *clientLink) close() {
 	failAll(lost)
 	if !closed {
 		// The error of closing a socket tells nobody anything.
-		_ = l.ws.Close()
+		_ = l.sock.Close()
 	}
 }
 

@@ -46,8 +46,10 @@ func (n *Node) Deliver(ctx context.Context, from federation.Source, e *envelope.
 			w.out = n.written(ctx, &w.put, results[0])
 		}
 	case stepLive:
-		ended := make(chan federation.Outcome, 1)
-		n.handOver(e, &w, func(out federation.Outcome) { ended <- out })
+		ended := make(waiter, 1)
+		if l := n.handOver(e, &w, 0, ended, nil); l != nil {
+			l.flush(nil)
+		}
 		w.out = <-ended // soon, whatever the device does: liveTimeout
 	}
 	n.metrics.countDelivery("federation", w.out)
@@ -68,6 +70,7 @@ type way struct {
 	next   step
 	out    federation.Outcome
 	put    store.Envelope
+	id     envelope.ID
 	device identity.DeviceID
 	hop    envelope.Hop
 	held   admitted // for envelopes of other domains
@@ -134,30 +137,27 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 	case e.TTL != envelope.Live:
 		return way{next: stepStore, put: n.stored(box.device, from, hop, e, id), held: held}
 	}
-	return way{next: stepLive, device: box.device, hop: hop, held: held}
+	return way{next: stepLive, id: id, device: box.device, hop: hop, held: held}
 }
 
-// handOver brings a live envelope onto its device's connection. tell is called once, by any
-// goroutine: delivered when the connection has taken all of it, not before.
-func (n *Node) handOver(e *envelope.Envelope, w *way, tell func(federation.Outcome)) {
-	use := e.HopUse()
-	fail := func(code string) {
-		// Not delivered, so a retry of the same bytes must be taken for a first try.
-		n.hops.forget(use)
-		tell(refused(code))
-	}
-	code := n.hub.deliverLive(w.device, w.hop, e.ID(), e.Payload, func(written bool) {
-		if !written {
-			fail(link.CodeUnavailable)
-			return
-		}
-		n.hops.settle(use)
-		tell(outcomeDelivered)
-	})
+// handOver puts a live envelope in line for its device's connection, which the caller flushes
+// if there is one. to is told once, by any goroutine: delivered when the connection has taken
+// all of it, not before.
+func (n *Node) handOver(e *envelope.Envelope, w *way, submit uint64, to told, by *clientLink) *clientLink {
+	h := handovers.Get().(*handover)
+	h.n, h.use, h.id, h.submit, h.to = n, e.HopUse(), w.id, submit, to
+	l, code := n.hub.deliverLive(w.device, &w.hop, e.Payload, h)
 	if code != "" {
-		fail(code)
+		n.hops.forget(h.use)
+		to.delivery(h, refused(code), by)
 	}
+	return l
 }
+
+// waiter waits for the end of one live envelope.
+type waiter chan federation.Outcome
+
+func (c waiter) delivery(_ *handover, out federation.Outcome, _ *clientLink) { c <- out }
 
 // written is the outcome of an envelope that the store has taken or refused.
 func (n *Node) written(ctx context.Context, put *store.Envelope, r store.PutResult) federation.Outcome {

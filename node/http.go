@@ -133,18 +133,19 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request) {
 		n.comeBack(w)
 		return
 	}
-	ws, err := n.upgrader.Upgrade(w, r, nil)
+	opened, err := n.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		n.handshaking.Add(-1)
 		return // Upgrade has answered
 	}
-	l := &clientLink{n: n, ws: ws, address: addressClass(ws.RemoteAddr())}
+	// The library has done the handshake, and nothing came behind it or Upgrade would have
+	// failed. From here on the frames are read and written by ourselves.
+	conn := opened.NetConn()
+	l := &clientLink{n: n, sock: newSocket(conn), address: addressClass(conn.RemoteAddr())}
 	l.heard.Store(n.coarse.Load())
-	ws.SetPongHandler(l.pong)
-	ws.SetPingHandler(l.ping)
 	if !n.hub.add(l, n.maxLinks) {
 		n.handshaking.Add(-1)
-		_ = ws.Close()
+		_ = conn.Close()
 		return
 	}
 	n.views.links.Add(1)

@@ -2,7 +2,6 @@ package node
 
 import (
 	"sync"
-	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/identity"
@@ -85,40 +84,24 @@ func (h *hub) close() []*clientLink {
 	return h.all()
 }
 
-// deliverLive puts an envelope of the live class in line for a device's connection. With a
-// code it was not taken and told is not called. Otherwise told is called once, by any
-// goroutine: true means that the connection has taken the whole frame.
-func (h *hub) deliverLive(device identity.DeviceID, hop envelope.Hop, id envelope.ID, payload []byte, told func(written bool)) (code string) {
-	l := h.device(device)
+// deliverLive puts an envelope of the live class in line for a device's connection, without
+// flushing it. With a code it was not taken, and the handover is the caller's again. Otherwise
+// the handover ends once, by any goroutine: true means that the connection has taken the frame.
+func (h *hub) deliverLive(device identity.DeviceID, hop *envelope.Hop, payload []byte, live *handover) (l *clientLink, code string) {
+	l = h.device(device)
 	switch {
 	case l == nil || !l.registered():
-		return link.CodeUnreachable
+		return nil, link.CodeUnreachable
 	case l.stuck():
-		return link.CodeUnavailable
+		return nil, link.CodeUnavailable
 	}
-	buf := getBuffer(link.DeliverSize(len(payload)))
-	buf.b = link.AppendDeliver(buf.b, 0, hop.Knock, hop.Hint[:], payload, id[:])
-	live := &handover{}
-	// A frame that is being written cannot be taken back, and a connection that has not taken
-	// it by then is no connection: closing it is what makes the answer true.
-	late := time.AfterFunc(l.n.liveTimeout, func() {
-		if live.claim() {
-			told(false)
-		} else {
-			l.n.metrics.slowLinks.Inc()
-			l.close()
-		}
-	})
-	live.told = func(written bool) {
-		late.Stop()
-		told(written)
-	}
+	buf := message(link.DeliverSize(0, hop.Knock, len(payload)))
+	buf.b = link.AppendDeliver(buf.b, 0, hop.Knock, hop.Hint[:], payload, live.id[:])
 	buf.live = live
-	if !l.send(buf) && live.claim() {
-		late.Stop()
-		return link.CodeUnavailable
+	if !l.pushLive(buf) && live.claim() {
+		return nil, link.CodeUnavailable
 	}
-	return ""
+	return l, ""
 }
 
 // wake tells a connected device's pump that something was stored.

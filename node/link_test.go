@@ -289,9 +289,7 @@ func TestALinkThatDoesNotReadIsClosedAndItsMailboxKept(t *testing.T) {
 	bobs.ws.SetPingHandler(func(string) error { stop.Do(func() {}); <-blocked; return nil })
 	t.Cleanup(func() { close(blocked) })
 	l := r.hub.device(bob.device.ID())
-	if err := l.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)); err != nil {
-		t.Fatal(err)
-	}
+	l.ask()
 	var refusal *pb.Receipt
 	for range 4000 {
 		receipt := alices.submit(to(t, r, bob, envelope.Live, payload(65536)))
@@ -406,7 +404,7 @@ func TestAConnectionThatNeverAnswersTheChallengeEnds(t *testing.T) {
 	c := challenged(t, r)
 	l := r.hub.all()[0]
 	// The limit itself is five seconds of the system's clock; here it is brought forward.
-	if err := l.ws.SetReadDeadline(time.Now()); err != nil {
+	if err := l.sock.SetReadDeadline(time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	c.ends()

@@ -176,14 +176,15 @@ func TestALinkWithTooMuchInLineIsClosedAndNothingInItIsCalledDelivered(t *testin
 	r := start(t, t.TempDir(), "acme.example", openPolicy)
 	bob, bobs := join(t, r)
 	l, release := stalled(t, r, bob)
-	taken, ends := 0, make(chan bool, maxQueuedFrames)
+	taken, ends := 0, make(waiter, maxQueuedFrames)
 	body := payload(1024)
 	code := ""
 	for i := 0; code == ""; i++ {
 		if i > maxQueuedFrames {
 			t.Fatal("the line has no end")
 		}
-		if code = r.hub.deliverLive(bob.device.ID(), envelope.Hop{}, envelope.ID{byte(i)}, body, func(written bool) { ends <- written }); code == "" {
+		h := &handover{n: r.Node, id: envelope.ID{byte(i)}, to: ends}
+		if _, code = r.hub.deliverLive(bob.device.ID(), &envelope.Hop{}, body, h); code == "" {
 			taken++
 		}
 	}
@@ -191,7 +192,7 @@ func TestALinkWithTooMuchInLineIsClosedAndNothingInItIsCalledDelivered(t *testin
 		t.Errorf("after %d: %q", taken, code)
 	}
 	for range taken {
-		if <-ends {
+		if <-ends == outcomeDelivered {
 			t.Fatal("an envelope that was dropped is called delivered")
 		}
 	}

@@ -109,7 +109,7 @@ func (l *clientLink) deliverStored(e store.Stored) bool {
 	m.cursor = e.Seq
 	l.mu.Unlock()
 
-	buf := getBuffer(link.DeliverSize(len(e.Payload)))
+	buf := message(link.DeliverSize(uint64(e.Seq), e.Knock, len(e.Payload)))
 	buf.b = link.AppendDeliver(buf.b, uint64(e.Seq), e.Knock, e.Hint[:], e.Payload, e.ID[:])
 	return l.send(buf)
 }

@@ -30,16 +30,15 @@ func (l *clientLink) handshake() bool {
 	l.sendFrame(&pb.NodeFrame{Kind: &pb.NodeFrame_Challenge{Challenge: challenge}})
 
 	// A connection's deadline belongs to the system's clock. The first message is small.
-	l.ws.SetReadLimit(link.MaxBeforeAuth)
-	if err := l.ws.SetReadDeadline(time.Now().Add(link.HandshakeTimeout)); err != nil {
+	l.in.limit = link.MaxBeforeAuth
+	if err := l.sock.SetReadDeadline(time.Now().Add(link.HandshakeTimeout)); err != nil {
 		return false
 	}
-	buf, err := l.read()
+	msg, err := l.read()
 	if err != nil {
 		return false
 	}
-	f, err := link.ParseClient(buf.b)
-	buf.free()
+	f, err := link.ParseClient(msg)
 	a := f.GetAuthenticate()
 	if err != nil || a == nil {
 		n.metrics.handshakes.WithLabelValues("bad_frame").Inc()
@@ -51,8 +50,8 @@ func (l *clientLink) handshake() bool {
 		l.goodbye(code, 0)
 		return false
 	}
-	l.ws.SetReadLimit(link.MaxFrame)
-	if err := l.ws.SetReadDeadline(time.Time{}); err != nil {
+	l.in.limit = link.MaxFrame
+	if err := l.sock.SetReadDeadline(time.Time{}); err != nil {
 		return false
 	}
 	n.metrics.handshakes.WithLabelValues("ok").Inc()
@@ -149,16 +148,16 @@ func (l *clientLink) readLoop() {
 		return
 	}
 	for {
-		buf, err := l.read()
+		msg, err := l.read()
 		if err != nil {
 			return
 		}
 		l.n.metrics.framesIn.Inc()
 		if !l.alive() {
-			l.afterwards(buf)
+			l.afterwards(msg)
 			continue
 		}
-		if !l.frame(buf) {
+		if !l.frame(msg) {
 			return
 		}
 	}
@@ -166,9 +165,8 @@ func (l *clientLink) readLoop() {
 
 // afterwards is what still counts on a link that has been told to go: that the device has
 // what was delivered to it. What it submits now would be answered to nobody.
-func (l *clientLink) afterwards(buf *buffer) {
-	f, err := link.ParseClient(buf.b)
-	buf.free()
+func (l *clientLink) afterwards(msg []byte) {
+	f, err := link.ParseClient(msg)
 	if a := f.GetAck(); err == nil && len(a.GetStoredIds()) > 0 && l.registered() {
 		l.ack(a)
 	}
@@ -177,7 +175,7 @@ func (l *clientLink) afterwards(buf *buffer) {
 // admitStranger counts a link that speaks for no registered device against its address.
 func (l *clientLink) admitStranger() bool {
 	if l.member {
-		admitConn(l.ws.NetConn())
+		admitConn(l.sock.Conn)
 		return true
 	}
 	if l.address == "" {
@@ -194,7 +192,7 @@ func (l *clientLink) admitStranger() bool {
 // joined ends that count, when the device has registered or the link has ended.
 func (l *clientLink) joined() {
 	if l.member {
-		admitConn(l.ws.NetConn())
+		admitConn(l.sock.Conn)
 	}
 	if l.counted {
 		l.n.strangers.Release(l.address)
@@ -205,6 +203,8 @@ func (l *clientLink) joined() {
 // end cleans up behind a link. Frames that are already queued, such as the reason for the
 // end, are still written.
 func (l *clientLink) end() {
+	l.in.release()
+	l.flushDirty()
 	l.n.hub.remove(l)
 	l.joined()
 	if l.hasID && l.n.hub.device(l.device) == nil {
@@ -218,13 +218,12 @@ func (l *clientLink) end() {
 	}
 }
 
-// frame handles one message and owns its buffer. False ends the link.
-func (l *clientLink) frame(buf *buffer) bool {
-	if id, raw, ok := link.ParseSubmit(buf.b); ok {
-		return l.submit(id, raw, buf)
+// frame handles one message. False ends the link.
+func (l *clientLink) frame(msg []byte) bool {
+	if id, raw, ok := link.ParseSubmit(msg); ok {
+		return l.submit(id, raw)
 	}
-	f, err := link.ParseClient(buf.b)
-	buf.free()
+	f, err := link.ParseClient(msg)
 	if err != nil {
 		l.goodbye(link.CodeBadFrame, 0)
 		return false
@@ -261,10 +260,9 @@ func (l *clientLink) rates() rates {
 	return strangerRates
 }
 
-func (l *clientLink) submit(id uint64, raw []byte, buf *buffer) bool {
+func (l *clientLink) submit(id uint64, raw []byte) bool {
 	var e envelope.Envelope
 	if err := link.ParseEnvelope(raw, &e); err != nil {
-		buf.free()
 		l.goodbye(link.CodeBadFrame, 0)
 		return false
 	}
@@ -274,16 +272,18 @@ func (l *clientLink) submit(id uint64, raw []byte, buf *buffer) bool {
 	}
 	if ok, wait := l.budget.submit.take(l.n.coarse.Load(), l.rates().submit, cost); !ok {
 		l.rateLimited(id, wait)
-		buf.free()
 		return true
 	}
 	l.n.views.envelope(viewLink, &e)
 	l.n.answering.Add(1)
 	if e.TTL == envelope.Live {
 		l.submitLive(id, &e)
-		buf.free()
 		return true
 	}
+	// It waits for the disk, and the bytes that it was read from are used again at once.
+	buf := getBuffer(len(e.Payload))
+	buf.b = append(buf.b, e.Payload...)
+	e.Payload = buf.b
 	l.enqueue(job{id: id, buf: buf, e: e})
 	return true
 }

@@ -3,9 +3,8 @@ package node
 import (
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/internal/ws"
 )
 
 // tickLoop moves the coarse clock and looks after what has no timer of its own: one loop
@@ -47,27 +46,16 @@ func (n *Node) sweep(now time.Time) {
 			n.metrics.swept.Inc()
 			l.close()
 		case silent > int64(link.PingInterval/time.Second):
-			n.group.Go(func() {
-				// A failure shows itself to the read loop.
-				_ = l.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second))
-			})
+			l.ask()
 		}
 	}
 }
 
-// pong and ping are what a WebSocket's own control frames mean here: somebody is there.
-func (l *clientLink) pong(string) error {
-	l.heard.Store(l.n.coarse.Load())
-	return nil
-}
-
-func (l *clientLink) ping(data string) error {
-	l.heard.Store(l.n.coarse.Load())
-	err := l.ws.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
-	if err == websocket.ErrCloseSent {
-		return nil
-	}
-	return err
+// ask sends a ping of the WebSocket, which every client's library answers.
+func (l *clientLink) ask() {
+	ping := getBuffer(2)
+	ping.b = ws.AppendFrame(ping.b, ws.Ping, nil)
+	l.send(ping)
 }
 
 // expire ends what has outlived its class; the outcome is recorded with it.

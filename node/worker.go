@@ -11,6 +11,7 @@ import (
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 	"github.com/trunkline-net/trunkline/internal/store"
+	"github.com/trunkline-net/trunkline/internal/ws"
 )
 
 // Bounds of what one link may have waiting for the disk. At the bound the read loop waits,
@@ -128,6 +129,7 @@ func (l *clientLink) submitStored(ctx context.Context, jobs []job) {
 		n.answering.Add(-1)
 		jobs[i].buf.free()
 	}
+	l.flush(nil)
 }
 
 // submitLive brings an envelope of the live class on its way, in the read loop.
@@ -137,20 +139,27 @@ func (l *clientLink) submitLive(id uint64, e *envelope.Envelope) {
 		return
 	}
 	w := l.n.route(l.n.background, l.n.local, e)
-	eid := e.ID()
-	end := func(out federation.Outcome) {
-		l.receipts(id, eid, out)
-		l.n.answering.Add(-1)
-	}
 	if w.next != stepLive {
-		end(w.out)
+		l.receipts(id, e.ID(), w.out)
+		l.n.answering.Add(-1)
 		return
 	}
 	// Not waited for: a device that does not read must not keep this link from being read.
-	l.n.handOver(e, &w, end)
+	if other := l.n.handOver(e, &w, id, l, l); other != nil {
+		l.touch(other)
+	}
 }
 
-// receipts answers a Submit whose envelope stayed on this node.
+// delivery implements told: a live envelope that this link has submitted has ended.
+func (l *clientLink) delivery(h *handover, out federation.Outcome, by *clientLink) {
+	l.receipts(h.submit, h.id, out)
+	l.n.answering.Add(-1)
+	if by != l { // whose read loop flushes itself
+		l.flush(by)
+	}
+}
+
+// receipts queues the answer to a Submit whose envelope stayed on this node.
 func (l *clientLink) receipts(id uint64, eid envelope.ID, out federation.Outcome) {
 	l.n.metrics.countDelivery("local", out)
 	class := receiptOf(out)
@@ -160,10 +169,24 @@ func (l *clientLink) receipts(id uint64, eid envelope.ID, out federation.Outcome
 	l.receipt(id, eid, class, false, out.Code)
 }
 
+// receipt queues a Receipt, in one buffer with the one before it where that has room.
 func (l *clientLink) receipt(id uint64, eid envelope.ID, class pb.ReceiptClass, durable bool, code string) {
-	buf := getBuffer(64 + len(code))
+	size := link.ReceiptSize(id, class, durable, code, 0)
+	l.wmu.Lock()
+	if !l.closed && !l.last {
+		if t := l.out.tail(ws.HeaderSize(size) + size); t != nil {
+			before := len(t.b)
+			t.b = link.AppendReceipt(ws.AppendHeader(t.b, ws.Binary, size), id, eid[:], class, durable, code, 0)
+			l.out.bytes += len(t.b) - before
+			t.more++
+			l.wmu.Unlock()
+			return
+		}
+	}
+	l.wmu.Unlock()
+	buf := message(size)
 	buf.b = link.AppendReceipt(buf.b, id, eid[:], class, durable, code, 0)
-	l.send(buf)
+	l.push(buf)
 }
 
 func receiptOf(out federation.Outcome) pb.ReceiptClass {
@@ -192,6 +215,7 @@ func (l *clientLink) submitRemote(id uint64, e *envelope.Envelope) {
 	finish := func(out federation.Outcome) {
 		l.n.metrics.countDelivery("remote", out)
 		l.receipt(id, eid, receiptOf(out), false, out.Code)
+		l.flush(nil)
 		if own.TTL == envelope.Live { // the others may wait for days; accepted is their answer
 			l.n.answering.Add(-1)
 		}

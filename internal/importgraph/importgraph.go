@@ -39,6 +39,8 @@ var table = []struct {
 	{"envelope/…", []string{"identity", "internal/canon"}},
 	{"policy", []string{"identity"}},
 	{"internal/link/…", []string{"identity", "envelope", "internal/canon"}},
+	// ws is the WebSocket's frames as the node's data path reads and writes them.
+	{"internal/ws", nil},
 
 	{"internal/store", []string{"identity", "envelope"}},
 	{"internal/store/storetest", []string{"identity", "envelope", "internal/store"}},
@@ -67,7 +69,7 @@ var table = []struct {
 	{"client/…", []string{"identity", "envelope", "internal/canon", "internal/link", "internal/store/keep", "media/sframe", "client/…"}},
 
 	{"web", nil},
-	{"node/…", []string{"internal/canon", "identity", "envelope", "policy", "internal/link", "internal/store/…",
+	{"node/…", []string{"internal/canon", "identity", "envelope", "policy", "internal/link", "internal/ws", "internal/store/…",
 		"federation/…", "media/…", "web", "node/…"}},
 
 	{"internal/protogen", nil},
@@ -107,7 +109,7 @@ var doors = []struct {
 
 // light lists packages that must not be built with any heavy dependency at all, not even
 // through others: fuzzing and the second implementation rely on it.
-var light = []string{"internal/canon", "identity", "envelope", "policy", "internal/link", "federation/wire",
+var light = []string{"internal/canon", "identity", "envelope", "policy", "internal/link", "internal/ws", "federation/wire",
 	"client/sdp", "client/clip", "client/transfer", "media/sframe"}
 
 // never lists what must not be reached at all, whatever way the table may go one day.

@@ -154,15 +154,19 @@ func AppendDeliver(dst []byte, stored uint64, knock bool, hint, payload, envelop
 	return appendOctets(dst, 5, envelopeID)
 }
 
-// DeliverSize is what AppendDeliver will append, at most; for sizing a pooled buffer.
-func DeliverSize(payload int) int { return payload + 64 }
+// DeliverSize is what AppendDeliver appends with a hint and an envelope id.
+func DeliverSize(stored uint64, knock bool, payload int) int {
+	const hint, id = 1 + 1 + 2, 1 + 1 + 16
+	size := sizeNumber(1, stored) + sizeFlag(knock) + hint + id
+	if payload > 0 {
+		size += 1 + protowire.SizeBytes(payload)
+	}
+	return protowire.SizeTag(fieldDeliver) + protowire.SizeBytes(size)
+}
 
 // AppendReceipt appends a Receipt frame to dst.
 func AppendReceipt(dst []byte, id uint64, envelopeID []byte, class pb.ReceiptClass, durable bool, code string, retryMS uint64) []byte {
-	size := sizeOctets(envelopeID) + sizeNumber(2, uint64(class)) + sizeFlag(durable) + sizeNumber(5, retryMS)
-	if code != "" {
-		size += protowire.SizeTag(4) + protowire.SizeBytes(len(code))
-	}
+	size := receiptBody(len(envelopeID), class, durable, code, retryMS)
 	dst = appendNumber(dst, fieldID, id)
 	dst = protowire.AppendTag(dst, fieldReceipt, protowire.BytesType)
 	dst = protowire.AppendVarint(dst, uint64(size))
@@ -176,6 +180,22 @@ func AppendReceipt(dst []byte, id uint64, envelopeID []byte, class pb.ReceiptCla
 		dst = protowire.AppendString(dst, code)
 	}
 	return appendNumber(dst, 5, retryMS)
+}
+
+// ReceiptSize is what AppendReceipt appends with an envelope id.
+func ReceiptSize(id uint64, class pb.ReceiptClass, durable bool, code string, retryMS uint64) int {
+	return sizeNumber(fieldID, id) + protowire.SizeTag(fieldReceipt) + protowire.SizeBytes(receiptBody(16, class, durable, code, retryMS))
+}
+
+func receiptBody(envelopeID int, class pb.ReceiptClass, durable bool, code string, retryMS uint64) int {
+	size := sizeNumber(2, uint64(class)) + sizeFlag(durable) + sizeNumber(5, retryMS)
+	if envelopeID > 0 {
+		size += 1 + protowire.SizeBytes(envelopeID)
+	}
+	if code != "" {
+		size += protowire.SizeTag(4) + protowire.SizeBytes(len(code))
+	}
+	return size
 }
 
 func appendNumber(dst []byte, num protowire.Number, v uint64) []byte {

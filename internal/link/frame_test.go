@@ -184,6 +184,9 @@ func TestTheRoutingPathsOwnReadersAgreeWithTheSchema(t *testing.T) {
 		if got := AppendReceipt(nil, id, fill(16, 1), pb.ReceiptClass_RECEIPT_ACCEPTED, id == 1, "", id); !bytes.Equal(got, receipt) {
 			t.Errorf("Receipt with id %d is written in two ways", id)
 		}
+		if n := ReceiptSize(id, pb.ReceiptClass_RECEIPT_ACCEPTED, id == 1, "", id); n != len(receipt) {
+			t.Errorf("ReceiptSize is wrong for id %d: %d", id, n)
+		}
 		deliver, err := MarshalNode(&pb.NodeFrame{Kind: &pb.NodeFrame_Deliver{Deliver: &pb.Deliver{
 			StoredId: id, Knock: id > 1, Hint: fill(2, 3), Payload: envelopeBytes, EnvelopeId: fill(16, 4)}}})
 		if err != nil {
@@ -192,11 +195,14 @@ func TestTheRoutingPathsOwnReadersAgreeWithTheSchema(t *testing.T) {
 		if got := AppendDeliver(nil, id, id > 1, fill(2, 3), envelopeBytes, fill(16, 4)); !bytes.Equal(got, deliver) {
 			t.Errorf("Deliver with id %d is written in two ways", id)
 		}
-		if len(deliver) > DeliverSize(len(envelopeBytes)) {
-			t.Errorf("DeliverSize is too small for id %d", id)
+		if len(deliver) != DeliverSize(id, id > 1, len(envelopeBytes)) {
+			t.Errorf("DeliverSize is wrong for id %d", id)
 		}
 	}
 	refusal := AppendReceipt(nil, 1, fill(16, 1), pb.ReceiptClass_RECEIPT_REFUSED, false, CodeQuota, 0)
+	if n := ReceiptSize(1, pb.ReceiptClass_RECEIPT_REFUSED, false, CodeQuota, 0); n != len(refusal) {
+		t.Errorf("ReceiptSize is wrong for a refusal: %d", n)
+	}
 	if f, err := ParseNode(refusal); err != nil || f.GetReceipt().Code != CodeQuota {
 		t.Errorf("a refusal does not parse: %v", err)
 	}
@@ -228,7 +234,7 @@ func TestParseEnvelopeAgreesWithTheEnvelopePackage(t *testing.T) {
 func TestTheRoutingPathAllocatesNothing(t *testing.T) {
 	e := testEnvelope(t, envelope.Live, 1024)
 	frame := AppendSubmit(nil, 5, e.Marshal())
-	out := make([]byte, 0, DeliverSize(1024))
+	out := make([]byte, 0, DeliverSize(0, false, 1024))
 	id := e.ID()
 	allocs := testing.AllocsPerRun(100, func() {
 		_, raw, ok := ParseSubmit(frame)
@@ -324,7 +330,7 @@ func FuzzParseEnvelope(f *testing.F) {
 func BenchmarkParseSubmitAndDeliver(b *testing.B) {
 	e := testEnvelope(b, envelope.Live, 1024)
 	frame := AppendSubmit(nil, 5, e.Marshal())
-	out := make([]byte, 0, DeliverSize(1024))
+	out := make([]byte, 0, DeliverSize(0, false, 1024))
 	id := e.ID()
 	b.ReportAllocs()
 	for b.Loop() {
