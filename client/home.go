@@ -11,6 +11,7 @@ import (
 
 	crand "crypto/rand"
 
+	"github.com/trunkline-net/trunkline/client/redial"
 	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/identity"
@@ -204,16 +205,9 @@ func (c *Client) registerMailbox(ctx context.Context, w *wire, home keep.Home) (
 	return answer.GetRegistered(), nil
 }
 
-// Times between two attempts to reach the home node.
-const (
-	firstRedial = 300 * time.Millisecond
-	lastRedial  = 30 * time.Second
-)
-
-// linkLoop keeps one link to the home. The pause between attempts grows and is drawn at
-// random, so that the clients of a node that restarts do not all come at once.
+// linkLoop keeps one link to the home.
 func (c *Client) linkLoop(ctx context.Context) error {
-	pause := firstRedial
+	var pauses redial.Pauses
 	for {
 		began := time.Now()
 		hint, err := c.serveLink(ctx)
@@ -229,11 +223,7 @@ func (c *Client) linkLoop(ctx context.Context) error {
 				return err
 			}
 		}
-		if time.Since(began) > lastRedial {
-			pause = firstRedial
-		}
-		wait := max(hint, time.Duration(rand.Int64N(int64(pause)))+pause/2)
-		pause = min(2*pause, lastRedial)
+		wait := pauses.After(time.Since(began), hint)
 		c.log.Info("the link to the own node ended; trying again", "in", wait.Round(time.Millisecond), "error", errorKind(err))
 		timer := time.NewTimer(wait)
 		select {
