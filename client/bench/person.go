@@ -65,14 +65,14 @@ func (p *Person) tokenHash() [32]byte { return sha256.Sum256(p.token[:]) }
 // hop is what an envelope to the person carries for its home node.
 func (p *Person) hop() envelope.Hop { return envelope.Hop{Tag: p.tag, Token: p.token} }
 
-// Frame makes one live envelope to the person, sealed by itself, as the Submit frame of a
+// sealProbe makes one live envelope to the person, sealed by itself, as the Submit frame of a
 // request.
-func (p *Person) Frame(request uint64, size int) ([]byte, error) {
-	payload := make([]byte, size)
+func (p *Person) sealProbe(request uint64) (*flying, error) {
+	payload := make([]byte, 1024)
 	_, _ = rand.Read(payload)
 	e, err := envelope.NewEnvelope(p.key, p.home.PeerID, envelope.Live, p.hop(), payload)
 	if err != nil {
 		return nil, err
 	}
-	return link.AppendSubmit(nil, request, e.Marshal()), nil
+	return &flying{id: e.ID(), frame: link.AppendSubmit(nil, request, e.Marshal())}, nil
 }

@@ -76,6 +76,9 @@ type Case struct {
 func Cases() []Case {
 	return []Case{
 		{"signal", "live envelopes through one node and two, and through a bare relay", (*bench).signal},
+		{"idle", "memory of a node for each idle client", (*bench).idle},
+		{"connect", "processor time of a link until its mailbox is open", (*bench).connect},
+		{"storm", "a killed node's clients until all are back and reached", (*bench).storm},
 	}
 }
 

@@ -44,6 +44,7 @@ type Figure struct {
 	Reached Reached `json:"reached,omitempty"`
 
 	Counts *clients.Counts `json:"counts,omitempty"`
+	Points []Point         `json:"points,omitempty"` // of a slope
 }
 
 // Reached says which of the goals a figure meets; empty where it has none.
