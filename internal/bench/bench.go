@@ -79,6 +79,7 @@ func Cases() []Case {
 		{"idle", "memory of a node for each idle client", (*bench).idle},
 		{"connect", "processor time of a link until its mailbox is open", (*bench).connect},
 		{"storm", "a killed node's clients until all are back and reached", (*bench).storm},
+		{"puts", "durable puts of the store, and of bbolt's Batch", (*bench).puts},
 	}
 }
 

@@ -47,6 +47,8 @@ var table = []struct {
 	// kv is the bbolt file below both stores: groups of commits, versions, sealed values.
 	{"internal/store/kv", nil},
 	{"internal/store/bolt", []string{"identity", "envelope", "internal/store", "internal/store/kv"}},
+	// bench compares the node's store with bbolt alone, behind bbolt's door.
+	{"internal/store/bench", []string{"envelope", "internal/store", "internal/store/bolt"}},
 	{"internal/store/keep", []string{"identity", "envelope", "internal/store/kv"}},
 
 	// federation splits off what can be fuzzed without libp2p: wire reads frames, proof
