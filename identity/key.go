@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 
 	"filippo.io/edwards25519"
 )
@@ -76,46 +75,7 @@ func checkPoint(b []byte) error {
 // goodKeys remembers keys that passed, because the check costs some 50 microseconds and
 // the same contact's keys come with every message. It changes no answer, so it is safe as
 // a package variable; it is bounded, because strangers choose what enters.
-var goodKeys keyCache
-
-const keyCacheSize = 4096 // keys per generation, 32 bytes each: at most 0.5 MB with the maps
-
-// keyCache holds two generations. When the younger is full it becomes the elder and the
-// elder is dropped: a bounded cache without per-entry bookkeeping.
-type keyCache struct {
-	mu    sync.Mutex // guards young, old
-	young map[PublicKey]struct{}
-	old   map[PublicKey]struct{}
-}
-
-func (c *keyCache) has(k PublicKey) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, ok := c.young[k]; ok {
-		return true
-	}
-	if _, ok := c.old[k]; ok {
-		c.addLocked(k) // a key in use survives the change of generations
-		return true
-	}
-	return false
-}
-
-func (c *keyCache) add(k PublicKey) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.addLocked(k)
-}
-
-func (c *keyCache) addLocked(k PublicKey) {
-	if len(c.young) >= keyCacheSize {
-		c.old, c.young = c.young, nil
-	}
-	if c.young == nil {
-		c.young = make(map[PublicKey]struct{}, 64)
-	}
-	c.young[k] = struct{}{}
-}
+var goodKeys = recent{most: 4096}
 
 // IsZero reports whether k is the zero value, which is no key.
 func (k PublicKey) IsZero() bool { return k == PublicKey{} }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestIDSurvivesTheRoundTrip(t *testing.T) {
@@ -295,23 +296,49 @@ func TestIdentitiesDoNotReachLogs(t *testing.T) {
 }
 
 func TestKeyCacheIsBounded(t *testing.T) {
-	var c keyCache
+	const most = 500
+	c := recent{most: most}
 	key := func(n int) PublicKey { return PublicKey{byte(n), byte(n >> 8), byte(n >> 16), 1} }
-	for n := range 3 * keyCacheSize {
+	for n := range 3 * most {
 		if c.has(key(n)) {
 			t.Fatalf("key %d is there before it was added", n)
 		}
 		c.add(key(n))
 		c.has(key(0)) // in use all the time
-		if len(c.young) > keyCacheSize || len(c.old) > keyCacheSize {
+		if len(c.young) > most || len(c.old) > most {
 			t.Fatalf("%d and %d keys are remembered", len(c.young), len(c.old))
 		}
 	}
-	if !c.has(key(3*keyCacheSize-1)) || !c.has(key(0)) {
+	if !c.has(key(3*most-1)) || !c.has(key(0)) {
 		t.Error("a key in use was forgotten")
 	}
 	if c.has(key(1)) {
 		t.Error("a key out of use is still remembered")
+	}
+}
+
+func TestAnObjectThatWasSeenVouchesForNoOther(t *testing.T) {
+	root := testRoot(1)
+	list := must(root.NewList(testDevice(1).Public(), testHomes(1), [32]byte{}, t0))
+	for name, c := range map[string]struct {
+		signed []byte
+		parse  func([]byte) error
+	}{
+		"certificate": {must(root.CertifyDevice(testDevice(1).Public(), 1, t0, t0.Add(time.Hour))).Bytes(), func(b []byte) error { _, err := ParseDeviceCert(b); return err }},
+		"list":        {list.Bytes(), func(b []byte) error { _, err := ParseDeviceList(b); return err }},
+	} {
+		for range 2 {
+			if err := c.parse(c.signed); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			for i := range c.signed {
+				bad := bytes.Clone(c.signed)
+				bad[i] ^= 1
+				if c.parse(bad) == nil {
+					t.Fatalf("%s: byte %d may be another", name, i)
+				}
+			}
+		}
 	}
 }
 
