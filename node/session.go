@@ -57,8 +57,8 @@ func (l *clientLink) handshake() bool {
 	n.metrics.handshakes.WithLabelValues("ok").Inc()
 	answer := &pb.Authenticated{IdleMs: uint64(link.IdleTimeout.Milliseconds())}
 	if l.hasID {
-		if account, err := n.db.Account(n.background, l.root); err == nil {
-			answer.Epoch = account.Epoch
+		if epoch, err := n.db.Epoch(n.background, l.root); err == nil {
+			answer.Epoch = epoch
 		}
 	}
 	return l.sendFrame(&pb.NodeFrame{Id: f.Id, Kind: &pb.NodeFrame_Authenticated{Authenticated: answer}})

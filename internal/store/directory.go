@@ -53,6 +53,8 @@ type Directory interface {
 	// the list that is stored already is no error.
 	PutAccount(ctx context.Context, list *identity.DeviceList) (Published, error)
 	Account(ctx context.Context, root identity.PublicKey) (Account, error)
+	// Epoch is that of the newest device list: Account without reading and checking the list.
+	Epoch(ctx context.Context, root identity.PublicKey) (uint64, error)
 	// Accounts returns at most max accounts in the order of their root keys, after one; the
 	// zero key is before the first.
 	Accounts(ctx context.Context, after identity.PublicKey, max int) ([]Account, error)

@@ -171,6 +171,14 @@ func decodeAccount(b []byte) (a account, err error) {
 	return a, d.Done()
 }
 
+// accountEpoch reads no more than that.
+func accountEpoch(b []byte) (uint64, error) {
+	d := kv.NewDecoder(b)
+	d.Time()
+	epoch := d.U64()
+	return epoch, d.Err()
+}
+
 // device is a value of the devices: route, bundle, earlier tags.
 type device struct {
 	route   store.Route

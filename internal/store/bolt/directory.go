@@ -147,6 +147,19 @@ func (d *DB) Account(_ context.Context, root identity.PublicKey) (out store.Acco
 	return out, err
 }
 
+// Epoch implements store.Directory.
+func (d *DB) Epoch(_ context.Context, root identity.PublicKey) (epoch uint64, err error) {
+	err = d.view(func(tx *bbolt.Tx) error {
+		v := tx.Bucket(bucketAccounts).Get(root[:])
+		if v == nil {
+			return store.ErrNotFound
+		}
+		epoch, err = accountEpoch(v)
+		return err
+	})
+	return epoch, err
+}
+
 // Accounts implements store.Directory.
 func (d *DB) Accounts(_ context.Context, after identity.PublicKey, max int) (out []store.Account, err error) {
 	err = d.view(func(tx *bbolt.Tx) error {

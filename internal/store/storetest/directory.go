@@ -79,7 +79,12 @@ var directoryCases = []testCase{
 			!slices.Equal(a.Devices, []identity.DeviceID{p.id(0), second}) || !a.Registered.Equal(first) {
 			f.Fatalf("account %+v", a)
 		}
+		if epoch, err := f.Epoch(f.Context(), p.root.Public()); err != nil || epoch != 2 {
+			f.Fatalf("epoch %d, %v", epoch, err)
+		}
 		_, err = f.Account(f.Context(), f.person(2).root.Public())
+		f.is(err, store.ErrNotFound)
+		_, err = f.Epoch(f.Context(), f.person(2).root.Public())
 		f.is(err, store.ErrNotFound)
 	}},
 	{"a lower epoch is refused, and a second list of one epoch is a conflict", func(f *fixture) {
