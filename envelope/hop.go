@@ -188,7 +188,7 @@ func (s *HopSender) seal(e *Envelope, number uint16) {
 	defer hopScratches.Put(w)
 	binary.BigEndian.PutUint16(w.nonce[len(w.nonce)-2:], number)
 	copy(w.plain[:], s.plain[:])
-	box := s.aead.Seal(w.plain[:0], w.nonce[:], w.plain[:hopPlainSize], hopAAD(w.aad[:0], e.Destination, e.TTL, sha256.Sum256(e.Payload)))
+	box := s.aead.Seal(w.plain[:0], w.nonce[:], w.plain[:hopPlainSize], hopAAD(w.aad[:0], e.Destination, e.TTL, e.PayloadSum()))
 	copy(e.Hop[hopHeader:], box)
 }
 
@@ -213,6 +213,11 @@ func SealHop(routingKey [32]byte, dest identity.PeerID, ttl TTL, payload []byte,
 // An encapsulation that opened a live envelope is remembered, so that the next hop under it
 // costs no X25519 and no allocation. What does not open is not remembered.
 func (k *RoutingKey) OpenHop(e *Envelope, self identity.PeerID) (Hop, error) {
+	return k.OpenHopWith(e, self, e.PayloadSum())
+}
+
+// OpenHopWith is OpenHop for an envelope whose PayloadSum is known.
+func (k *RoutingKey) OpenHopWith(e *Envelope, self identity.PeerID, payload [sha256.Size]byte) (Hop, error) {
 	if e.Destination != self {
 		return Hop{}, fmt.Errorf("%w: hop for another node", ErrMalformed)
 	}
@@ -235,7 +240,7 @@ func (k *RoutingKey) OpenHop(e *Envelope, self identity.PeerID) (Hop, error) {
 	defer hopScratches.Put(w)
 	binary.BigEndian.PutUint16(w.nonce[len(w.nonce)-2:], use.number())
 	copy(w.plain[:], e.Hop[hopHeader:])
-	plain, err := aead.Open(w.plain[:0], w.nonce[:], w.plain[:], hopAAD(w.aad[:0], self, e.TTL, sha256.Sum256(e.Payload)))
+	plain, err := aead.Open(w.plain[:0], w.nonce[:], w.plain[:], hopAAD(w.aad[:0], self, e.TTL, payload))
 	if err != nil {
 		return Hop{}, ErrDecrypt
 	}

@@ -93,7 +93,8 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 		n.metrics.policyDenials.WithLabelValues(policy.ActionSignal.String()).Inc()
 		return ended(refused(link.CodePolicy))
 	}
-	hop, err := n.routing.openHop(e, n.self)
+	sum := e.PayloadSum()
+	hop, err := n.routing.openHop(e, n.self, sum)
 	if errors.Is(err, errNoRoutingKey) {
 		// Another payload, another node's hop, or a routing key that is gone: the sender
 		// needs a fresh descriptor in the last case and nothing in the others.
@@ -109,7 +110,7 @@ func (n *Node) route(ctx context.Context, from federation.Source, e *envelope.En
 			return ended(refused(code))
 		}
 	}
-	id, use := e.ID(), e.HopUse()
+	id, use := e.IDWith(sum), e.HopUse()
 	switch n.hops.seen(use, id, n.now(), e.TTL == envelope.Live) {
 	case hopOther:
 		// One use of an encapsulation on two envelopes: no honest sender does this.

@@ -169,9 +169,9 @@ func (r *routing) descriptor() []byte { return r.keys.Load().descriptor }
 var errNoRoutingKey = errors.New("not sealed to a key of this node")
 
 // openHop tries the newest key first: the others matter for two days after a rotation.
-func (r *routing) openHop(e *envelope.Envelope, self identity.PeerID) (envelope.Hop, error) {
+func (r *routing) openHop(e *envelope.Envelope, self identity.PeerID, payload [32]byte) (envelope.Hop, error) {
 	for _, k := range r.keys.Load().list {
-		hop, err := k.key.OpenHop(e, self)
+		hop, err := k.key.OpenHopWith(e, self, payload)
 		if err == nil {
 			return hop, nil
 		}
