@@ -60,7 +60,7 @@ func trouble(t *testing.T, s *simulation, rng *rand.Rand) {
 			from.mu.Lock()
 			from.ids = append(from.ids, id)
 			from.mu.Unlock()
-			if _, err := from.Send(e, func(o Outcome) { from.ended(id, o) }); err != nil {
+			if _, err := from.Send(e, WaiterFunc(func(o Outcome) { from.ended(id, o) })); err != nil {
 				if Code(err) != "policy" {
 					t.Fatal(err)
 				}

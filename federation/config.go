@@ -32,8 +32,19 @@ type Outcome struct {
 	Code string
 }
 
-// Deliverer takes what arrives for this node. Deliver may be slow: it is called off the read
-// loop, several at a time, and credit is given back only when it returns. Envelopes that
+// Waiter is told once how an envelope ended. Ended is called without a lock held, by any
+// goroutine, and should not block: the outcomes behind it wait.
+type Waiter interface{ Ended(Outcome) }
+
+// WaiterFunc is a function as a Waiter.
+type WaiterFunc func(Outcome)
+
+// Ended calls the function.
+func (f WaiterFunc) Ended(o Outcome) { f(o) }
+
+// Deliverer takes what arrives for this node. The envelope and its payload are good until
+// Deliver returns; then they become another one. Deliver may be slow: it is called off the
+// read loop, several at a time, and credit is given back only when it returns. Envelopes that
 // begin with the same 8 bytes (the frames of one session) are given one after the other, in
 // order. The federation cannot open the hop, so Deliver applies the policy's signal, knock
 // and store actions. The context ends when the federation stops, not when the link does: an

@@ -3,7 +3,6 @@ package federation
 import (
 	"sync"
 
-	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 )
 
@@ -17,52 +16,53 @@ const dedupeSet = 8192
 // A refused one is forgotten: when the sender tries it again, it is a new try.
 type dedupe struct {
 	mu              sync.Mutex // guards all below
-	busy            map[envelope.ID]*delivery
-	current, former map[envelope.ID]envelopepb.Fate
+	busy            marks[*delivery]
+	current, former marks[envelopepb.Fate]
 }
 
-// delivery is an envelope in the Deliverer's hands.
+// delivery is an envelope in the Deliverer's hands that somebody else waits for.
 type delivery struct {
 	done    chan struct{}
 	outcome Outcome // good when done is closed
 }
 
 // begin says what to do with an envelope: deliver it (first), wait for the delivery that is
-// under way, or answer with the outcome it already had.
-func (d *dedupe) begin(id envelope.ID) (del *delivery, first bool) {
+// under way (wait is not nil), or answer with the outcome it already had.
+func (d *dedupe) begin(m mark) (known Outcome, wait *delivery, first bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if del := d.busy[id]; del != nil {
-		return del, false
+	if under := d.busy.get(m); under != nil {
+		if *under == nil {
+			*under = &delivery{done: make(chan struct{})}
+		}
+		return Outcome{}, *under, false
 	}
-	fate, ok := d.current[id]
-	if !ok {
-		fate, ok = d.former[id]
+	fate := d.current.get(m)
+	if fate == nil {
+		fate = d.former.get(m)
 	}
-	if ok {
-		del := &delivery{done: make(chan struct{}), outcome: Outcome{Fate: fate}}
-		close(del.done)
-		return del, false
+	if fate != nil {
+		return Outcome{Fate: *fate}, nil, false
 	}
-	if d.busy == nil {
-		d.busy = make(map[envelope.ID]*delivery)
-	}
-	del = &delivery{done: make(chan struct{})}
-	d.busy[id] = del
-	return del, true
+	d.busy.put(m, nil)
+	return Outcome{}, nil, true
 }
 
 // finish records how the first delivery ended and lets those who wait go on.
-func (d *dedupe) finish(id envelope.ID, del *delivery, o Outcome) {
+func (d *dedupe) finish(m mark, o Outcome) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.busy, id)
+	wait := *d.busy.get(m)
+	d.busy.remove(m)
 	if o.Fate == envelopepb.Fate_FATE_DELIVERED || o.Fate == envelopepb.Fate_FATE_STORED {
-		if d.current == nil || len(d.current) >= dedupeSet {
-			d.former, d.current = d.current, make(map[envelope.ID]envelopepb.Fate)
+		if d.current.n >= dedupeSet {
+			d.former, d.current = d.current, d.former
+			d.current.clear()
 		}
-		d.current[id] = o.Fate
+		d.current.put(m, o.Fate)
 	}
-	del.outcome = o
-	close(del.done)
+	if wait != nil {
+		wait.outcome = o
+		close(wait.done)
+	}
 }

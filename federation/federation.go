@@ -226,12 +226,12 @@ func (f *Federation) ownAddrs() []string {
 	return reachable(addrs)
 }
 
-// Send takes an envelope for another node. When it returns without an error, done is called
-// exactly once with the outcome, unless durable is true or becomes true at shutdown and the
-// process ends first; then the next process sends it and tells Config.Outcome. done may be
-// nil; it is called without a lock held and should not block. The error's Code says why an
-// envelope was not taken.
-func (f *Federation) Send(e *envelope.Envelope, done func(Outcome)) (durable bool, err error) {
+// Send takes an envelope for another node; it keeps nothing of e. When it returns without an
+// error, done is told exactly once, unless durable is true or becomes true at shutdown and
+// the process ends first; then the next process sends it and tells Config.Outcome. That can
+// be before Send has returned. done may be nil. The error's Code says why an envelope was not
+// taken.
+func (f *Federation) Send(e *envelope.Envelope, done Waiter) (durable bool, err error) {
 	if err := f.open(); err != nil {
 		return false, err
 	}
@@ -239,14 +239,16 @@ func (f *Federation) Send(e *envelope.Envelope, done func(Outcome)) (durable boo
 	if !ok || e.Destination == f.self {
 		return false, ErrUnknownDestination
 	}
-	if d := f.decide(domain, policy.ActionFederate, policy.Out); !d.Allow {
+	now := f.cfg.Now()
+	d := f.cfg.Decide(policy.Request{Domain: domain, Action: policy.ActionFederate, Direction: policy.Out, At: now})
+	if !d.Allow {
 		return false, fmt.Errorf("%w (rule %q)", ErrPolicy, d.Rule)
 	}
 	l := f.linkTo(e.Destination, domain)
 	if l == nil {
 		return false, ErrDraining
 	}
-	return l.send(e, done)
+	return l.send(e, now, done)
 }
 
 // Query sends a sealed query to another node and returns the sealed answer. It waits for a

@@ -85,7 +85,7 @@ func TestDialledPeersThatCheatGetNoSession(t *testing.T) {
 			hostile(t, func(t *testing.T, _ *simulation, v *testNode, p *rawPeer) {
 				other.t = t
 				p.answerWith(t, func(st network.Stream, theirs wire.Hello) { c.answer(p, st, theirs) })
-				if _, err := v.Send(envelopeTo(t, p.testNode, envelope.Day, 1024), func(Outcome) { t.Error("an outcome without a session") }); err != nil {
+				if _, err := v.Send(envelopeTo(t, p.testNode, envelope.Day, 1024), WaiterFunc(func(Outcome) { t.Error("an outcome without a session") })); err != nil {
 					t.Fatal(err)
 				}
 				eventually(t, "the dial has ended", func() bool {

@@ -249,7 +249,7 @@ func TestBadOutcomesCutTheLink(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hostile(t, func(t *testing.T, _ *simulation, v *testNode, p *rawPeer) {
 				s := p.join()
-				if _, err := v.Send(envelopeTo(t, p.testNode, envelope.Day, 1024), func(Outcome) { t.Error("an outcome from a bad ack") }); err != nil {
+				if _, err := v.Send(envelopeTo(t, p.testNode, envelope.Day, 1024), WaiterFunc(func(Outcome) { t.Error("an outcome from a bad ack") })); err != nil {
 					t.Fatal(err)
 				}
 				var f wire.Frame

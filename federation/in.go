@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -11,24 +12,29 @@ import (
 	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/federation/wire"
+	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/policy"
 )
 
 // lanes is how many envelopes of one session the Deliverer has at once. Those of one lane
-// follow each other; an idle lane has no goroutine.
+// follow each other.
 const lanes = 32
 
-// inbound is the receiving half of a session. The read loop only reads: what came waits in a
-// queue that the credit bounds, a dispatcher paces it and gives it to the lanes, the lanes
-// call the Deliverer, and the ack loop reports in order. A slow Deliverer therefore costs
-// credit and never blocks the reading.
+// inbound is the receiving half of a session. The read loop only reads: what came waits,
+// within the credit, in the lanes, or before them while the domain's rate holds it back.
+// Workers call the Deliverer for the lanes, and the ack loop reports in order. A slow
+// Deliverer therefore costs credit and never blocks the reading.
 type inbound struct {
 	s     *session
-	wake  chan struct{} // something came
-	acker chan struct{} // something is done
+	wake  chan struct{} // something waits for the rate
+	acker chan struct{} // something can be reported
+	key   string        // of the domain's bucket
+	work  func()        // workLoop; a method value made for each go statement would allocate
+	fresh []*parcel     // the read loop's
 
 	mu       sync.Mutex // guards all below
-	waiting  []arrived
+	paced    int        // parcels that wait for the rate, also those in the pace loop's hands
+	waiting  []*parcel
 	received uint64 // the last sequence number read
 	acked    uint64 // the last one reported
 	held     uint64 // bytes of those between
@@ -36,14 +42,10 @@ type inbound struct {
 	echoes   int    // echo requests in the queue
 	lanes    [lanes]lane
 	turn     int
-}
-
-// arrived is an envelope with its number, or an echo (e is nil).
-type arrived struct {
-	seq    uint64
-	e      *envelope.Envelope
-	echoID uint64
-	echo   []byte
+	ready    [lanes]uint8 // a ring of lanes with something to do and no worker
+	first, n int          // of ready
+	workers  int
+	starting bool // one of them has not looked for work yet
 }
 
 type slot struct {
@@ -52,14 +54,17 @@ type slot struct {
 	outcome Outcome
 }
 
+// lane is a queue of parcels. It is in ready or with a worker, or it is empty.
 type lane struct {
-	queue   []arrived
-	running bool
+	head, tail *parcel
+	busy       bool
 }
 
 func newInbound(s *session) *inbound {
-	return &inbound{s: s, wake: make(chan struct{}, 1), acker: make(chan struct{}, 1),
+	in := &inbound{s: s, wake: make(chan struct{}, 1), acker: make(chan struct{}, 1), key: "in/" + s.domain,
 		slots: make([]slot, s.f.cfg.WindowFrames)}
+	in.work = in.workLoop
+	return in
 }
 
 func (in *inbound) run() error {
@@ -79,7 +84,7 @@ func (in *inbound) run() error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for _, part := range []func() error{func() error { return in.readLoop(d.in) }, in.dispatchLoop, func() error { return in.ackLoop(st) }} {
+	for _, part := range []func() error{func() error { return in.readLoop(d.in) }, in.paceLoop, func() error { return in.ackLoop(st) }} {
 		wg.Go(func() {
 			if err := part(); err != nil {
 				in.s.end(err)
@@ -113,75 +118,116 @@ func (in *inbound) readLoop(r *wire.Reader) error {
 		default:
 			return errProtocol("a frame that has no place on a data stream")
 		}
-		signal(in.wake)
 	}
 }
 
-// batch takes a Batch into the queue. Numbers without a gap and within the credit, or the
-// link is cut: an honest peer knows both.
+// batch takes a Batch. Numbers without a gap and within the credit, or the link is cut: an
+// honest peer knows both.
 func (in *inbound) batch(f *wire.Frame) error {
+	in.fresh = in.fresh[:0]
+	for _, raw := range f.Envelopes {
+		in.fresh = append(in.fresh, in.open(raw))
+	}
+	limits := in.s.limit(policy.In)
 	in.mu.Lock()
-	defer in.mu.Unlock()
+	err := in.takeLocked(f, limits)
+	start := in.startLocked()
+	wake := in.paced > 0
+	in.mu.Unlock()
+	clear(in.fresh) // they are the lanes' now
+	if start {
+		go in.work()
+	}
+	if wake {
+		signal(in.wake)
+	}
+	return err
+}
+
+// open reads one envelope into a parcel that shares nothing with raw. A broken one, or one
+// for somebody else, comes back with a code.
+func (in *inbound) open(raw []byte) *parcel {
+	var view envelope.Envelope
+	err := envelope.View(raw, &view)
+	if err == nil && view.Destination == in.s.f.self {
+		p := newParcel(&view)
+		p.mark = markOf(in.s.l.seed, raw)
+		return p
+	}
+	p := &parcel{code: "unknown_destination"}
+	if err == nil {
+		_, err = identity.PeerIDFromBytes(view.Destination[:])
+	}
+	if err != nil {
+		p.code = "bad_frame"
+	}
+	return p
+}
+
+func (in *inbound) takeLocked(f *wire.Frame, limits policy.Limits) error {
 	if f.First != in.received+1 {
 		return errProtocol("a batch out of order")
 	}
-	for _, raw := range f.Envelopes {
-		seq := in.received + 1
-		if seq-in.acked > uint64(len(in.slots)) || in.held+uint64(len(raw)) > in.s.f.cfg.WindowBytes {
+	for i, p := range in.fresh {
+		size := len(f.Envelopes[i])
+		p.seq = in.received + 1
+		if p.seq-in.acked > uint64(len(in.slots)) || in.held+uint64(size) > in.s.f.cfg.WindowBytes {
 			return errProtocol("more than the credit")
 		}
-		in.received = seq
-		in.held += uint64(len(raw))
-		in.slots[seq%uint64(len(in.slots))] = slot{size: len(raw)}
-		e, err := envelope.Parse(raw)
-		if err != nil || e.Destination != in.s.f.self {
+		in.received = p.seq
+		in.held += uint64(size)
+		in.slots[p.seq%uint64(len(in.slots))] = slot{size: size}
+		if p.code != "" {
 			// A broken envelope is its sender's fault and ends alone; the link goes on.
-			in.doneLocked(seq, Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: badEnvelope(err)})
+			in.doneLocked(p.seq, Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: p.code})
 			continue
 		}
-		in.waiting = append(in.waiting, arrived{seq: seq, e: e})
+		in.admitLocked(p, limits)
 	}
 	return nil
-}
-
-func badEnvelope(err error) string {
-	if err != nil {
-		return "bad_frame"
-	}
-	return "unknown_destination"
 }
 
 func (in *inbound) echo(f *wire.Frame) error {
 	if f.Reply {
 		return in.s.echo.returned(in.s, f.ID, f.Box)
 	}
+	limits := in.s.limit(policy.In)
 	in.mu.Lock()
-	defer in.mu.Unlock()
 	if in.echoes > 0 {
+		in.mu.Unlock()
 		return errProtocol("a second echo before the first came back")
 	}
 	in.echoes++
-	in.waiting = append(in.waiting, arrived{echoID: f.ID, echo: append([]byte(nil), f.Box...)})
+	in.admitLocked(&parcel{echo: f.ID, box: append([]byte(nil), f.Box...)}, limits)
+	start := in.startLocked()
+	in.mu.Unlock()
+	if start {
+		go in.work()
+	}
+	signal(in.wake)
 	return nil
 }
 
-// dispatchLoop gives what came to the lanes, no faster than the policy lets this domain send.
+// admitLocked lets a parcel into its lane, behind those that wait for the rate.
+func (in *inbound) admitLocked(p *parcel, limits policy.Limits) {
+	if in.paced == 0 && limits.PerSecond <= 0 && limits.BytesPerSecond <= 0 && limits.Total <= 0 {
+		in.enterLocked(p)
+		return
+	}
+	in.paced++
+	in.waiting = append(in.waiting, p)
+}
+
+// paceLoop lets what waits into the lanes no faster than the policy lets this domain send.
 // Waiting here holds back acknowledgements and with them the peer's credit, so a peer that
 // is too fast is slowed and loses nothing.
-func (in *inbound) dispatchLoop() error {
+func (in *inbound) paceLoop() error {
+	var hand []*parcel
 	for {
 		in.mu.Lock()
-		var next arrived
-		some := len(in.waiting) > 0
-		if some {
-			next = in.waiting[0]
-			in.waiting[0] = arrived{}
-			in.waiting = in.waiting[1:]
-		} else {
-			in.waiting = nil
-		}
+		hand, in.waiting = in.waiting, hand[:0]
 		in.mu.Unlock()
-		if !some {
+		if len(hand) == 0 {
 			select {
 			case <-in.wake:
 				continue
@@ -189,24 +235,50 @@ func (in *inbound) dispatchLoop() error {
 				return nil
 			}
 		}
-		if next.e != nil {
-			if err := in.s.f.pace(in.s.ctx, "in/"+in.s.domain, in.s.limit(policy.In), 1, int64(len(next.e.Payload))); err != nil {
+		for i := 0; i < len(hand); {
+			// As many as pass now go in together.
+			limits := in.s.limit(policy.In)
+			n, wait := in.pass(hand[i:], limits)
+			in.mu.Lock()
+			for _, p := range hand[i : i+n] {
+				in.enterLocked(p)
+			}
+			in.paced -= n
+			start := in.startLocked()
+			in.mu.Unlock()
+			if start {
+				go in.work()
+			}
+			if i += n; i < len(hand) && !pause(in.s.ctx, wait) {
 				return nil
 			}
 		}
-		in.enter(next)
+		clear(hand)
 	}
 }
 
-// enter puts an arrival into its lane. The frames of one session begin with the same handle
-// and stay in order; sealed messages have no such thing and spread out.
-func (in *inbound) enter(a arrived) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
+// pass says how many of the parcels the rate lets through now, and after how long it is
+// worth asking again.
+func (in *inbound) pass(hand []*parcel, limits policy.Limits) (n int, wait time.Duration) {
+	for _, p := range hand {
+		if p.echo == 0 {
+			ok, after := in.s.f.buckets.Take(time.Now(), in.key, limits, 1, int64(len(p.e.Payload)))
+			if !ok {
+				return n, after
+			}
+		}
+		n++
+	}
+	return n, 0
+}
+
+// enterLocked puts a parcel into its lane. The frames of one session begin with the same
+// handle and stay in order; sealed messages have no such thing and spread out.
+func (in *inbound) enterLocked(p *parcel) {
 	n := in.turn % lanes
 	handle, sealed := envelope.Handle{}, true
-	if a.e != nil {
-		handle, sealed = envelope.PayloadHandle(a.e.Payload)
+	if p.echo == 0 {
+		handle, sealed = envelope.PayloadHandle(p.e.Payload)
 	}
 	if sealed {
 		in.turn++
@@ -214,57 +286,100 @@ func (in *inbound) enter(a arrived) {
 		n = int(handle[0]) % lanes // a handle is random
 	}
 	l := &in.lanes[n]
-	l.queue = append(l.queue, a)
-	if !l.running {
-		l.running = in.s.f.goWith(func() { in.drive(l) })
+	if l.head == nil {
+		l.head = p
+	} else {
+		l.tail.next = p
+	}
+	l.tail = p
+	if !l.busy {
+		l.busy = true
+		in.readyLocked(n)
 	}
 }
 
-// drive works a lane off. It belongs to the federation and not to the session: a delivery
-// that began is finished and remembered, so that the retry over the next session finds it.
-func (in *inbound) drive(l *lane) {
-	for {
-		in.mu.Lock()
-		if len(l.queue) == 0 || in.s.ctx.Err() != nil {
-			l.queue, l.running = nil, false
-			in.mu.Unlock()
-			return
-		}
-		a := l.queue[0]
-		l.queue[0] = arrived{}
-		l.queue = l.queue[1:]
+func (in *inbound) readyLocked(n int) {
+	in.ready[(in.first+in.n)%lanes] = uint8(n)
+	in.n++
+}
+
+// startLocked says whether the caller has to start a worker. One at a time: a worker that
+// finds more than it can do starts the next, so there are as many as are stuck in the
+// Deliverer or run at once, and not as many as there are lanes. The caller is a goroutine
+// that Run waits for, which is why the count can go up.
+func (in *inbound) startLocked() bool {
+	if in.n == 0 || in.starting || in.workers == lanes {
+		return false
+	}
+	in.starting = true
+	in.workers++
+	in.s.f.wg.Add(1)
+	return true
+}
+
+// workLoop works lanes off, one parcel of each in turn, until nothing is left. It belongs to
+// the federation and not to the session: a delivery that began is finished and remembered,
+// so that the retry over the next session finds it.
+func (in *inbound) workLoop() {
+	defer in.s.f.wg.Done()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.starting = false
+	for in.n > 0 && in.s.ctx.Err() == nil {
+		n := int(in.ready[in.first])
+		in.first, in.n = (in.first+1)%lanes, in.n-1
+		l := &in.lanes[n]
+		p := l.head
+		l.head, p.next = p.next, nil
+		start := in.startLocked()
 		in.mu.Unlock()
-		if a.e == nil {
-			in.s.reflect(a.echoID, a.echo)
-			in.mu.Lock()
-			in.echoes--
-			in.mu.Unlock()
-			continue
+		if start {
+			go in.work()
 		}
-		if o, ok := in.deliver(a.e); ok {
-			in.mu.Lock()
-			in.doneLocked(a.seq, o)
-			in.mu.Unlock()
+		o, ok := in.handle(p)
+		in.mu.Lock()
+		switch {
+		case p.echo != 0:
+			in.echoes--
+		case ok:
+			in.doneLocked(p.seq, o)
+			p.free()
+		}
+		if l.head == nil {
+			l.busy = false
+		} else {
+			in.readyLocked(n)
 		}
 	}
+	in.workers--
+}
+
+func (in *inbound) handle(p *parcel) (Outcome, bool) {
+	if p.echo != 0 {
+		in.s.reflect(p.echo, p.box)
+		return Outcome{}, false
+	}
+	return in.deliver(p)
 }
 
 // deliver gives an envelope to the Deliverer once, however often it arrives. It says no when
 // the session ended while another session's delivery of the same envelope goes on.
-func (in *inbound) deliver(e *envelope.Envelope) (Outcome, bool) {
+func (in *inbound) deliver(p *parcel) (Outcome, bool) {
 	seen := &in.s.l.seen
-	id := e.ID()
-	d, first := seen.begin(id)
-	if first {
-		o := in.s.f.cfg.Deliverer.Deliver(in.s.f.ctx, Source{Peer: in.s.l.peer, Domain: in.s.domain}, e)
-		seen.finish(id, d, checked(o))
+	o, wait, first := seen.begin(p.mark)
+	switch {
+	case first:
+		o = checked(in.s.f.cfg.Deliverer.Deliver(in.s.f.ctx, Source{Peer: in.s.l.peer, Domain: in.s.domain}, &p.e))
+		seen.finish(p.mark, o)
+	case wait != nil:
+		select {
+		case <-wait.done:
+			o = wait.outcome
+		case <-in.s.ctx.Done():
+			return Outcome{}, false
+		}
 	}
-	select {
-	case <-d.done:
-		return d.outcome, true
-	case <-in.s.ctx.Done():
-		return Outcome{}, false
-	}
+	return o, true
 }
 
 // checked makes an outcome one that can stand on the wire.
@@ -280,25 +395,33 @@ func checked(o Outcome) Outcome {
 	return Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: wire.CodeInternal}
 }
 
+// doneLocked notes how a number ended. What can be reported begins with the first that has
+// not been, so only that one wakes the ack loop.
 func (in *inbound) doneLocked(seq uint64, o Outcome) {
 	s := &in.slots[seq%uint64(len(in.slots))]
 	s.done, s.outcome = true, o
-	signal(in.acker)
+	if seq == in.acked+1 {
+		signal(in.acker)
+	}
 }
 
 // ackLoop reports outcomes in the order of the numbers, as many at a time as there are.
 func (in *inbound) ackLoop(st network.Stream) error {
 	frame := wire.Frame{Kind: wire.KindAck}
 	var buf []byte
+	var patience patience
 	for {
 		select {
 		case <-in.s.ctx.Done():
 			return nil
 		case <-in.acker:
 		}
+		// Whoever is ready to run may finish more: an Ack for each envelope would cost more
+		// than the envelope.
+		runtime.Gosched()
 		for in.gather(&frame.Ack) {
 			buf = wire.Append(buf[:0], &frame)
-			if err := st.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
+			if err := patience.extend(st); err != nil {
 				return err
 			}
 			if _, err := st.Write(buf); err != nil {

@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -38,7 +39,8 @@ type link struct {
 	id   peer.ID
 	wake chan struct{}
 
-	seen dedupe // envelopes that came from the peer
+	seen dedupe       // envelopes that came from the peer
+	seed maphash.Seed // of their marks
 
 	mu      sync.Mutex // guards all below
 	domain  string
@@ -51,6 +53,7 @@ type link struct {
 	since       time.Time
 	lastContact time.Time
 	lastUsed    time.Time
+	due         time.Time // when the loop looks again by itself; zero: it is about to look
 	why         string
 	dialling    bool
 	greeted     bool // this process has had a session with the peer
@@ -70,7 +73,7 @@ type link struct {
 
 func newLink(f *Federation, id identity.PeerID, domain string) *link {
 	now := time.Now()
-	return &link{f: f, peer: id, id: peer.ID(id[:]), domain: domain, wake: make(chan struct{}, 1),
+	return &link{f: f, seed: maphash.MakeSeed(), peer: id, id: peer.ID(id[:]), domain: domain, wake: make(chan struct{}, 1),
 		changed: make(chan struct{}), state: StateIdle, since: now}
 }
 
@@ -88,29 +91,34 @@ func (l *link) poke() {
 	}
 }
 
-// send queues an envelope. It is memory's as long as there is room and nothing older waits
-// on disk; then it goes to the durable outbox, unless it is live. While the other side's
-// refusal counts nothing is taken, and another try for a link is made beside the answer.
-func (l *link) send(e *envelope.Envelope, done func(Outcome)) (durable bool, err error) {
-	it := &item{raw: e.Marshal(), id: e.ID(), done: done, live: e.TTL == envelope.Live}
+// send queues an envelope that came at the time clock. It is memory's as long as there is
+// room and nothing older waits on disk; then it goes to the durable outbox, unless it is
+// live. While the other side's refusal counts nothing is taken, and another try for a link is
+// made beside the answer.
+func (l *link) send(e *envelope.Envelope, clock time.Time, done Waiter) (durable bool, err error) {
+	if e.Size() > wire.MaxEnvelope {
+		return false, ErrTooLarge
+	}
+	it := newItem(e)
+	it.done, it.live = done, e.TTL == envelope.Live
 	wait := liveWait
 	if !it.live {
 		wait = min(e.TTL.Duration(), outboxTime)
 	}
-	it.expires = l.f.cfg.Now().Add(wait)
-	if len(it.raw) > wire.MaxEnvelope {
-		return false, ErrTooLarge
-	}
+	it.expires = clock.Add(wait)
+	now := time.Now()
 
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
+		it.free()
 		return false, ErrDraining
 	}
-	l.lastUsed = time.Now()
-	if l.refusedLocked(l.lastUsed) {
-		l.tryAgainLocked(l.lastUsed)
+	l.lastUsed = now
+	if l.refusedLocked(now) {
+		l.tryAgainLocked(now)
 		l.mu.Unlock()
+		it.free()
 		l.poke()
 		return false, &RemoteError{Code: wire.CodePolicy}
 	}
@@ -118,18 +126,30 @@ func (l *link) send(e *envelope.Envelope, done func(Outcome)) (durable bool, err
 	behind := disk && (l.queue.unread > 0 || l.queue.enqueuing > 0)
 	if l.queue.fits(len(it.raw)) && !behind {
 		l.queue.push(it)
+		// The loop has nothing to do with an envelope while there is a session, but to know
+		// when its time is over.
+		s := l.session
+		look := s == nil || l.due.IsZero() || now.Add(wait).Before(l.due)
 		l.mu.Unlock()
-		l.poke()
+		if look {
+			signal(l.wake)
+		}
+		if s != nil {
+			s.kickSender()
+		}
 		return false, nil
 	}
 	if !disk {
 		l.mu.Unlock()
+		it.free()
 		return false, ErrQueueFull
 	}
 	l.queue.enqueuing++
 	l.mu.Unlock()
 
+	it.id = e.ID()
 	err = l.store(it)
+	it.free()
 	l.poke()
 	if err != nil {
 		if !errors.Is(err, ErrQueueFull) {
@@ -187,8 +207,12 @@ func (l *link) feed(budget int) (took int, more bool) {
 	return took, more
 }
 
-// finish ends items: the durable outbox forgets them and whoever sent them is told.
+// finish ends items: the durable outbox forgets them, whoever sent them is told, and they are
+// given back. It is called without a lock held.
 func (l *link) finish(items []*item, o Outcome) {
+	if len(items) == 0 {
+		return
+	}
 	outcomes := make([]Outcome, len(items))
 	for i := range outcomes {
 		outcomes[i] = o
@@ -219,10 +243,11 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) {
 	for i, it := range items {
 		switch {
 		case it.done != nil:
-			it.done(outcomes[i])
+			it.done.Ended(outcomes[i])
 		case l.f.cfg.Outcome != nil:
-			l.f.cfg.Outcome(l.peer, it.id, outcomes[i])
+			l.f.cfg.Outcome(l.peer, it.name(), outcomes[i])
 		}
+		it.free()
 	}
 }
 
@@ -444,7 +469,7 @@ func (l *link) flush() {
 	l.announceLocked()
 	l.mu.Unlock()
 	for _, it := range keep {
-		if _, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.id, it.expires); err != nil {
+		if _, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.name(), it.expires); err != nil {
 			lost = append(lost, it)
 		}
 	}

@@ -233,13 +233,13 @@ func newOutcomes() *outcomes {
 	return &outcomes{got: make(map[envelope.ID][]Outcome), c: make(chan struct{}, 1<<16)}
 }
 
-func (o *outcomes) of(id envelope.ID) func(Outcome) {
-	return func(out Outcome) {
+func (o *outcomes) of(id envelope.ID) Waiter {
+	return WaiterFunc(func(out Outcome) {
 		o.mu.Lock()
 		o.got[id] = append(o.got[id], out)
 		o.mu.Unlock()
 		o.c <- struct{}{}
-	}
+	})
 }
 
 // all is what has been reported so far.

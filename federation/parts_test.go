@@ -179,21 +179,25 @@ func TestFeederForgetsNoWish(t *testing.T) {
 
 func TestDedupeIsBoundedAndRemembersAWindow(t *testing.T) {
 	var d dedupe
-	id := func(i int) envelope.ID { return envelope.ID{byte(i), byte(i >> 8), byte(i >> 16)} }
+	stored := Outcome{Fate: envelopepb.Fate_FATE_STORED}
+	id := func(i int) mark { return mark{uint64(i), uint64(i)} }
 	for i := range 5 * dedupeSet {
-		del, first := d.begin(id(i))
-		if !first {
+		if _, wait, first := d.begin(id(i)); !first || wait != nil {
 			t.Fatalf("number %d is new", i)
 		}
-		if again, first := d.begin(id(i)); first || again != del {
+		_, wait, first := d.begin(id(i))
+		if _, same, _ := d.begin(id(i)); first || wait == nil || same != wait {
 			t.Fatalf("number %d while it is delivered", i)
 		}
-		d.finish(id(i), del, Outcome{Fate: envelopepb.Fate_FATE_STORED})
-		if len(d.current) > dedupeSet || len(d.former) > dedupeSet || len(d.busy) != 0 {
-			t.Fatalf("after %d: %d, %d, %d", i, len(d.current), len(d.former), len(d.busy))
+		d.finish(id(i), stored)
+		if <-wait.done; wait.outcome != stored {
+			t.Fatalf("who waited for number %d heard %v", i, wait.outcome)
+		}
+		if d.current.n > dedupeSet || d.former.n > dedupeSet || d.busy.n != 0 {
+			t.Fatalf("after %d: %d, %d, %d", i, d.current.n, d.former.n, d.busy.n)
 		}
 		if back := i - dedupeSet; back >= 0 {
-			if del, first := d.begin(id(back)); first || del.outcome.Fate != envelopepb.Fate_FATE_STORED {
+			if known, wait, first := d.begin(id(back)); first || wait != nil || known != stored {
 				t.Fatalf("number %d is forgotten after %d more", back, dedupeSet)
 			}
 		}

@@ -1,9 +1,11 @@
 package federation
 
 import (
+	"sync"
 	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
+	"github.com/trunkline-net/trunkline/federation/wire"
 )
 
 // What waits for one destination in memory. The rest goes to the durable outbox.
@@ -17,12 +19,49 @@ const (
 // item is one envelope on its way out.
 type item struct {
 	raw     []byte
-	id      envelope.ID
+	id      envelope.ID // where the durable outbox has it; name otherwise
 	expires time.Time
-	done    func(Outcome)
+	done    Waiter
 	live    bool
 	sent    bool   // once at least; whether it arrived is known only by its outcome
 	seq     uint64 // its place in the durable outbox; 0: it is only in memory
+	class   int8   // of itemPools; 0: not from there
+}
+
+// Items come with room for their envelope, in the sizes of the payload buckets. An item has
+// one owner at a time: the queue, a batch, or finish, which gives it back.
+var (
+	itemSizes = [...]int{1024, 4096, 8192, 16384, 32768, 65536}
+	itemPools [len(itemSizes)]sync.Pool
+)
+
+// newItem is an item with the bytes of e, which it does not keep.
+func newItem(e *envelope.Envelope) *item {
+	c := class(len(e.Payload))
+	it, ok := itemPools[c].Get().(*item)
+	if !ok {
+		it = &item{raw: make([]byte, 0, itemSizes[c]+wire.MaxEnvelope-envelope.MaxPayload), class: int8(c + 1)}
+	}
+	it.raw = e.Append(it.raw[:0])
+	return it
+}
+
+// name is the envelope's id. It is a hash over all of it and seldom asked for.
+func (it *item) name() envelope.ID {
+	var e envelope.Envelope
+	if it.id == (envelope.ID{}) && envelope.View(it.raw, &e) == nil {
+		it.id = e.ID()
+	}
+	return it.id
+}
+
+// free gives an item back. Nothing points to it any more.
+func (it *item) free() {
+	if it.class == 0 {
+		return
+	}
+	*it = item{raw: it.raw[:0], class: it.class}
+	itemPools[it.class-1].Put(it)
 }
 
 // queue is what one link has to send, in the order in which it is sent: first what was on
@@ -64,7 +103,7 @@ const (
 )
 
 type written struct {
-	done func(Outcome)
+	done Waiter
 	size int
 }
 

@@ -90,7 +90,7 @@ func TestARefusalThatStandsEndsWhatWaitsAlsoOnDisk(t *testing.T) {
 		if err := a.stop(); err != nil {
 			t.Fatal(err)
 		}
-		a.cfg.Outcome = func(_ identity.PeerID, id envelope.ID, o Outcome) { out.of(id)(o) }
+		a.cfg.Outcome = func(_ identity.PeerID, id envelope.ID, o Outcome) { out.of(id).Ended(o) }
 		a.start()
 		for range late {
 			e := envelopeTo(t, b, envelope.Week, 1024)

@@ -263,13 +263,21 @@ func (f *Federation) pace(ctx context.Context, key string, l policy.Limits, n in
 		if ok {
 			return ctx.Err()
 		}
-		timer := time.NewTimer(max(after, time.Millisecond))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !pause(ctx, after) {
 			return ctx.Err()
 		}
+	}
+}
+
+// pause waits so long, a millisecond at least, and says no when ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(max(d, time.Millisecond))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 

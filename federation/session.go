@@ -20,7 +20,8 @@ const (
 	pingEvery   = 2 * time.Second
 	pingMisses  = 3
 	writeTime   = 10 * time.Second // a peer that does not read for so long is dead or hostile
-	openTime    = 5 * time.Second  // for the data streams to be there
+	writeSlack  = 2 * time.Second
+	openTime    = 5 * time.Second // for the data streams to be there
 	drainBack   = 2 * time.Second
 	controlSlot = 64 // frames waiting for the control stream
 )
@@ -310,6 +311,19 @@ func (s *session) pingLoop() error {
 		}
 		s.say(&wire.Frame{Kind: wire.KindPing, ID: s.pinged.Add(1)})
 	}
+}
+
+// patience is how long a stream's peer may take to read what is written to it: writeTime, and
+// up to writeSlack longer, so that the deadline is not set anew for each write.
+type patience struct{ until time.Time }
+
+func (p *patience) extend(st network.Stream) error {
+	now := time.Now()
+	if p.until.Sub(now) >= writeTime {
+		return nil
+	}
+	p.until = now.Add(writeTime + writeSlack)
+	return st.SetWriteDeadline(p.until)
 }
 
 func (s *session) touch() { s.lastFrame.Store(time.Now().UnixNano()) }

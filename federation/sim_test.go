@@ -190,7 +190,7 @@ func TestOutboxOutlivesTheProcess(t *testing.T) {
 		for range 1500 {
 			e := envelopeTo(t, b, envelope.Day, 1024)
 			ids = append(ids, e.ID())
-			if _, err := a.Send(e, func(Outcome) { t.Error("an outcome without a partner") }); err != nil {
+			if _, err := a.Send(e, WaiterFunc(func(Outcome) { t.Error("an outcome without a partner") })); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -209,7 +209,7 @@ func TestOutboxOutlivesTheProcess(t *testing.T) {
 			if dest != b.id() {
 				t.Errorf("outcome for another destination")
 			}
-			out.of(id)(o)
+			out.of(id).Ended(o)
 		}
 		a.start()
 		time.Sleep(time.Hour)

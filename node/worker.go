@@ -1,9 +1,9 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
@@ -204,46 +204,62 @@ func receiptOf(out federation.Outcome) pb.ReceiptClass {
 // submitRemote hands an envelope to the federation, which keeps a copy: the read buffer is
 // used again at once.
 func (l *clientLink) submitRemote(id uint64, e *envelope.Envelope) {
-	own := *e
-	own.Payload = bytes.Clone(e.Payload)
-	eid := own.ID()
-	// The end may come before Send has returned; the client hears "accepted" first all the
-	// same.
-	var mu sync.Mutex // guards accepted, early
-	var accepted bool
-	var early *federation.Outcome
-	finish := func(out federation.Outcome) {
-		l.n.metrics.countDelivery("remote", out)
-		l.receipt(id, eid, receiptOf(out), false, out.Code)
-		l.flush(nil)
-		if own.TTL == envelope.Live { // the others may wait for days; accepted is their answer
-			l.n.answering.Add(-1)
-		}
-	}
-	if code := l.n.admitOut(&own); code != "" {
-		finish(refused(code))
+	r := newRemote(l, id, e)
+	if code := l.n.admitOut(e); code != "" {
+		r.finish(refused(code))
 		return
 	}
-	durable, err := l.n.fed.Send(&own, func(out federation.Outcome) {
-		mu.Lock()
-		if !accepted {
-			early = &out
-			mu.Unlock()
-			return
-		}
-		mu.Unlock()
-		finish(out)
-	})
+	durable, err := l.n.fed.Send(e, r)
 	if err != nil {
-		finish(refused(federation.Code(err)))
+		r.finish(refused(federation.Code(err)))
 		return
 	}
-	l.receipt(id, eid, pb.ReceiptClass_RECEIPT_ACCEPTED, durable, "")
-	mu.Lock()
-	accepted = true
-	out := early
-	mu.Unlock()
-	if out != nil {
-		finish(*out)
+	l.receipt(id, r.eid, pb.ReceiptClass_RECEIPT_ACCEPTED, durable, "")
+	r.came()
+}
+
+// remote is a Submit whose envelope went to another node. Its end may come before Send has
+// returned; the client hears "accepted" first all the same. Whichever of the two comes last
+// tells the client and gives the remote back.
+type remote struct {
+	l    *clientLink
+	id   uint64
+	eid  envelope.ID
+	live bool
+
+	out   federation.Outcome // good when the end came
+	state atomic.Uint32      // how many of the two have come
+}
+
+var remotePool = sync.Pool{New: func() any { return new(remote) }}
+
+func newRemote(l *clientLink, id uint64, e *envelope.Envelope) *remote {
+	r := remotePool.Get().(*remote)
+	r.l, r.id, r.eid, r.live = l, id, e.ID(), e.TTL == envelope.Live
+	return r
+}
+
+// Ended implements federation.Waiter.
+func (r *remote) Ended(out federation.Outcome) {
+	r.out = out
+	r.came()
+}
+
+func (r *remote) came() {
+	if r.state.Add(1) == 2 {
+		r.finish(r.out)
 	}
+}
+
+func (r *remote) finish(out federation.Outcome) {
+	l := r.l
+	l.n.metrics.countDelivery("remote", out)
+	l.receipt(r.id, r.eid, receiptOf(out), false, out.Code)
+	l.flush(nil)
+	if r.live { // the others may wait for days; accepted is their answer
+		l.n.answering.Add(-1)
+	}
+	r.l, r.out = nil, federation.Outcome{}
+	r.state.Store(0)
+	remotePool.Put(r)
 }
