@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -216,13 +215,13 @@ func tellBench(w io.Writer, r *bench.Report) {
 // nobody but the benchmark starts it.
 func newBenchPartCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:    "part NAME [ARGUMENT…]",
+		Use:    "part NAME",
 		Hidden: true,
 		Short:  "Be one part of the benchmark",
 		Long: `Plays one part of the benchmark in a process of its own, says in lines of JSON where it
 listens, and ends when its standard input does. The benchmark starts it.`,
 		Example: "  trunkline bench part relay",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			parts := bench.Parts()
 			play, known := parts[args[0]]
@@ -234,16 +233,9 @@ listens, and ends when its standard input does. The benchmark starts it.`,
 				slices.Sort(names)
 				return usageError("there is no part "+args[0], "use one of: "+strings.Join(names, ", "))
 			}
-			ctx, cancel := context.WithCancel(cmd.Context())
-			defer cancel()
-			go func() {
-				// An end of any kind means that the benchmark is gone.
-				_, _ = io.Copy(io.Discard, a.in)
-				cancel()
-			}()
-			err := play(ctx, args[1:], a.line)
-			if ctx.Err() != nil {
-				return nil
+			err := play(cmd.Context(), a.in, a.line)
+			if cmd.Context().Err() != nil {
+				return nil // told to end
 			}
 			return err
 		},

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	clients "github.com/trunkline-net/trunkline/client/bench"
+	fedbench "github.com/trunkline-net/trunkline/federation/bench"
 	"github.com/trunkline-net/trunkline/internal/child"
 )
 
@@ -80,6 +82,7 @@ func Cases() []Case {
 		{"connect", "processor time of a link until its mailbox is open", (*bench).connect},
 		{"storm", "a killed node's clients until all are back and reached", (*bench).storm},
 		{"puts", "durable puts of the store, and of bbolt's Batch", (*bench).puts},
+		{"frames", "envelopes over a link between nodes, and over a bare libp2p stream", (*bench).frames},
 	}
 }
 
@@ -227,16 +230,6 @@ func (b *bench) start(name string, args ...string) (*child.Process, error) {
 	return p, nil
 }
 
-// part starts this program in one of the parts that the benchmark needs beside nodes, and
-// reads its first line.
-func (b *bench) part(ctx context.Context, name string, into any, args ...string) (*child.Process, error) {
-	p, err := b.start(name, append([]string{"bench", "part", name}, args...)...)
-	if err != nil {
-		return nil, err
-	}
-	return p, readLine(ctx, p, into)
-}
-
 // readLine is the process's next line; a process that says nothing in time is killed.
 func readLine(ctx context.Context, p *child.Process, into any) error {
 	line := make(chan error, 1)
@@ -282,13 +275,28 @@ func thisMachine() machine {
 	return machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version()}
 }
 
-// Parts are what `trunkline bench part NAME` can be.
-func Parts() map[string]func(ctx context.Context, args []string, say func(any) error) error {
-	return map[string]func(context.Context, []string, func(any) error) error{
-		"relay": func(ctx context.Context, _ []string, say func(any) error) error {
-			return clients.ServeRelay(ctx, func(address string) error { return say(relayReady{Address: address}) })
-		},
+// Part is what a process does that the benchmark needs beside nodes. It reads from in what it
+// is told, if anything, and ends when that ends.
+type Part func(ctx context.Context, in io.Reader, say func(any) error) error
+
+// Parts are all, by name.
+func Parts() map[string]Part {
+	parts := map[string]Part{"relay": playRelay}
+	for name, end := range fedbench.Ends() {
+		parts[name] = Part(end)
 	}
+	return parts
+}
+
+func playRelay(ctx context.Context, in io.Reader, say func(any) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		// An end of any kind means that the benchmark is gone.
+		_, _ = io.Copy(io.Discard, in)
+		cancel()
+	}()
+	return clients.ServeRelay(ctx, func(address string) error { return say(relayReady{Address: address}) })
 }
 
 type relayReady struct {

@@ -228,8 +228,11 @@ func (b *bench) signal(ctx context.Context) error {
 	defer two.Close()
 
 	var ready relayReady
-	relay, err := b.part(ctx, "relay", &ready)
+	relay, err := b.start("relay", "bench", "part", "relay")
 	if err != nil {
+		return err
+	}
+	if err := readLine(ctx, relay, &ready); err != nil {
 		return err
 	}
 	echo, err := clients.NewEcho(ctx, ready.Address, b.o.Clients, window)
