@@ -32,10 +32,16 @@ type clientLink struct {
 	// is arriving (0: none).
 	heard atomic.Int64
 	began atomic.Int64
+
+	// grown says that the read loop's stack may have, settling that the sweep has asked it to go
+	// on with a fresh one.
+	grown, settling atomic.Bool
+
 	wrote atomic.Int64 // since when a write waits for the connection (0: none does)
 
-	budget budget        // the read loop's
-	dirty  []*clientLink // the read loop's: links that it has put frames on and not flushed
+	budget   budget        // the read loop's
+	mailOpen bool          // Register was answered; the read loop's
+	dirty    []*clientLink // the read loop's: links that it has put frames on and not flushed
 
 	wmu      sync.Mutex // guards out, writing, carrying, closed, last, cut
 	out      queue

@@ -271,6 +271,55 @@ func TestSilentLinksAreAskedAndThenClosed(t *testing.T) {
 	c.ends()
 }
 
+// An idle link goes on with a fresh goroutine. What it has read of a frame stays.
+func TestALinkThatGoesOnWithAFreshStackLosesNothing(t *testing.T) {
+	r := start(t, t.TempDir(), "acme.example", openPolicy)
+	bob, bobs := join(t, r)
+	l := r.hub.device(bob.device.ID())
+	ping := func(nonce uint64) []byte {
+		b, err := link.MarshalClient(&pb.ClientFrame{Id: nonce, Kind: &pb.ClientFrame_Ping{Ping: &pb.Ping{Nonce: nonce}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	answered := func(nonce uint64) {
+		t.Helper()
+		if f := bobs.await(func(f *pb.NodeFrame) bool { return f.Id == nonce }); f.GetPong().GetNonce() != nonce {
+			t.Fatalf("answer %v", f)
+		}
+	}
+	socket := bobs.ws.NetConn()
+	for round := range uint64(20) {
+		bobs.sendBytes(ping(1000 + round))
+		answered(1000 + round)
+		if !l.grown.Load() {
+			t.Fatal("the work behind a frame is not noticed")
+		}
+		// Half a frame: header and mask of zeros, then a part of what it says.
+		body := ping(2000 + round)
+		frame := append([]byte{0x82, 0x80 | byte(len(body)), 0, 0, 0, 0}, body...)
+		cut := int(round) % len(frame)
+		if _, err := socket.Write(frame[:cut]); err != nil {
+			t.Fatal(err)
+		}
+		if round%2 == 0 {
+			until(t, "the half has been read", func() bool { return (l.began.Load() != 0) == (cut > 0) })
+		}
+		now := r.coarse.Load()
+		l.heard.Store(now - settleAfter)
+		r.sweep(time.Unix(now, 0))
+		until(t, "the link waits on a fresh stack", func() bool { return !l.settling.Load() && !l.grown.Load() })
+		if _, err := socket.Write(frame[cut:]); err != nil {
+			t.Fatal(err)
+		}
+		answered(2000 + round)
+	}
+	if links, _ := r.hub.count(); links != 1 {
+		t.Fatalf("%d links", links)
+	}
+}
+
 func TestALinkThatDoesNotReadIsClosedAndItsMailboxKept(t *testing.T) {
 	r := start(t, t.TempDir(), "acme.example", openPolicy)
 	r.liveTimeout = 100 * time.Millisecond

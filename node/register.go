@@ -166,6 +166,7 @@ func (l *clientLink) register(id uint64, r *pb.Register) {
 		l.mail = &delivery{cursor: store.Seq(r.After)}
 	}
 	l.mu.Unlock()
+	l.mailOpen = true
 	l.wake()
 }
 

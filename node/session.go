@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -141,27 +142,72 @@ func samePort(a, b string) bool {
 
 // readLoop is the link's one standing goroutine: handshake, then frames until the end.
 func (l *clientLink) readLoop() {
-	defer l.end()
 	ok := l.handshake()
 	l.n.handshaking.Add(-1)
 	if !ok || !l.admitStranger() {
+		l.end()
 		return
 	}
+	l.frameLoop()
+}
+
+// frameLoop goes on in a goroutine of its own where the work behind a frame has made the stack
+// grow and the link is idle now: a stack that has grown does not shrink below twice of what a
+// wait needs, and of an idle link it is the largest part.
+func (l *clientLink) frameLoop() {
 	for {
 		msg, err := l.read()
 		if err != nil {
-			return
+			if l.settled(err) {
+				l.n.group.Go(l.frameLoop)
+				return
+			}
+			break
 		}
 		l.n.metrics.framesIn.Inc()
 		if !l.alive() {
 			l.afterwards(msg)
 			continue
 		}
+		if !l.grown.Load() {
+			l.grown.Store(true)
+		}
+		opened := l.mailOpen
 		if !l.frame(msg) {
+			break
+		}
+		if l.mailOpen && !opened {
+			// Most links have nothing to say for a long time once their mailbox is open.
+			l.grown.Store(false)
+			l.n.group.Go(l.frameLoop)
 			return
 		}
 	}
+	l.end()
 }
+
+// settle makes a link that has been silent for a while wait on a small stack again. The sweep
+// calls it.
+func (l *clientLink) settle() {
+	if l.sock.raw == nil || !l.grown.Load() || l.settling.Swap(true) {
+		return
+	}
+	// A connection that is closed already needs no other stack.
+	_ = l.sock.SetReadDeadline(longAgo)
+}
+
+// settled reports whether a read ended because of settle. Nothing that was read is lost.
+func (l *clientLink) settled(err error) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || !l.settling.Load() {
+		return false
+	}
+	l.grown.Store(false)
+	err = l.sock.SetReadDeadline(time.Time{})
+	l.settling.Store(false)
+	return err == nil
+}
+
+var longAgo = time.Unix(1, 0)
 
 // afterwards is what still counts on a link that has been told to go: that the device has
 // what was delivered to it. What it submits now would be answered to nobody.

@@ -34,6 +34,9 @@ func (n *Node) tickLoop() {
 	}
 }
 
+// settleAfter is the silence, in seconds, after which a link is taken for an idle one.
+const settleAfter = 15
+
 // sweep closes links that are silent or hold a message back, and asks those that have been
 // silent for a while.
 func (n *Node) sweep(now time.Time) {
@@ -47,6 +50,9 @@ func (n *Node) sweep(now time.Time) {
 			l.close()
 		case silent > int64(link.PingInterval/time.Second):
 			l.ask()
+		}
+		if silent >= settleAfter {
+			l.settle()
 		}
 	}
 }
