@@ -3,22 +3,25 @@ package federation
 import (
 	"encoding/binary"
 	"hash/maphash"
+
+	"github.com/trunkline-net/trunkline/envelope"
 )
 
-// mark stands for the bytes of one envelope: the first eight of its hop, which belong to a
-// random key, and a hash of all under a seed that only this process knows. The marks of two
+// mark stands for the bytes of one envelope: the last eight of its hop, which belong to the
+// tag of its box, and a hash of all under a seed that only this process knows. (The hop begins
+// with an encapsulation, which the frames of one session share.) The marks of two
 // envelopes that were sealed by anybody are equal with a chance of one in 2^128, and who
 // wanted to make an envelope that is taken for another would have to know the other one and
 // the seed. The envelope's id would do as well, but it costs as much as encrypting the
 // envelope does, and the node behind the Deliverer makes it anyway.
 type mark struct{ hop, all uint64 }
 
-// hopAt is where the hop's key begins in a marshalled envelope.
-const hopAt = 2 + 2 + 38 + 2
+// tagAt is where those eight bytes begin in a marshalled envelope.
+const tagAt = 2 + 2 + 38 + 2 + envelope.HopSize - 8
 
 // markOf is the mark of a marshalled envelope that was read without an error.
 func markOf(seed maphash.Seed, raw []byte) mark {
-	return mark{binary.LittleEndian.Uint64(raw[hopAt:]), maphash.Bytes(seed, raw)}
+	return mark{binary.LittleEndian.Uint64(raw[tagAt:]), maphash.Bytes(seed, raw)}
 }
 
 // marks is a map by mark with open addressing: it grows to what it has held and then

@@ -56,7 +56,7 @@ func TestAMarkIsOfEveryByte(t *testing.T) {
 		t.Fatal("the same bytes have another mark")
 	}
 	var e envelope.Envelope
-	if err := envelope.View(raw, &e); err != nil || string(raw[hopAt:][:8]) != string(e.Hop[:8]) {
+	if err := envelope.View(raw, &e); err != nil || string(raw[tagAt:][:8]) != string(e.Hop[envelope.HopSize-8:]) {
 		t.Fatalf("the hop is not where it is looked for: %v", err)
 	}
 	for i := range raw {
