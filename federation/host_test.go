@@ -199,3 +199,51 @@ func goroutinesOf(pkg string) string {
 	}
 	return strings.Join(left, "\n\n")
 }
+
+func TestALinkIsOverTCPAndTLSWhereItCanBe(t *testing.T) {
+	t.Parallel()
+	a, b := newTestNode(t, "acme.example", partnerOf("globex.example")), newTestNode(t, "globex.example", partnerOf("acme.example"))
+	web(t, a, b)
+	for _, n := range []*testNode{a, b} { // QUIC is named first
+		n.cfg.Listen = []string{"/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"}
+		n.start()
+	}
+	a.knows(b)
+	connected(t, a, b)
+	conns := a.host.Network().ConnsToPeer(b.libp2pID())
+	if len(conns) == 0 {
+		t.Fatal("no connection")
+	}
+	for _, c := range conns {
+		if st := c.ConnState(); st.Transport != "tcp" || st.Security != libp2ptls.ID {
+			t.Errorf("a connection over %s with %s", st.Transport, st.Security)
+		}
+	}
+}
+
+func TestQUICIsDialledAfterTCP(t *testing.T) {
+	var addrs []ma.Multiaddr
+	for _, s := range []string{"/ip4/8.8.8.8/udp/1/quic-v1", "/ip4/8.8.8.8/tcp/1", "/ip6/2001:4860::1/udp/1/quic-v1", "/ip6/2001:4860::1/tcp/1"} {
+		a, err := ma.NewMultiaddr(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addrs = append(addrs, a)
+	}
+	var tcp, quic []time.Duration
+	for _, d := range rankAddrs(addrs) {
+		if strings.Contains(d.Addr.String(), "/tcp/") {
+			tcp = append(tcp, d.Delay)
+		} else {
+			quic = append(quic, d.Delay)
+		}
+	}
+	if len(tcp) != 2 || len(quic) != 2 || slices.Min(tcp) != 0 || slices.Min(quic) < slices.Max(tcp)+quicDelay {
+		t.Errorf("TCP after %v, QUIC after %v", tcp, quic)
+	}
+	for _, d := range rankAddrs(addrs[:1]) {
+		if d.Delay != 0 {
+			t.Errorf("QUIC alone is dialled after %v", d.Delay)
+		}
+	}
+}
