@@ -37,7 +37,7 @@ func (call *Call) openConnection(ctx context.Context) error {
 	}
 	media := newMediaFlow(call)
 	cfg := rtc.Config{
-		Role: rtc.Role(call.session.Role), RelayOnly: call.opts.RelayOnly, ICEServers: iceServers(overUDP(turn)),
+		Role: rtc.Role(call.session.Role), RelayOnly: call.opts.RelayOnly, ICEServers: iceServers(turn),
 		SendKey: sendKey, ReceiveKey: receiveKey, CallCode: code, Binding: call.session,
 		OnLocalCandidate: call.onLocalCandidate, OnState: call.onState, OnBound: call.onBound,
 		OnCallCode: call.onCallCode, OnRoute: call.onRoute,
@@ -68,7 +68,7 @@ func (call *Call) openConnection(ctx context.Context) error {
 	})
 	call.start(ctx, engine.Run, nil)
 	if call.session.Role == envelope.Initiator {
-		call.start(ctx, call.widenLoop, nil)
+		call.start(ctx, call.againLoop, nil)
 	}
 	call.start(ctx, media.run, nil)
 	call.start(ctx, call.pathLoop, nil)

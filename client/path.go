@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
@@ -47,32 +46,14 @@ func iceServers(t *pb.TurnCredentials) []rtc.ICEServer {
 	return []rtc.ICEServer{{URLs: t.Urls, Username: t.Username, Credential: t.Credential}}
 }
 
-// overUDP leaves out the relay's TCP and TLS ports, unless it has no other. A path over TCP
-// stalls with each lost packet, and ICE nominates whatever answers first: so it is offered
-// only when no path was found without it.
-func overUDP(t *pb.TurnCredentials) *pb.TurnCredentials {
-	if t == nil {
-		return nil
-	}
-	narrow := &pb.TurnCredentials{Username: t.Username, Credential: t.Credential, Handle: t.Handle}
-	for _, u := range t.Urls {
-		if !strings.HasPrefix(u, "turns:") && !strings.Contains(u, "transport=tcp") {
-			narrow.Urls = append(narrow.Urls, u)
-		}
-	}
-	if len(narrow.Urls) == 0 {
-		return t
-	}
-	return narrow
-}
+// againAfter is how long a path is looked for before it is looked for anew. All there is was
+// tried at once; what this helps against is a network that changed, or a relay that came up,
+// while the first description was on its way.
+const againAfter = 4 * time.Second
 
-// widenAfter is how long a path is looked for before the relay's other ports are tried too.
-const widenAfter = 2 * time.Second
-
-// widenLoop begins a new ICE generation with all ports of the relay when the first one, over
-// UDP alone, has found nothing.
-func (call *Call) widenLoop(ctx context.Context) error {
-	tick := time.NewTicker(widenAfter)
+// againLoop begins a new ICE generation when the one before has found nothing.
+func (call *Call) againLoop(ctx context.Context) error {
+	tick := time.NewTicker(againAfter)
 	defer tick.Stop()
 	for {
 		select {

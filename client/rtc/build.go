@@ -135,11 +135,11 @@ func (p *Peer) furnish() (err error) {
 }
 
 func (p *Peer) settings() (s webrtc.SettingEngine, err error) {
-	roomy, err := newRoomyNet()
-	if err != nil {
+	if p.network, err = newNetwork(p.cfg.ICEServers, p.closing); err != nil {
 		return s, err
 	}
-	s.SetNet(roomy)
+	s.SetNet(p.network)
+	s.SetSTUNGatherTimeout(reflexiveWait)
 	// The library's log lines hold addresses and descriptions.
 	s.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
 	s.SetHostAcceptanceMinWait(hostWait)

@@ -102,7 +102,7 @@ func (p *Peer) SetServers(ctx context.Context, servers []ICEServer) error {
 
 // gathered waits until no candidates are being gathered: the library reads its servers while
 // it gathers, without a lock, so they must not change then. A server that does not answer
-// holds this up for the eight seconds of its last retransmission (RFC 8489 section 6.2.1).
+// holds this up for relaySilence.
 func (p *Peer) gathered(ctx context.Context) error {
 	if p.pc.ICEGatheringState() != webrtc.ICEGatheringStateGathering {
 		return nil
@@ -123,6 +123,7 @@ func (p *Peer) setServers(servers []ICEServer) error {
 	}); err != nil {
 		return fmt.Errorf("rtc: ICE servers: %w", err)
 	}
+	p.network.use(servers)
 	return nil
 }
 

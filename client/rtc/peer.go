@@ -57,6 +57,7 @@ type Peer struct {
 	err     error // why it ended; readable once closing is closed
 
 	pc      *webrtc.PeerConnection // set before started is closed
+	network *network               // the same
 	control *channel
 	file    *channel
 
