@@ -155,7 +155,7 @@ type Net struct {
 
 func (l *Lab) newNet(router *space, p4, p6 netip.Prefix) (*Net, error) {
 	n := &Net{l: l, router: router, p4: p4, p6: p6}
-	lines := []string{"link add lan type bridge", "link set lan up"}
+	lines := []string{"link add lan type bridge mcast_snooping 0", "link set lan up"}
 	sysctls := []string{"ipv4/ip_forward=1", "ipv6/conf/all/forwarding=1"}
 	if p4.IsValid() {
 		n.v4 = p4.Addr().Next()
@@ -291,3 +291,9 @@ func (h *Host) Close() { h.close() }
 
 // String is the host's name.
 func (h *Host) String() string { return h.name }
+
+// Host makes a machine on the internet that has no name.
+func (l *Lab) Host(name string, options ...Option) *Host {
+	l.t.Helper()
+	return l.net.Host(name, options...)
+}

@@ -8,8 +8,8 @@ import (
 	"github.com/trunkline-net/trunkline/internal/lab"
 )
 
-// full says that the long forms are wanted (make lab).
-var full = os.Getenv("TRUNKLINE_LAB") == "full"
+// full says whether the long forms are wanted (make lab).
+func full() bool { return os.Getenv("TRUNKLINE_LAB") == "full" }
 
 // TestWhatIsSubmittedInAPartitionArrivesAfterIt cuts the line between two nodes, in one
 // direction and in both, lets people on both sides write meanwhile, and heals it: every note
@@ -61,7 +61,7 @@ func TestWhatIsSubmittedInAPartitionArrivesAfterIt(t *testing.T) {
 		{"both ways", func(w *lab.Wire) { w.SetBoth(lab.Quality{Cut: true}) }},
 	}
 	const many = 10
-	if !full {
+	if !full() {
 		cuts = cuts[:1]
 	}
 	wire := acme.Host.Wire()
