@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -30,6 +31,14 @@ type Config struct {
 	Now        func() time.Time // nil: the machine's clock
 	// Loopback gathers 127.0.0.1 for calls: two participants on one machine without a network.
 	Loopback bool
+	// Dial makes the connections to the home node; nil: the machine's network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Commit carries out every write to the data folder in tests (kv.Options).
+	Commit func(path string, commit func() error) error
+}
+
+func (c *Config) keep() keep.Options {
+	return keep.Options{Now: c.Now, Logger: c.Logger, Commit: c.Commit}
 }
 
 // Client is one device of an identity. Its methods may be called from any goroutine.
@@ -92,7 +101,7 @@ func Create(cfg Config, root *identity.Root) (*Client, error) {
 	}
 	k, err := keep.Create(cfg.Dir, keep.NewProfile{
 		Root: root.Public(), Device: device, RootSeed: root, Passphrase: cfg.Passphrase,
-	}, keep.Options{Now: cfg.Now, Logger: cfg.Logger})
+	}, cfg.keep())
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +110,7 @@ func Create(cfg Config, root *identity.Root) (*Client, error) {
 
 // Open opens the participant of a folder.
 func Open(cfg Config) (*Client, error) {
-	k, err := keep.Open(cfg.Dir, keep.Options{Now: cfg.Now, Logger: cfg.Logger})
+	k, err := keep.Open(cfg.Dir, cfg.keep())
 	if err != nil {
 		return nil, err
 	}

@@ -217,7 +217,7 @@ func join(cfg Config, device *identity.Device, pieces [][]byte) (*Client, error)
 		return nil, fmt.Errorf("%w: the home is not in the device list", ErrVerification)
 	}
 	_, _ = rand.Read(home.MailboxSecret[:])
-	k, err := keep.Create(cfg.Dir, keep.NewProfile{Root: list.Root, Device: device}, keep.Options{Now: cfg.Now, Logger: cfg.Logger})
+	k, err := keep.Create(cfg.Dir, keep.NewProfile{Root: list.Root, Device: device}, cfg.keep())
 	if err != nil {
 		return nil, err
 	}

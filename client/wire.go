@@ -71,20 +71,23 @@ func loopbackHost(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+type dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dialWire connects, checks that the node is the one that is meant and proves the device.
 // With a zero pin the node's name decides (see link.CheckHost), with a pin its key.
-func dialWire(ctx context.Context, base string, pin identity.PeerID, device *identity.Device, cert *identity.DeviceCert) (*wire, error) {
+func dialWire(ctx context.Context, dial dialer, base string, pin identity.PeerID, device *identity.Device, cert *identity.DeviceCert) (*wire, error) {
 	address, host, err := linkURL(base)
 	if err != nil {
 		return nil, err
 	}
-	dialer := websocket.Dialer{
+	d := websocket.Dialer{
 		HandshakeTimeout: link.HandshakeTimeout,
 		Subprotocols:     []string{link.Subprotocol},
 		ReadBufferSize:   4 << 10,
 		WriteBufferSize:  4 << 10,
+		NetDialContext:   dial,
 	}
-	conn, resp, err := dialer.DialContext(ctx, address, http.Header{})
+	conn, resp, err := d.DialContext(ctx, address, http.Header{})
 	if err != nil {
 		if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
 			return nil, &UnreachableError{What: fmt.Sprintf("%s does not answer as a Trunkline node (%s)", host, resp.Status), err: err}

@@ -176,8 +176,9 @@ type Config struct {
 	Logger  *slog.Logger     // default: none
 	Now     func() time.Time // clock for expiry, default time.Now; timers are real ones
 
-	// transports replaces TCP and QUIC: tests run on a simulated network.
-	transports []libp2p.Option
+	// Transports replaces TCP and QUIC: tests run on a simulated network.
+	Transports []libp2p.Option
+
 	// fetchDial makes the document fetcher's connections in tests.
 	fetchDial func(ctx context.Context, host string) (net.Conn, error)
 }

@@ -42,7 +42,7 @@ func newHost(f *Federation) (host.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	transports := f.cfg.transports
+	transports := f.cfg.Transports
 	if transports == nil {
 		transports = []libp2p.Option{
 			// With SO_REUSEPORT two nodes would share a port and each get half of the callers.

@@ -152,7 +152,7 @@ func (n *testNode) start() {
 	}
 	n.mu.Lock()
 	n.Federation = f
-	if n.cfg.transports == nil { // port 0: another one each time
+	if n.cfg.Transports == nil { // port 0: another one each time
 		n.addrs = nil
 	}
 	n.mu.Unlock()

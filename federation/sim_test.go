@@ -53,7 +53,7 @@ func (s *simulation) node(domain, policyText string) *testNode {
 	n := newTestNode(s.t, domain, policyText)
 	n.cfg.Listen = []string{fmt.Sprintf("/ip4/1.0.0.%d/udp/8000/quic-v1", s.n)}
 	link := simnet.LinkSettings{BitsPerSecond: 100 * simlibp2p.OneMbps}
-	n.cfg.transports = []libp2p.Option{
+	n.cfg.Transports = []libp2p.Option{
 		libp2p.Transport(libp2pquic.NewTransport),
 		simlibp2p.QUICSimnet(s.net, simnet.NodeBiDiLinkSettings{Downlink: link, Uplink: link}),
 	}

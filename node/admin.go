@@ -164,6 +164,9 @@ func (n *Node) Views() Views {
 // there belongs to a node that is gone.
 func (n *Node) listenAdmin() (net.Listener, error) {
 	path := n.folder.path(fileSocket)
+	if n.ground.Listen != nil {
+		return n.ground.Listen("unix", path)
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("admin socket: %w", err)
 	}

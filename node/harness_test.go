@@ -119,7 +119,7 @@ func start(t testing.TB, dir, domain, policy string, options ...option) *running
 	r := &running{t: t, clock: newClock(), log: new(logBuffer), dir: dir, done: make(chan error, 1)}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	if r.Node, err = newNode(cfg, log, r.clock.Now); err != nil {
+	if r.Node, err = NewOn(cfg, log, Ground{Now: r.clock.Now}); err != nil {
 		t.Fatal(err)
 	}
 	var ctx context.Context

@@ -61,7 +61,7 @@ func TestRoutingKeysRotateWeeklyAndOldSecretsGo(t *testing.T) {
 	// A restart keeps the key.
 	now := r.clock.Now()
 	c := &clock{now: now}
-	n, err := newNode(testConfig(dir, "acme.example"), nil, c.Now)
+	n, err := NewOn(testConfig(dir, "acme.example"), nil, Ground{Now: c.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ import (
 // Node is one signaling node. Its methods may be called from many goroutines.
 type Node struct {
 	cfg    Config
+	ground Ground
 	log    *slog.Logger
 	now    func() time.Time
 	coarse atomic.Int64 // now in seconds, moved by tickLoop
@@ -117,9 +118,28 @@ const maxBuckets = 1 << 14
 
 // New reads the data folder, makes what is missing in it, and binds the listeners, so that
 // whatever is wrong is said before anything runs. A node that is not run has to be closed.
-func New(cfg Config, log *slog.Logger) (*Node, error) { return newNode(cfg, log, time.Now) }
+func New(cfg Config, log *slog.Logger) (*Node, error) { return NewOn(cfg, log, Ground{}) }
 
-func newNode(cfg Config, log *slog.Logger, now func() time.Time) (_ *Node, err error) {
+// Ground is what a node stands on: the clock, the network, the disk. The zero value is the
+// machine. The simulation (internal/testnet) puts its own there.
+type Ground struct {
+	Now func() time.Time
+	// Listen opens the listeners of HTTP and metrics ("tcp") and of the admin socket ("unix").
+	Listen func(network, address string) (net.Listener, error)
+	// Federation changes the configuration that the federation is about to get.
+	Federation func(*federation.Config)
+	// Commit carries out every commit of the store (kv.Options).
+	Commit func(path string, commit func() error) error
+	// NoRelay keeps the relay from serving: media does not run in virtual time.
+	NoRelay bool
+}
+
+// NewOn is New on another ground than the machine.
+func NewOn(cfg Config, log *slog.Logger, ground Ground) (_ *Node, err error) {
+	now := ground.Now
+	if now == nil {
+		now = time.Now
+	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -128,7 +148,7 @@ func newNode(cfg Config, log *slog.Logger, now func() time.Time) (_ *Node, err e
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: log, now: now, folder: f, self: f.self,
+		cfg: cfg, ground: ground, log: log, now: now, folder: f, self: f.self,
 		local:    federation.Source{Peer: f.self, Domain: cfg.Domain},
 		hops:     newHopMemory(),
 		hub:      newHub(),
@@ -166,7 +186,7 @@ func newNode(cfg Config, log *slog.Logger, now func() time.Time) (_ *Node, err e
 	}
 	n.db, err = bolt.Open(f.path(fileStore), bolt.Options{
 		Quotas: store.Quotas{MaxEnvelopes: cfg.Mailbox.MaxEnvelopes, MaxBytes: int64(cfg.Mailbox.MaxBytes)},
-		Logger: log, Now: now,
+		Logger: log, Now: now, Commit: ground.Commit,
 	})
 	if err != nil {
 		if errors.Is(err, kv.ErrInUse) {
@@ -209,14 +229,19 @@ func (n *Node) listen() error {
 		return err
 	}
 	n.certificate.Store(cert)
-	l, err := net.Listen("tcp", n.cfg.HTTP.Listen)
-	if err != nil {
+	listen := n.ground.Listen
+	if listen == nil {
+		listen = net.Listen
+	}
+	if n.httpListener, err = listen("tcp", n.cfg.HTTP.Listen); err != nil {
 		return fmt.Errorf("http.listen: %w", err)
 	}
-	n.httpListener = &guardedListener{l.(*net.TCPListener), n.guard}
+	if l, ok := n.httpListener.(*net.TCPListener); ok {
+		n.httpListener = &guardedListener{l, n.guard}
+	}
 	n.httpAddr = n.httpListener.Addr().String()
 	if n.cfg.Metrics.Listen != "" {
-		if n.metricsListener, err = net.Listen("tcp", n.cfg.Metrics.Listen); err != nil {
+		if n.metricsListener, err = listen("tcp", n.cfg.Metrics.Listen); err != nil {
 			return fmt.Errorf("metrics.listen: %w", err)
 		}
 	}
@@ -238,8 +263,7 @@ func (n *Node) newPlanes() error {
 	for _, p := range n.cfg.Federation.Peers {
 		sources[p.Domain] = p.Document
 	}
-	var err error
-	n.fed, err = federation.New(federation.Config{
+	fed := federation.Config{
 		HostKey: n.folder.hostKey, Domain: n.cfg.Domain,
 		Document: n.document, Descriptor: n.routing.descriptor,
 		Listen: n.cfg.Federation.Listen, Announce: n.cfg.Federation.Announce,
@@ -250,8 +274,12 @@ func (n *Node) newPlanes() error {
 		Outbox: outbox{n.db.Outbox()}, Pins: pins{n.background, n.db.Blobs()},
 		Outcome: n.lateOutcome,
 		Logger:  n.log, Now: n.now,
-	})
-	if err != nil {
+	}
+	if n.ground.Federation != nil {
+		n.ground.Federation(&fed)
+	}
+	var err error
+	if n.fed, err = federation.New(fed); err != nil {
 		return err
 	}
 	cfg := turn.Config{Listen: n.cfg.TURN.Listen, Realm: n.cfg.Domain, OwnAddrs: n.ownAddrs, Logger: n.log, Clock: n.now}

@@ -46,7 +46,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	// The relay and the federation outlive ctx by the drain.
 	part("federation", func() error { return n.fed.Run(n.background) })
-	part("relay", func() error { return n.turn.Run(n.background) })
+	if !n.ground.NoRelay {
+		part("relay", func() error { return n.turn.Run(n.background) })
+	}
 	part("clock", func() error { n.tickLoop(); return nil })
 
 	web := newServer(n.handler())
@@ -88,6 +90,7 @@ func (n *Node) Run(ctx context.Context) error {
 			err = errors.Join(err, rm)
 		}
 	}
+	n.turn.Close() // where it did not run
 	err = errors.Join(err, n.db.Close())
 	n.log.Info("stopped")
 	return err

@@ -67,6 +67,8 @@ type Options struct {
 	// MaxFile makes the store answer ErrUnavailable instead of growing beyond it; 0: as
 	// large as the disk.
 	MaxFile int64
+	// Commit carries out every commit in tests (kv.Options).
+	Commit func(path string, commit func() error) error
 }
 
 // DB is an open store.
@@ -132,7 +134,7 @@ func open(path string, o Options, ko kv.Options) (*DB, error) {
 	ko.Buckets = buckets
 	ko.Reload = d.reload
 	ko.Flush = d.flush
-	ko.LockTimeout, ko.MaxFile, ko.Logger = o.LockTimeout, o.MaxFile, o.Logger
+	ko.LockTimeout, ko.MaxFile, ko.Logger, ko.Commit = o.LockTimeout, o.MaxFile, o.Logger, o.Commit
 	file, err := kv.Open(path, ko)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", translate(err))

@@ -72,6 +72,8 @@ type Options struct {
 	// ScryptWork is the base-2 logarithm of the work that wraps the root seed: 18, about a
 	// second. More than MaxScryptWork is never done in opening one.
 	ScryptWork int
+	// Commit carries out every commit in tests (kv.Options).
+	Commit func(path string, commit func() error) error
 
 	maxFile int64 // for tests: as if the disk ended there
 }
@@ -202,7 +204,7 @@ func open(dir string, o Options) (_ *Keep, err error) {
 	k.file, err = kv.Open(k.path(fileDB), kv.Options{
 		Format: Format, Migrations: migrations, Buckets: buckets,
 		Reload: k.reload, Flush: k.flush, LockTimeout: k.o.LockTimeout, Logger: k.o.Logger,
-		MaxFile: k.o.maxFile,
+		MaxFile: k.o.maxFile, Commit: k.o.Commit,
 	})
 	if err != nil {
 		return nil, translate(err)

@@ -76,6 +76,9 @@ type Options struct {
 	// Inspect opens without changing anything: no migration, no compaction, no buckets made.
 	Inspect bool
 	Logger  *slog.Logger // nil: silent
+	// Commit, if set, carries out every commit: it calls commit exactly once and returns its
+	// error. Tests see the file before and after, and cut the power between.
+	Commit func(path string, commit func() error) error
 }
 
 // File is an open store. Its methods may be called from any goroutine.

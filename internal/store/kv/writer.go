@@ -188,7 +188,7 @@ func (f *File) transact(writes []*op) (failed int, err error) {
 				return errors.Join(e, tx.Rollback())
 			}
 		}
-		if e := tx.Commit(); e != nil {
+		if e := f.commitTx(tx); e != nil {
 			return e
 		}
 		f.stale = false
@@ -216,6 +216,13 @@ func (f *File) transact(writes []*op) (failed int, err error) {
 		f.log.Error("store cannot be written", "file", filepath.Base(f.path), "err", perr)
 	}
 	return -1, fmt.Errorf("%w: %w", ErrUnavailable, perr)
+}
+
+func (f *File) commitTx(tx *bbolt.Tx) error {
+	if f.o.Commit != nil {
+		return f.o.Commit(f.path, tx.Commit)
+	}
+	return tx.Commit()
 }
 
 // refresh makes memory agree with the file again after a failure.
