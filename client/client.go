@@ -55,7 +55,7 @@ type Client struct {
 	ledger    *ledger
 	calls     *calls
 	replay    *replayLog
-	inbound   chan *pb.Deliver
+	inbound   chan delivery
 	wake      chan struct{} // a hint to the retry loop; one waiting is enough
 
 	answering seldom[identity.PublicKey] // knocks of accepted contacts that were answered
@@ -85,6 +85,12 @@ type Client struct {
 	backlog int   // stored deliveries of before the link that have not been taken yet
 	shown   published
 	tasks   sync.WaitGroup
+}
+
+// delivery is what came, and the link it came over, which is the one to acknowledge it on.
+type delivery struct {
+	*pb.Deliver
+	over *wire
 }
 
 // inboundBound is how many deliveries may wait to be opened. A mailbox holds 128 envelopes
@@ -125,7 +131,7 @@ func newClient(cfg Config, k *keep.Keep) (*Client, error) {
 		device:  k.Device(),
 		self:    k.Profile().Root,
 		events:  make(chan Event, eventBound),
-		inbound: make(chan *pb.Deliver, inboundBound),
+		inbound: make(chan delivery, inboundBound),
 		wake:    make(chan struct{}, 1),
 		up:      make(chan struct{}),
 	}

@@ -263,7 +263,7 @@ func (c *Client) serveLink(ctx context.Context) (time.Duration, error) {
 	var hint time.Duration // of the read loop, until the wire has ended
 	w.onDeliver = func(d *pb.Deliver) bool {
 		select {
-		case c.inbound <- d:
+		case c.inbound <- delivery{d, w}:
 			return true
 		default:
 			return false
@@ -315,7 +315,7 @@ func (c *Client) joinNode(ctx context.Context, w *wire, home keep.Home) error {
 
 func (c *Client) linkUp(w *wire, waiting int) {
 	c.mu.Lock()
-	c.wire, c.backlog = w, waiting
+	c.wire, c.backlog = w, waiting-w.early
 	close(c.up)
 	c.mu.Unlock()
 	c.tell(LinkUp{})

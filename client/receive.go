@@ -126,12 +126,20 @@ const (
 // receiveLoop opens what arrives, one after the other, and acknowledges what is safely kept.
 // A failure to open is counted and forgotten: an answer would tell a stranger how far it got.
 func (c *Client) receiveLoop(ctx context.Context) error {
-	var late []*pb.Deliver
+	var late []delivery
 	pause := time.NewTimer(time.Hour)
 	defer pause.Stop()
 	var acks []uint64
-	take := func(d *pb.Deliver) {
-		err := c.handle(d)
+	var over *wire // what acks came over
+	flush := func() {
+		for len(acks) > 0 {
+			n := min(len(acks), link.MaxAcks)
+			c.acknowledge(over, acks[:n])
+			acks = acks[n:]
+		}
+	}
+	take := func(d delivery) {
+		err := c.handle(d.Deliver)
 		switch {
 		case errors.Is(err, envelope.ErrRate) && d.StoredId != 0:
 			if len(late) == 0 {
@@ -148,11 +156,14 @@ func (c *Client) receiveLoop(ctx context.Context) error {
 			c.log.Debug("a delivery was dropped", "reason", envelope.DropReason(err))
 		}
 		if d.StoredId != 0 {
+			if over != d.over {
+				flush()
+				over = d.over
+			}
 			acks = append(acks, d.StoredId)
 		}
 	}
 	for {
-		acks = acks[:0]
 		select {
 		case <-ctx.Done():
 			return nil
@@ -173,26 +184,25 @@ func (c *Client) receiveLoop(ctx context.Context) error {
 				}
 			}
 		}
-		for len(acks) > 0 {
-			n := min(len(acks), link.MaxAcks)
-			c.acknowledge(acks[:n])
-			acks = acks[n:]
-		}
+		flush()
 	}
 }
 
-func (c *Client) acknowledge(ids []uint64) {
-	w := c.linked()
-	if w == nil {
-		return // they come again with the next link, and are recognised
-	}
+// acknowledge tells the node over the wire that brought them, which may be about to become
+// the link: what waited in the mailbox comes right behind the registration. Where that wire
+// has ended they come again with the next one, and are recognised.
+func (c *Client) acknowledge(w *wire, ids []uint64) {
 	if err := w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_Ack{Ack: &pb.Ack{StoredIds: ids}}}); err != nil {
 		c.log.Debug("an acknowledgement was not sent", "error", errorKind(err))
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.backlog -= len(ids)
+	if c.wire == w {
+		c.backlog -= len(ids)
+	} else {
+		w.early += len(ids)
+	}
 }
 
 // drained reports whether everything that waited in the mailbox when the link began has been

@@ -28,6 +28,10 @@ type wire struct {
 
 	writeMu sync.Mutex // guards writes on conn
 
+	// early counts what was acknowledged before the wire became the link. Guarded by the
+	// client's mu.
+	early int
+
 	mu      sync.Mutex // guards next, waiting, closed
 	next    uint64
 	waiting map[uint64]func(*pb.NodeFrame, error) (more bool)
