@@ -4,6 +4,8 @@
 GO       ?= go
 FUZZTIME ?= 30s
 TIMEOUT  ?= 20m
+SECONDS  ?= 60
+SEED     ?= 0
 
 # Without a HOME that can be written (a container, a build account), Go finds no place for its
 # caches. Then they go into this folder, unless the environment already says where.
@@ -19,7 +21,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test check plain race gcc labtools vet lint generate fuzz bench demo lab clean
+.PHONY: help build test check plain race gcc labtools vet lint generate fuzz sim bench demo lab clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +64,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
 		done; \
 	done
+
+sim: ## the simulation with random seeds for SECONDS (60), or with one SEED
+	$(GO) test ./internal/testnet -run '^TestSimulation$$' -count=1 -v -timeout 0 -sim.seconds=$(SECONDS) -sim.seed=$(SEED)
 
 bench: ## every Go benchmark
 	$(GO) test -run '^$$' -bench . -benchmem ./...

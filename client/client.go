@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
@@ -65,8 +66,9 @@ type Client struct {
 	knocking  seldom[identity.DeviceID]  // contacts' devices that were asked for their token
 	reminding seldom[identity.PublicKey]
 	refused   refusedGrants
-	attempts  attempts // of notes
-	writing   underway // notes that are being sealed
+	attempts  attempts    // of notes
+	writing   underway    // notes that are being sealed
+	owing     atomic.Bool // a receipt of a note could not go out
 
 	homeMu sync.Mutex // one change of the mailbox's token at a time
 	giveMu sync.Mutex // one round of handing it out at a time

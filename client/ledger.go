@@ -281,6 +281,12 @@ func (c *Client) retryLoop(ctx context.Context) error {
 		if !lookAtNotes {
 			continue
 		}
+		if c.owing.Swap(false) {
+			if err := c.acknowledgeOld(); err != nil {
+				c.owing.Store(true)
+				c.log.Warn("what is owed to writers could not be read", "error", errorKind(err))
+			}
+		}
 		if err := c.resendNotes(ctx); err != nil && ctx.Err() == nil {
 			c.log.Warn("a note could not be sent yet", "error", errorKind(err))
 		}

@@ -265,7 +265,10 @@ func (c *Client) acknowledgeNotes(root identity.PublicKey, ids ...envelope.Messa
 		}
 		body := &envelope.Read{IDs: ids}
 		if _, err := c.deliverAll(ctx, k, letter{body: body, kind: body.Type(), life: noteLife, ttl: envelope.Week, withGrant: true}); err != nil {
-			return passing(err) // acknowledgeOld does it with the next link
+			if err = passing(err); err == nil {
+				c.owing.Store(true) // the retry loop makes up for it
+			}
+			return err
 		}
 		for _, id := range ids {
 			_, err = c.keep.UpdateNote(root, false, id, func(n *keep.Note) error {
