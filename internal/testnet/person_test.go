@@ -58,6 +58,7 @@ type sending struct {
 	patient  bool // a refusal that time mends is tried again
 	next     time.Time
 	tries    int
+	missed   int // how often nobody knew of it
 }
 
 // line is one connection of a person to its node.
@@ -466,18 +467,25 @@ func (p *person) endLocked(s *sending, fate, code string) {
 	p.w.history.add(event{who: p.name, kind: ended, id: s.id, text: fate, code: code})
 }
 
-// inquire asks the destination what became of a letter, unseen by the own node.
+// inquire asks the destination what became of a letter, unseen by the own node. Of one that
+// waited on the own node's disk while that started anew, the own node may have been told.
 func (p *person) inquire(l *line, s *sending, over bool) {
-	key, ok := p.w.routingKey(s.to)
+	at := s.to
+	p.mu.Lock()
+	if s.durable && !s.stored && p.rng.IntN(2) == 0 {
+		at = p.home
+	}
+	p.mu.Unlock()
+	key, ok := p.w.routingKey(at)
 	if !ok {
 		return
 	}
-	box, pending, err := envelope.SealQuery(key, s.dest, envelopepb.Operation_OPERATION_OUTCOME, s.id[:])
+	box, pending, err := envelope.SealQuery(key, at.peer, envelopepb.Operation_OPERATION_OUTCOME, s.id[:])
 	if err != nil {
 		p.w.fail("%s: seal a query: %v", p.name, err)
 		return
 	}
-	l.ask(&pb.ClientFrame{Kind: &pb.ClientFrame_Query{Query: &pb.Query{Destination: s.dest[:], Box: box}}}, func(f *pb.NodeFrame) {
+	l.ask(&pb.ClientFrame{Kind: &pb.ClientFrame_Query{Query: &pb.Query{Destination: at.peer[:], Box: box}}}, func(f *pb.NodeFrame) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		s.asking = false
@@ -486,12 +494,18 @@ func (p *person) inquire(l *line, s *sending, over bool) {
 		}
 		a, err := pending.OpenAnswer(f.GetAnswer().Box)
 		if err != nil {
-			p.w.fail("%s: an answer of %s does not open: %v", p.name, s.to.name, err)
+			p.w.fail("%s: an answer of %s does not open: %v", p.name, at.name, err)
 			return
 		}
 		if a.Status != envelopepb.AnswerStatus_ANSWER_FOUND {
-			if over {
+			// Nobody knows it. What waits on its own node's disk comes there still, and what
+			// was refused while this line was down is known to nobody: the same bytes tell.
+			s.missed++
+			if over && at == s.to {
 				p.endLocked(s, fateGivenUp, "")
+			} else if s.durable && s.missed > 4 && !s.flying {
+				s.missed = 0
+				p.submitLocked(l, s)
 			} else if !s.flying && !s.durable && !s.stored {
 				p.submitLocked(l, s)
 			}

@@ -30,6 +30,21 @@ type plan struct {
 	length   time.Duration // of the time with faults
 	pace     time.Duration // between two letters of a person, on the average
 	faults   int
+	small    bool
+}
+
+// short is a run for an ordinary go test.
+func (p plan) short() plan {
+	p.stations, p.people, p.humans = 3, 6, min(p.humans, 2)
+	p.length, p.pace, p.faults, p.small = 30*time.Second, max(p.pace, time.Second), 8+p.faults/4, true
+	return p
+}
+
+func (p plan) flags() string {
+	if p.small {
+		return " -sim.short"
+	}
+	return ""
 }
 
 func planFor(seed uint64) plan {
