@@ -68,10 +68,11 @@ type Queued struct {
 }
 
 // Outbox keeps envelopes for destinations that cannot be reached now. Enqueue is durable on
-// return and answers ErrQueueFull when the destination has its share. Next returns entries
+// return and answers ErrQueueFull when the destination has its share; one that waits already
+// keeps its number and is called one again. Next returns entries
 // above after in ascending order. Done is durable and idempotent.
 type Outbox interface {
-	Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (seq uint64, err error)
+	Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (seq uint64, again bool, err error)
 	Next(dest identity.PeerID, after uint64, max int) ([]Queued, error)
 	Done(dest identity.PeerID, seqs []uint64) error
 	Destinations() ([]identity.PeerID, error)

@@ -144,41 +144,45 @@ func (l *link) send(e *envelope.Envelope, clock time.Time, done Waiter) (durable
 		it.free()
 		return false, ErrQueueFull
 	}
-	l.queue.enqueuing++
+	it.id = e.ID()
+	l.queue.begin(it.id)
 	l.mu.Unlock()
 
-	it.id = e.ID()
-	err = l.store(it)
-	it.free()
+	durable, err = l.store(it)
 	l.poke()
-	if err != nil {
-		if !errors.Is(err, ErrQueueFull) {
-			l.f.log.Error("an envelope could not be stored for later", "domain", l.f.domainName(l), "err", err)
-			return false, ErrUnavailable
-		}
+	switch {
+	case err == nil:
+		return durable, nil
+	case errors.Is(err, ErrQueueFull):
 		return false, ErrQueueFull
+	case errors.Is(err, ErrDraining):
+		return false, ErrDraining
 	}
-	return true, nil
+	l.f.log.Error("an envelope could not be stored for later", "domain", l.f.domainName(l), "err", err)
+	return false, ErrUnavailable
 }
 
-// store writes an item to the durable outbox; the caller has counted it in enqueuing.
-func (l *link) store(it *item) error {
-	seq, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.id, it.expires)
+// store writes an item to the durable outbox; the caller has begun that. One that was on its
+// way out of there just now goes to memory instead.
+func (l *link) store(it *item) (durable bool, err error) {
+	seq, again, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.id, it.expires)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.queue.enqueuing--
-	if err == nil {
-		if l.queue.written == nil {
-			l.queue.written = make(map[uint64]written)
-		}
-		l.queue.written[seq] = written{done: it.done, size: len(it.raw)}
-		l.queue.unread++
-		l.queue.unreadBytes += int64(len(it.raw))
+	l.queue.end(it.id)
+	durable = err == nil && l.queue.wrote(seq, again, it.id, it.done, len(it.raw))
+	switch {
+	case err != nil || durable:
+		it.free()
+	case l.closed:
+		it.free()
+		return false, ErrDraining
+	default:
+		l.queue.push(it)
 	}
 	if l.session != nil {
 		l.f.feeder.want(l)
 	}
-	return err
+	return durable, err
 }
 
 // feed is the link's turn at the durable outbox.
@@ -229,7 +233,10 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) {
 	for _, it := range items {
 		if it.seq != 0 {
 			seqs = append(seqs, it.seq)
-			delete(l.queue.written, it.seq)
+			if w, ok := l.queue.written[it.seq]; ok {
+				it.done = w.done // more may wait for it than when it was read
+				delete(l.queue.written, it.seq)
+			}
 		}
 	}
 	l.mu.Unlock()
@@ -469,7 +476,7 @@ func (l *link) flush() {
 	l.announceLocked()
 	l.mu.Unlock()
 	for _, it := range keep {
-		if _, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.name(), it.expires); err != nil {
+		if _, _, err := l.f.cfg.Outbox.Enqueue(l.peer, it.raw, it.name(), it.expires); err != nil {
 			lost = append(lost, it)
 		}
 	}

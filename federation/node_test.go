@@ -384,18 +384,23 @@ func newMemoryOutbox() *memoryOutbox {
 	return &memoryOutbox{byDst: make(map[identity.PeerID][]Queued), limit: 1 << 20}
 }
 
-func (m *memoryOutbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, error) {
+func (m *memoryOutbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
-		return 0, m.fail
+		return 0, false, m.fail
+	}
+	for _, q := range m.byDst[dest] {
+		if q.ID == id && id != (envelope.ID{}) {
+			return q.Seq, true, nil
+		}
 	}
 	if len(m.byDst[dest]) >= m.limit {
-		return 0, ErrQueueFull
+		return 0, false, ErrQueueFull
 	}
 	m.seq++
 	m.byDst[dest] = append(m.byDst[dest], Queued{Seq: m.seq, Envelope: slices.Clone(e), ID: id, Expires: expires})
-	return m.seq, nil
+	return m.seq, false, nil
 }
 
 func (m *memoryOutbox) Next(dest identity.PeerID, after uint64, max int) ([]Queued, error) {

@@ -127,7 +127,7 @@ func TestOutboxIsReadInTurns(t *testing.T) {
 			count, size = 64, 60000
 		}
 		for range count {
-			if _, err := disk.Enqueue(id, make([]byte, size), envelope.ID{}, time.Now().Add(time.Hour)); err != nil {
+			if _, _, err := disk.Enqueue(id, make([]byte, size), envelope.ID{}, time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -284,5 +284,66 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		if _, err := New(n.cfg); err == nil {
 			t.Errorf("%s: New says nothing", name)
 		}
+	}
+}
+
+// TestAnEnvelopeThatIsSubmittedAgainWhileItWaitsIsAnsweredAgain: after a restart clients submit
+// what they heard nothing of once more. It may wait in the durable outbox already, unread or
+// read, and whoever submits it is told its end all the same.
+func TestAnEnvelopeThatIsSubmittedAgainWhileItWaitsIsAnsweredAgain(t *testing.T) {
+	disk := newMemoryOutbox()
+	n, to := newTestNode(t, "acme.example", "version = 1"), newTestNode(t, "globex.example", "version = 1")
+	n.cfg.Outbox = disk
+	late := map[envelope.ID]int{}
+	n.cfg.Outcome = func(_ identity.PeerID, id envelope.ID, _ Outcome) { late[id]++ }
+	f, err := New(n.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const count = readAhead + 10
+	var all []*envelope.Envelope
+	for range count {
+		e := envelopeTo(t, to, envelope.Week, 1024)
+		if _, _, err := disk.Enqueue(to.id(), e.Marshal(), e.ID(), time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	l := newLink(f, to.id(), "globex.example")
+	l.queue.unread, l.queue.boot, l.queue.unreadBytes = count, count, int64(count*all[0].Size())
+	told := map[int]int{}
+	send := func(i int) {
+		t.Helper()
+		if durable, err := l.send(all[i], time.Now(), WaiterFunc(func(Outcome) { told[i]++ })); err != nil || !durable {
+			t.Fatalf("envelope %d again: %t, %v", i, durable, err)
+		}
+	}
+	send(1) // nobody has read it
+	send(1)
+	l.session = &session{f: f, l: l, out: newOutbound(&session{})}
+	l.feed(1 << 20)
+	send(2) // it is in memory, too
+	batch, _ := l.queue.take(time.Now(), 4, 1<<20, 1<<20, nil, nil)
+	send(3) // it is on its way
+	send(count - 1)
+	l.finish(l.queue.acked(len(batch), nil), delivered)
+	for l.queue.len() > 0 || l.queue.unread > 0 {
+		l.feed(1 << 20)
+		batch, _ = l.queue.take(time.Now(), 64, 1<<20, 1<<20, nil, nil)
+		if len(batch) == 0 {
+			t.Fatalf("the outbox does not empty: %+v", l.queue)
+		}
+		l.finish(l.queue.acked(len(batch), nil), delivered)
+	}
+	for i, times := range map[int]int{1: 2, 2: 1, 3: 1, count - 1: 1} {
+		if told[i] != times || late[all[i].ID()] != 0 {
+			t.Errorf("of envelope %d were told: %d who wait, want %d, and %d late", i, told[i], times, late[all[i].ID()])
+		}
+	}
+	if len(late) != count-4 {
+		t.Errorf("%d envelopes of the earlier process ended late, not %d", len(late), count-4)
+	}
+	if q := &l.queue; q.boot != 0 || q.unread != 0 || q.unreadBytes != 0 || len(q.written) != 0 || q.enqueuing != 0 || len(q.storing) != 0 {
+		t.Errorf("the books do not balance: %+v", l.queue)
 	}
 }

@@ -80,15 +80,16 @@ type queue struct {
 	flightBytes uint64
 
 	// The durable outbox: unread entries are those above cursor. Every entry that this
-	// process wrote is in written until it is done. While enqueuing is not zero, an entry may
-	// be on disk and not in written yet; boot counts the entries that an earlier process left,
-	// which are all older.
+	// process wrote or has read is in written until it is done. While enqueuing is not zero, an entry may
+	// be on disk and not in written yet; boot counts the entries that an earlier process left
+	// and that are not in written, which are all older.
 	unread      int
 	unreadBytes int64
 	cursor      uint64
 	scanned     uint64
 	boot        int
 	enqueuing   int
+	storing     map[envelope.ID]int // which those are
 	written     map[uint64]written
 	ending      map[uint64]struct{} // found over by a scan and on the way out of the outbox
 }
@@ -103,8 +104,38 @@ const (
 )
 
 type written struct {
-	done Waiter
-	size int
+	done Waiter // nil: nobody waits, or an earlier process did
+}
+
+// everyone waits for an envelope that was submitted more than once while it was on its way.
+type everyone []Waiter
+
+// maxEveryone bounds them. Those who asked first are the ones whose links have ended.
+const maxEveryone = 8
+
+// Ended tells all of them.
+func (e everyone) Ended(o Outcome) {
+	for _, w := range e {
+		w.Ended(o)
+	}
+}
+
+// together is a Waiter for both.
+func together(first, second Waiter) Waiter {
+	if first == nil || second == nil {
+		if first == nil {
+			return second
+		}
+		return first
+	}
+	all, ok := first.(everyone)
+	if !ok {
+		all = everyone{first}
+	}
+	if len(all) >= maxEveryone {
+		all = all[1:]
+	}
+	return append(all[:len(all):len(all)], second)
 }
 
 func (q *queue) len() int { return len(q.ready) - q.head }
@@ -251,6 +282,43 @@ func (q *queue) deny(v verdict) (denied []*item) {
 	return denied
 }
 
+// wrote says that the durable outbox has an envelope under a number, since now or again. It
+// says no when that entry has ended meanwhile and is being removed.
+func (q *queue) wrote(seq uint64, again bool, id envelope.ID, done Waiter, size int) bool {
+	w, known := q.written[seq]
+	if !again {
+		q.unread++
+		q.unreadBytes += int64(size)
+	}
+	if _, ending := q.ending[seq]; ending || !known && seq <= q.cursor {
+		return false
+	}
+	if again && !known && q.storing[id] == 0 {
+		q.boot-- // an earlier process left it, and nobody has read it yet
+	}
+	if q.written == nil {
+		q.written = make(map[uint64]written)
+	}
+	q.written[seq] = written{done: together(w.done, done)}
+	return true
+}
+
+// begin and end stand around a write to the durable outbox.
+func (q *queue) begin(id envelope.ID) {
+	if q.storing == nil {
+		q.storing = make(map[envelope.ID]int)
+	}
+	q.enqueuing++
+	q.storing[id]++
+}
+
+func (q *queue) end(id envelope.ID) {
+	q.enqueuing--
+	if q.storing[id]--; q.storing[id] == 0 {
+		delete(q.storing, id)
+	}
+}
+
 // read takes entries of the durable outbox into ready, at most budget bytes but always one
 // where there is one. It returns how many bytes it took and whether more can be read now.
 func (q *queue) read(entries []Queued, budget int) (took int, more bool) {
@@ -271,6 +339,10 @@ func (q *queue) read(entries []Queued, budget int) (took int, more bool) {
 				return took, false // its Enqueue has not returned to us yet; that will wake us
 			}
 			q.boot--
+			if q.written == nil {
+				q.written = make(map[uint64]written)
+			}
+			q.written[e.Seq] = written{} // who submits it again waits for it there
 		}
 		q.cursor = e.Seq
 		q.unread--

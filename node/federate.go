@@ -18,15 +18,15 @@ import (
 // outbox lends the store's outbox to the federation, which may not import the store.
 type outbox struct{ store.Outbox }
 
-func (o outbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, error) {
-	seq, err := o.Outbox.Enqueue(dest, e, id, expires)
+func (o outbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, bool, error) {
+	seq, again, err := o.Outbox.Enqueue(dest, e, id, expires)
 	switch {
 	case errors.Is(err, store.ErrQueueFull):
-		return seq, errors.Join(federation.ErrQueueFull, err)
+		return seq, again, errors.Join(federation.ErrQueueFull, err)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
-		return seq, errors.Join(federation.ErrUnavailable, err)
+		return seq, again, errors.Join(federation.ErrUnavailable, err)
 	}
-	return seq, err
+	return seq, again, err
 }
 
 func (o outbox) Next(dest identity.PeerID, after uint64, max int) ([]federation.Queued, error) {

@@ -35,8 +35,9 @@ func (l OutboxLimits) WithDefaults() OutboxLimits {
 // Outbox holds what is on its way to other nodes, first in first out per destination. Its
 // methods are those that package federation asks for.
 type Outbox interface {
-	// Enqueue is durable on return. An id that waits already keeps its place and its number.
-	Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (seq uint64, err error)
+	// Enqueue is durable on return. An id that waits already keeps its place and its number, and
+	// again says so.
+	Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (seq uint64, again bool, err error)
 	// Next returns at most max after a number, oldest first. What has expired is returned as
 	// well: its sender has to be told before it is Done.
 	Next(dest identity.PeerID, after uint64, max int) ([]Queued, error)

@@ -47,24 +47,23 @@ func (s *state) reloadQueues(tx *bbolt.Tx) error {
 	})
 }
 
-func (o outbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, error) {
+func (o outbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (seq uint64, again bool, err error) {
 	if dest.IsZero() || len(e) == 0 || len(e) > envelope.MaxEnvelope {
-		return 0, fmt.Errorf("enqueue: an envelope of 1 to %d bytes and a destination", envelope.MaxEnvelope)
+		return 0, false, fmt.Errorf("enqueue: an envelope of 1 to %d bytes and a destination", envelope.MaxEnvelope)
 	}
 	if latest := o.d.now().Add(o.d.limits.MaxAge); expires.IsZero() || expires.After(latest) {
 		expires = latest
 	}
 	v := encodeQueued(store.Queued{ID: id, Expires: expires, Envelope: e})
-	var seq uint64
 	full := false
-	err := o.d.do(context.Background(), len(v)+64, func(tx *bbolt.Tx) error {
-		seq, full = 0, false
+	err = o.d.do(context.Background(), len(v)+64, func(tx *bbolt.Tx) error {
+		seq, again, full = 0, false, false
 		q := o.d.st.queues[dest]
 		if q == nil {
 			q = &queue{ids: make(map[envelope.ID]uint64)}
 		}
 		if at, ok := q.ids[id]; ok {
-			seq = at
+			seq, again = at, true
 			return kv.NoChange
 		}
 		if q.bytes+int64(len(e)) > o.d.limits.MaxBytes {
@@ -87,7 +86,7 @@ func (o outbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires 
 	if err == nil && full {
 		err = store.ErrQueueFull
 	}
-	return seq, err
+	return seq, again, err
 }
 
 func (o outbox) Next(dest identity.PeerID, after uint64, max int) (out []store.Queued, err error) {

@@ -164,14 +164,14 @@ var otherCases = []testCase{
 		var ids []envelope.ID
 		for i := range byte(4) {
 			id := envelope.ID(f.draw())
-			seq, err := box.Enqueue(x, []byte{i, i}, id, expires)
+			seq, _, err := box.Enqueue(x, []byte{i, i}, id, expires)
 			f.ok(err)
 			seqs, ids = append(seqs, seq), append(ids, id)
 		}
-		_, err := box.Enqueue(y, []byte("y"), f.draw(), expires)
+		_, _, err := box.Enqueue(y, []byte("y"), f.draw(), expires)
 		f.ok(err)
-		if again, err := box.Enqueue(x, []byte{1, 1}, ids[1], expires); err != nil || again != seqs[1] {
-			f.Fatalf("the same id again: %d, %v", again, err)
+		if seq, again, err := box.Enqueue(x, []byte{1, 1}, ids[1], expires); err != nil || seq != seqs[1] || !again {
+			f.Fatalf("the same id again: %d, %t, %v", seq, again, err)
 		}
 		f.reopen()
 		box = f.Outbox()
@@ -181,8 +181,8 @@ var otherCases = []testCase{
 			got[0].ID != ids[1] || !got[0].Expires.Equal(expires) {
 			f.Fatalf("%+v", got)
 		}
-		if again, err := box.Enqueue(x, []byte{1, 1}, ids[1], expires); err != nil || again != seqs[1] {
-			f.Fatalf("the same id after a restart: %d, %v", again, err)
+		if seq, again, err := box.Enqueue(x, []byte{1, 1}, ids[1], expires); err != nil || seq != seqs[1] || !again {
+			f.Fatalf("the same id after a restart: %d, %t, %v", seq, again, err)
 		}
 		f.ok(box.Done(x, []uint64{seqs[0], seqs[1], seqs[1], 999}))
 		if n, size, err := box.Usage(x); err != nil || n != 2 || size != 4 {
@@ -198,18 +198,18 @@ var otherCases = []testCase{
 			f.Fatalf("%d destinations, %v", len(dests), err)
 		}
 		f.reopen()
-		if seq, err := f.Outbox().Enqueue(x, []byte("z"), f.draw(), expires); err != nil || seq <= seqs[3] {
+		if seq, again, err := f.Outbox().Enqueue(x, []byte("z"), f.draw(), expires); err != nil || seq <= seqs[3] || again {
 			f.Fatalf("number %d after %d, %v", seq, seqs[3], err)
 		}
 	}},
 	{"the outbox of one destination is bounded in bytes and in time", func(f *fixture) {
 		f = f.with(Options{Outbox: store.OutboxLimits{MaxBytes: 100, MaxAge: time.Hour}})
 		box := f.Outbox()
-		first, err := box.Enqueue(peer(1), make([]byte, 60), f.draw(), f.o.Now().Add(48*time.Hour))
+		first, _, err := box.Enqueue(peer(1), make([]byte, 60), f.draw(), f.o.Now().Add(48*time.Hour))
 		f.ok(err)
-		_, err = box.Enqueue(peer(1), make([]byte, 41), f.draw(), f.o.Now())
+		_, _, err = box.Enqueue(peer(1), make([]byte, 41), f.draw(), f.o.Now())
 		f.is(err, store.ErrQueueFull)
-		_, err = box.Enqueue(peer(2), make([]byte, 41), f.draw(), f.o.Now())
+		_, _, err = box.Enqueue(peer(2), make([]byte, 41), f.draw(), f.o.Now())
 		f.ok(err)
 		end := f.o.Now().Add(time.Hour)
 		f.pass(2 * time.Hour)
@@ -219,10 +219,10 @@ var otherCases = []testCase{
 			f.Fatal("what has expired has to be told to its sender before it is done")
 		}
 		f.ok(box.Done(peer(1), []uint64{first}))
-		_, err = box.Enqueue(peer(1), make([]byte, 41), f.draw(), f.o.Now())
+		_, _, err = box.Enqueue(peer(1), make([]byte, 41), f.draw(), f.o.Now())
 		f.ok(err)
 		for _, bad := range [][]byte{nil, make([]byte, envelope.MaxEnvelope+1)} {
-			if _, err := box.Enqueue(peer(1), bad, f.draw(), f.o.Now()); err == nil {
+			if _, _, err := box.Enqueue(peer(1), bad, f.draw(), f.o.Now()); err == nil {
 				f.Fatalf("an envelope of %d bytes was taken", len(bad))
 			}
 		}
