@@ -4,6 +4,9 @@
 GO       ?= go
 FUZZTIME ?= 30s
 TIMEOUT  ?= 20m
+KILLS    ?= 50
+NOTES    ?= 10000
+AWAY     ?= 60s
 SECONDS  ?= 60
 SEED     ?= 0
 
@@ -21,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test check plain race gcc labtools vet lint generate fuzz sim bench demo lab clean
+.PHONY: help build test check plain race gcc labtools faulttools vet lint generate fuzz sim bench demo lab faults clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,10 +35,10 @@ build: ## bin/trunkline, static, without cgo
 test: gcc vet check plain race ## everything a change has to pass (installs gcc if it is missing)
 
 # Zero-allocation tests only mean something without the race detector, so both passes count.
-plain: labtools ## the tests, without the race detector
+plain: labtools faulttools ## the tests, without the race detector
 	$(GO) test -timeout $(TIMEOUT) ./...
 
-race: gcc labtools ## the tests, with the race detector
+race: gcc labtools faulttools ## the tests, with the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TIMEOUT) ./...
 
 gcc: # the race detector is built with cgo
@@ -43,6 +46,9 @@ gcc: # the race detector is built with cgo
 
 labtools: # root runs the tests in network namespaces too
 	@./.ci/need-lab
+
+faulttools: # the fault tests break system calls
+	@./.ci/need-faults
 
 vet: ## go vet
 	$(GO) vet ./...
@@ -76,6 +82,9 @@ demo: ## two nodes, two people, a note, a call, a file, a refusal
 
 lab: labtools ## every pair of networks, in namespaces (Linux, root): prints the table
 	TRUNKLINE_LAB=full $(GO) test -count=1 -v -timeout $(TIMEOUT) ./internal/lab/...
+
+faults: faulttools ## real nodes killed KILLS (50) times under NOTES (10000) notes, with a SEED, and other faults at length
+	$(GO) test ./internal/faults -count=1 -v -timeout 0 -kills=$(KILLS) -notes=$(NOTES) -seed=$(SEED) -away=$(AWAY)
 
 clean: ## what was built here
 	rm -rf bin

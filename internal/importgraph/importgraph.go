@@ -89,9 +89,10 @@ var table = []struct {
 	{"cmd/trunkline", []string{"node/…", "client/…", "identity", "policy", "web", "internal/link", "internal/demo", "internal/bench",
 		"internal/store", "internal/store/bolt", "internal/store/keep", "media/turn/bench", "media/sfu/bench"}},
 
-	// Tests only: many nodes on a simulated network; namespaces and wires.
+	// Tests only: many nodes on a simulated network; namespaces and wires; real nodes under faults.
 	{"internal/testnet/…", []string{"…"}},
 	{"internal/lab/…", []string{"…"}},
+	{"internal/faults", []string{"…"}},
 }
 
 // doors says which packages may import a heavy dependency, by the prefix of its import path.
