@@ -53,6 +53,28 @@ type Deliverer interface {
 	Deliver(ctx context.Context, from Source, e *envelope.Envelope) Outcome
 }
 
+// Taker is a Deliverer that is not waited for: a few goroutines then give it many envelopes,
+// and what it writes for several can be written together.
+type Taker interface {
+	Deliverer
+	// Take is Deliver whose outcome is told to to, once, by any goroutine, before Take
+	// returns or later. The envelope is good until Take returns. Of one session at most 32
+	// have not ended at once.
+	Take(ctx context.Context, from Source, e *envelope.Envelope, to Waiter)
+	// Flush is called behind some calls of Take, and behind some of Waiter.Ended: what they
+	// have left to be written should be written now. It may be called by several goroutines.
+	Flush()
+}
+
+// blocking makes a Taker of a Deliverer.
+type blocking struct{ Deliverer }
+
+func (b blocking) Take(ctx context.Context, from Source, e *envelope.Envelope, to Waiter) {
+	to.Ended(b.Deliver(ctx, from, e))
+}
+
+func (blocking) Flush() {}
+
 // Answerer answers oblivious queries. Exactly one of answer and code is set; answer is a box
 // of 4,096 or 16,384 bytes.
 type Answerer interface {
@@ -160,7 +182,7 @@ type Config struct {
 	// and those known from before need not be named. It may be nil.
 	Partners func() []string
 
-	Deliverer Deliverer // required
+	Deliverer Deliverer // required; better a Taker
 	Answerer  Answerer  // without one every query is answered "unavailable"
 	Outbox    Outbox    // without one nothing is kept beyond memory
 	Pins      Pins      // without one every start is a first contact

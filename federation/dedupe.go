@@ -15,44 +15,36 @@ const dedupeSet = 8192
 // is sent again after a break is answered with what became of it and not delivered twice.
 // A refused one is forgotten: when the sender tries it again, it is a new try.
 type dedupe struct {
-	mu              sync.Mutex // guards all below
-	busy            marks[*delivery]
+	mu              sync.Mutex     // guards all below
+	busy            marks[*parcel] // those that came again meanwhile, by next
 	current, former marks[envelopepb.Fate]
 }
 
-// delivery is an envelope in the Deliverer's hands that somebody else waits for.
-type delivery struct {
-	done    chan struct{}
-	outcome Outcome // good when done is closed
-}
-
-// begin says what to do with an envelope: deliver it (first), wait for the delivery that is
-// under way (wait is not nil), or answer with the outcome it already had.
-func (d *dedupe) begin(m mark) (known Outcome, wait *delivery, first bool) {
+// begin says what to do with a parcel: deliver it (first), nothing because it ends with a
+// delivery of the same that is under way (waits), or give it the outcome it already had.
+func (d *dedupe) begin(p *parcel) (known Outcome, first, waits bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if under := d.busy.get(m); under != nil {
-		if *under == nil {
-			*under = &delivery{done: make(chan struct{})}
-		}
-		return Outcome{}, *under, false
+	if under := d.busy.get(p.mark); under != nil {
+		p.next, *under = *under, p
+		return Outcome{}, false, true
 	}
-	fate := d.current.get(m)
+	fate := d.current.get(p.mark)
 	if fate == nil {
-		fate = d.former.get(m)
+		fate = d.former.get(p.mark)
 	}
 	if fate != nil {
-		return Outcome{Fate: *fate}, nil, false
+		return Outcome{Fate: *fate}, false, false
 	}
-	d.busy.put(m, nil)
-	return Outcome{}, nil, true
+	d.busy.put(p.mark, nil)
+	return Outcome{}, true, false
 }
 
-// finish records how the first delivery ended and lets those who wait go on.
-func (d *dedupe) finish(m mark, o Outcome) {
+// finish records how the first delivery ended and returns those that end with it, as a list.
+func (d *dedupe) finish(m mark, o Outcome) (waiting *parcel) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	wait := *d.busy.get(m)
+	waiting = *d.busy.get(m)
 	d.busy.remove(m)
 	if o.Fate == envelopepb.Fate_FATE_DELIVERED || o.Fate == envelopepb.Fate_FATE_STORED {
 		if d.current.n >= dedupeSet {
@@ -61,8 +53,5 @@ func (d *dedupe) finish(m mark, o Outcome) {
 		}
 		d.current.put(m, o.Fate)
 	}
-	if wait != nil {
-		wait.outcome = o
-		close(wait.done)
-	}
+	return waiting
 }

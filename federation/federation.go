@@ -43,6 +43,7 @@ type Federation struct {
 	refusals refusals
 	buckets  *policy.Buckets
 	feeder   *feeder
+	taker    Taker
 	reload   chan struct{}
 	ready    chan struct{}
 	wg       sync.WaitGroup // every goroutine, and Run waits for it
@@ -91,6 +92,10 @@ func New(cfg Config) (*Federation, error) {
 		seeking: make(map[string]*seek),
 	}
 	f.domains = newDomains(&f.cfg)
+	var ok bool
+	if f.taker, ok = cfg.Deliverer.(Taker); !ok {
+		f.taker = blocking{cfg.Deliverer}
+	}
 	if f.listen, err = parseAddrs(cfg.Listen, false); err != nil {
 		return nil, fmt.Errorf("federation: listen: %w", err)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // lanes is how many envelopes of one session the Deliverer has at once. Those of one lane
-// follow each other.
+// are given to it one after the other.
 const lanes = 32
 
 // inbound is the receiving half of a session. The read loop only reads: what came waits,
@@ -46,6 +46,8 @@ type inbound struct {
 	first, n int          // of ready
 	workers  int
 	starting bool // one of them has not looked for work yet
+	flushing int  // how many will look again when they have flushed
+	taken    int  // envelopes that the Deliverer has
 }
 
 type slot struct {
@@ -150,11 +152,11 @@ func (in *inbound) open(raw []byte) *parcel {
 	var view envelope.Envelope
 	err := envelope.View(raw, &view)
 	if err == nil && view.Destination == in.s.f.self {
-		p := newParcel(&view)
+		p := newParcel(in, &view)
 		p.mark = markOf(in.s.l.seed, raw)
 		return p
 	}
-	p := &parcel{code: "unknown_destination"}
+	p := &parcel{in: in, code: "unknown_destination"}
 	if err == nil {
 		_, err = identity.PeerIDFromBytes(view.Destination[:])
 	}
@@ -198,7 +200,7 @@ func (in *inbound) echo(f *wire.Frame) error {
 		return errProtocol("a second echo before the first came back")
 	}
 	in.echoes++
-	in.admitLocked(&parcel{echo: f.ID, box: append([]byte(nil), f.Box...)}, limits)
+	in.admitLocked(&parcel{in: in, echo: f.ID, box: append([]byte(nil), f.Box...)}, limits)
 	start := in.startLocked()
 	in.mu.Unlock()
 	if start {
@@ -305,10 +307,10 @@ func (in *inbound) readyLocked(n int) {
 
 // startLocked says whether the caller has to start a worker. One at a time: a worker that
 // finds more than it can do starts the next, so there are as many as are stuck in the
-// Deliverer or run at once, and not as many as there are lanes. The caller is a goroutine
-// that Run waits for, which is why the count can go up.
+// Deliverer or run at once, and not as many as there are lanes. The caller is counted in what
+// Run waits for, which is why the count can go up.
 func (in *inbound) startLocked() bool {
-	if in.n == 0 || in.starting || in.workers == lanes {
+	if in.n == 0 || in.taken == lanes || in.starting || in.workers == lanes {
 		return false
 	}
 	in.starting = true
@@ -325,61 +327,61 @@ func (in *inbound) workLoop() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.starting = false
-	for in.n > 0 && in.s.ctx.Err() == nil {
+	for in.givenLocked() {
+		in.flushing++
+		in.mu.Unlock()
+		in.s.f.taker.Flush()
+		in.mu.Lock()
+		in.flushing--
+	}
+	in.workers--
+}
+
+// givenLocked gives the Deliverer what may be given to it before a flush, and says whether
+// that was anything. It is called with mu held and lets go of it meanwhile.
+func (in *inbound) givenLocked() bool {
+	given := 0
+	for in.n > 0 && in.taken < lanes && given < lanes && in.s.ctx.Err() == nil {
 		n := int(in.ready[in.first])
 		in.first, in.n = (in.first+1)%lanes, in.n-1
 		l := &in.lanes[n]
 		p := l.head
 		l.head, p.next = p.next, nil
+		in.taken++
+		in.s.f.wg.Add(1) // Run waits for its end
 		start := in.startLocked()
 		in.mu.Unlock()
 		if start {
 			go in.work()
 		}
-		o, ok := in.handle(p)
+		p.give()
+		given++
 		in.mu.Lock()
-		switch {
-		case p.echo != 0:
-			in.echoes--
-		case ok:
-			in.doneLocked(p.seq, o)
-			p.free()
-		}
 		if l.head == nil {
 			l.busy = false
 		} else {
 			in.readyLocked(n)
 		}
 	}
-	in.workers--
+	return given > 0
 }
 
-func (in *inbound) handle(p *parcel) (Outcome, bool) {
+// end notes how a parcel ended that the Deliverer had.
+func (in *inbound) end(p *parcel, o Outcome) {
+	in.mu.Lock()
 	if p.echo != 0 {
-		in.s.reflect(p.echo, p.box)
-		return Outcome{}, false
+		in.echoes--
+	} else {
+		in.doneLocked(p.seq, o)
 	}
-	return in.deliver(p)
-}
-
-// deliver gives an envelope to the Deliverer once, however often it arrives. It says no when
-// the session ended while another session's delivery of the same envelope goes on.
-func (in *inbound) deliver(p *parcel) (Outcome, bool) {
-	seen := &in.s.l.seen
-	o, wait, first := seen.begin(p.mark)
-	switch {
-	case first:
-		o = checked(in.s.f.cfg.Deliverer.Deliver(in.s.f.ctx, Source{Peer: in.s.l.peer, Domain: in.s.domain}, &p.e))
-		seen.finish(p.mark, o)
-	case wait != nil:
-		select {
-		case <-wait.done:
-			o = wait.outcome
-		case <-in.s.ctx.Done():
-			return Outcome{}, false
-		}
+	in.taken--
+	// Who flushes looks for more by itself.
+	start := in.flushing == 0 && in.startLocked()
+	in.mu.Unlock()
+	if start {
+		go in.work()
 	}
-	return o, true
+	in.s.f.wg.Done()
 }
 
 // checked makes an outcome one that can stand on the wire.

@@ -256,6 +256,7 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) {
 		}
 		it.free()
 	}
+	l.f.taker.Flush()
 }
 
 // afresh forgets what kept us from the peer: there is a reason to try again now.

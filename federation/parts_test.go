@@ -180,27 +180,38 @@ func TestFeederForgetsNoWish(t *testing.T) {
 func TestDedupeIsBoundedAndRemembersAWindow(t *testing.T) {
 	var d dedupe
 	stored := Outcome{Fate: envelopepb.Fate_FATE_STORED}
-	id := func(i int) mark { return mark{uint64(i), uint64(i)} }
+	at := func(i int) *parcel { return &parcel{mark: mark{uint64(i), uint64(i)}} }
 	for i := range 5 * dedupeSet {
-		if _, wait, first := d.begin(id(i)); !first || wait != nil {
+		if _, first, waits := d.begin(at(i)); !first || waits {
 			t.Fatalf("number %d is new", i)
 		}
-		_, wait, first := d.begin(id(i))
-		if _, same, _ := d.begin(id(i)); first || wait == nil || same != wait {
-			t.Fatalf("number %d while it is delivered", i)
+		again := []*parcel{at(i), at(i)}
+		for _, p := range again {
+			if _, first, waits := d.begin(p); first || !waits {
+				t.Fatalf("number %d while it is delivered", i)
+			}
 		}
-		d.finish(id(i), stored)
-		if <-wait.done; wait.outcome != stored {
-			t.Fatalf("who waited for number %d heard %v", i, wait.outcome)
+		var ended []*parcel
+		for p := d.finish(at(i).mark, stored); p != nil; p = p.next {
+			ended = append(ended, p)
+		}
+		slices.Reverse(ended)
+		if !slices.Equal(ended, again) {
+			t.Fatalf("with number %d end %d others", i, len(ended))
 		}
 		if d.current.n > dedupeSet || d.former.n > dedupeSet || d.busy.n != 0 {
 			t.Fatalf("after %d: %d, %d, %d", i, d.current.n, d.former.n, d.busy.n)
 		}
 		if back := i - dedupeSet; back >= 0 {
-			if known, wait, first := d.begin(id(back)); first || wait != nil || known != stored {
+			if known, first, waits := d.begin(at(back)); first || waits || known != stored {
 				t.Fatalf("number %d is forgotten after %d more", back, dedupeSet)
 			}
 		}
+	}
+	d.begin(at(-1))
+	d.finish(at(-1).mark, Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: "quota"})
+	if _, first, _ := d.begin(at(-1)); !first {
+		t.Fatal("a refused one is not a new try")
 	}
 }
 

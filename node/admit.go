@@ -71,14 +71,18 @@ func (n *Node) admitHop(domain string, hop envelope.Hop, e *envelope.Envelope) (
 
 // hold waits for a place among the requests of a domain that are at work, and release gives
 // it back. What waits here holds back its acknowledgement and with it the other node's credit.
-func (n *Node) hold(ctx context.Context, a admitted) (release func(), err error) {
-	if a.most <= 0 {
-		return func() {}, nil
+func (n *Node) hold(ctx context.Context, a admitted) error {
+	if a.most <= 0 || n.atWork.Acquire(a.key, a.most) {
+		return nil
 	}
-	if err := n.atWork.Wait(ctx, a.key, a.most); err != nil {
-		return nil, err
+	n.Flush() // those that hold the places may wait for it
+	return n.atWork.Wait(ctx, a.key, a.most)
+}
+
+func (n *Node) release(a admitted) {
+	if a.most > 0 {
+		n.atWork.Release(a.key)
 	}
-	return func() { n.atWork.Release(a.key) }, nil
 }
 
 // admitOut asks the policy whether our people may send to the domain of a node, and returns

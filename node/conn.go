@@ -37,6 +37,8 @@ type clientLink struct {
 	// on with a fresh one.
 	grown, settling atomic.Bool
 
+	touched atomic.Bool // it is in the node's touched
+
 	wrote atomic.Int64 // since when a write waits for the connection (0: none does)
 
 	budget   budget        // the read loop's

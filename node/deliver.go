@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"sync"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
@@ -24,21 +25,31 @@ var (
 	outcomeStored    = federation.Outcome{Fate: envelopepb.Fate_FATE_STORED}
 )
 
-// Deliver takes an envelope from another node. It is the federation's door to the
-// mailboxes.
+// Deliver takes an envelope from another node and waits for its end.
 func (n *Node) Deliver(ctx context.Context, from federation.Source, e *envelope.Envelope) federation.Outcome {
+	ended := make(chan federation.Outcome, 1)
+	n.Take(ctx, from, e, federation.WaiterFunc(func(out federation.Outcome) { ended <- out }))
+	n.Flush()
+	return <-ended // soon, whatever the device does: liveTimeout
+}
+
+// Take takes an envelope from another node. It is the federation's door to the mailboxes.
+func (n *Node) Take(ctx context.Context, from federation.Source, e *envelope.Envelope, to federation.Waiter) {
 	n.views.envelope(viewFederation, e)
+	in := incomings.Get().(*incoming)
+	in.n, in.to = n, to
 	w := n.route(ctx, from, e)
 	if w.next != stepNone {
-		release, err := n.hold(ctx, w.held)
-		if err != nil { // the node is stopping
+		if err := n.hold(ctx, w.held); err != nil { // the node is stopping
 			n.hops.forget(e.HopUse())
-			return refused(link.CodeDraining)
+			in.end(refused(link.CodeDraining))
+			return
 		}
-		defer release()
+		in.held = w.held
 	}
 	switch w.next {
 	case stepStore:
+		n.Flush() // what was taken before does not wait for the disk
 		results, err := n.db.Put(ctx, []store.Envelope{w.put})
 		if err != nil {
 			w.out = n.storeFailed(err)
@@ -46,14 +57,70 @@ func (n *Node) Deliver(ctx context.Context, from federation.Source, e *envelope.
 			w.out = n.written(ctx, &w.put, results[0])
 		}
 	case stepLive:
-		ended := make(waiter, 1)
-		if l := n.handOver(e, &w, 0, ended, nil); l != nil {
-			l.flush(nil)
+		if l := n.handOver(e, &w, 0, in, nil); l != nil {
+			n.touch(l)
 		}
-		w.out = <-ended // soon, whatever the device does: liveTimeout
+		return
 	}
-	n.metrics.countDelivery("federation", w.out)
-	return w.out
+	in.end(w.out)
+}
+
+// incoming is an envelope from another node that has not ended.
+type incoming struct {
+	n    *Node
+	to   federation.Waiter
+	held admitted
+}
+
+var incomings = sync.Pool{New: func() any { return new(incoming) }}
+
+// delivery implements told.
+func (in *incoming) delivery(_ *handover, out federation.Outcome, _ *clientLink) { in.end(out) }
+
+func (in *incoming) end(out federation.Outcome) {
+	n, to := in.n, in.to
+	n.release(in.held)
+	*in = incoming{}
+	incomings.Put(in)
+	n.metrics.countDelivery("federation", out)
+	to.Ended(out)
+}
+
+// touched are the links on which an envelope from another node, or the end of one to another
+// node, has put something that nobody has flushed.
+type touched struct {
+	mu    sync.Mutex // guards links
+	links []*clientLink
+}
+
+func (n *Node) touch(l *clientLink) {
+	if l.touched.CompareAndSwap(false, true) {
+		n.touched.mu.Lock()
+		n.touched.links = append(n.touched.links, l)
+		n.touched.mu.Unlock()
+	}
+}
+
+// Flush writes what waits on the touched links: what several envelopes have put on one of them
+// leaves together.
+func (n *Node) Flush() {
+	var some [16]*clientLink
+	for {
+		n.touched.mu.Lock()
+		rest := max(len(n.touched.links)-len(some), 0)
+		count := copy(some[:], n.touched.links[rest:])
+		clear(n.touched.links[rest:])
+		n.touched.links = n.touched.links[:rest]
+		n.touched.mu.Unlock()
+		if count == 0 {
+			return
+		}
+		for i, l := range some[:count] {
+			l.touched.Store(false) // before the flush: what comes behind it is another one's
+			l.flush(nil)
+			some[i] = nil
+		}
+	}
 }
 
 // step is what an envelope needs after route.
@@ -154,11 +221,6 @@ func (n *Node) handOver(e *envelope.Envelope, w *way, submit uint64, to told, by
 	}
 	return l
 }
-
-// waiter waits for the end of one live envelope.
-type waiter chan federation.Outcome
-
-func (c waiter) delivery(_ *handover, out federation.Outcome, _ *clientLink) { c <- out }
 
 // written is the outcome of an envelope that the store has taken or refused.
 func (n *Node) written(ctx context.Context, put *store.Envelope, r store.PutResult) federation.Outcome {

@@ -172,6 +172,11 @@ func TestALinkThatWasToldToGoSubmitsNothingMore(t *testing.T) {
 	mallorys.ends()
 }
 
+// waiter waits for the ends of live envelopes.
+type waiter chan federation.Outcome
+
+func (c waiter) delivery(_ *handover, out federation.Outcome, _ *clientLink) { c <- out }
+
 func TestALinkWithTooMuchInLineIsClosedAndNothingInItIsCalledDelivered(t *testing.T) {
 	r := start(t, t.TempDir(), "acme.example", openPolicy)
 	bob, bobs := join(t, r)

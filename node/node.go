@@ -52,6 +52,7 @@ type Node struct {
 	documents *documents
 	mailboxes *mailboxes
 	hops      *hopMemory
+	touched   touched
 	hub       *hub
 	fed       *federation.Federation
 	turn      *turn.Server

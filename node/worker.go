@@ -241,8 +241,10 @@ func newRemote(l *clientLink, id uint64, e *envelope.Envelope) *remote {
 
 // Ended implements federation.Waiter.
 func (r *remote) Ended(out federation.Outcome) {
+	l := r.l
 	r.out = out
 	r.came()
+	l.n.touch(l)
 }
 
 func (r *remote) came() {
@@ -255,7 +257,6 @@ func (r *remote) finish(out federation.Outcome) {
 	l := r.l
 	l.n.metrics.countDelivery("remote", out)
 	l.receipt(r.id, r.eid, receiptOf(out), false, out.Code)
-	l.flush(nil)
 	if r.live { // the others may wait for days; accepted is their answer
 		l.n.answering.Add(-1)
 	}
