@@ -144,12 +144,33 @@ func (call *Call) pathLoop(ctx context.Context) error {
 			return &UnreachableError{What: "the connection broke and did not come back"}
 		}
 		tick.Reset(min(restartEvery, time.Until(broken.Add(most))+time.Millisecond))
+		call.c.checkLink(ctx)
 		if call.session.Role != envelope.Initiator {
 			continue
 		}
 		if err := call.tryRestart(ctx); err != nil {
 			return err
 		}
+	}
+}
+
+// checkTime is how long the own node may take to answer while a call's path is broken.
+const checkTime = 3 * time.Second
+
+// checkLink ends the link if the own node does not answer on it, so that another is dialled.
+// What breaks a call's path often breaks the link as well (another network, a router with a
+// new address), and by itself the link would notice after two minutes.
+func (c *Client) checkLink(ctx context.Context) {
+	w := c.linked()
+	if w == nil {
+		return // one is being dialled
+	}
+	bounded, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	_, err := w.call(bounded, &pb.ClientFrame{Kind: &pb.ClientFrame_Ping{Ping: &pb.Ping{Nonce: 1}}})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		c.log.Info("the own node does not answer; the link is made anew")
+		w.close()
 	}
 }
 

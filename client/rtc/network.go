@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pion/transport/v4"
+	"github.com/pion/transport/v4/stdnet"
 )
 
 const (
@@ -72,6 +73,16 @@ func routesIPv4() bool {
 		return false
 	}
 	return c.Close() == nil
+}
+
+// Interfaces are those of now, not of when the call began: a new generation looks for a path
+// on the network that the machine has been taken to.
+func (n *network) Interfaces() ([]*transport.Interface, error) {
+	now, err := stdnet.NewNet()
+	if err != nil {
+		return nil, err
+	}
+	return now.Interfaces()
 }
 
 // ListenPacket opens the socket to a relay.

@@ -92,7 +92,7 @@ chain come { type nat hook prerouting priority dstnat; ` + fmt.Sprintf("ip daddr
 	case Symmetric:
 		return "table ip lab {\n" + nat("masquerade fully-random") + filter(closed) + "}\n"
 	case UDPBlocked:
-		return "table ip lab {\n" + nat("masquerade") + filter("meta l4proto != tcp drop", closed) + "}\n"
+		return "table ip lab {\n" + nat("masquerade") + filter(`oifname "wan" meta l4proto != tcp drop`, closed) + "}\n"
 	case IPv6Only:
 		// Neighbour discovery is no connection, and must pass.
 		return "table ip6 lab {\n" + filter(`meta l4proto { tcp, udp } iifname "wan" ct state new drop`) + "}\n"

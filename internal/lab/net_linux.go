@@ -297,3 +297,16 @@ func (l *Lab) Host(name string, options ...Option) *Host {
 	l.t.Helper()
 	return l.net.Host(name, options...)
 }
+
+// Take moves a host here from the network that it is on, as a laptop that is carried about:
+// its old addresses and all that was routed over them are gone.
+func (n *Net) Take(h *Host) {
+	n.l.t.Helper()
+	if h.wire != nil {
+		n.l.t.Fatal("a host on a wire does not move")
+	}
+	n.l.must(h.ip("link del eth0"))
+	var err error
+	h.v4, h.v6, err = n.attach(h.space, "eth0", families{true, true})
+	n.l.must(err)
+}

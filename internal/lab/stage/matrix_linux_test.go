@@ -44,7 +44,8 @@ func behind(kind lab.Kind) func(*Stage) *lab.Net {
 	return func(s *Stage) *lab.Net { return s.Behind(kind) }
 }
 
-func place(name string) where {
+// placeNamed is the place of a name.
+func placeNamed(name string) where {
 	return places[slices.IndexFunc(places, func(w where) bool { return w.name == name })]
 }
 
@@ -93,12 +94,12 @@ type callFacts struct {
 	Ended       string
 }
 
-const clip = "../../demo/clip/clip.ogg"
+const shortSound = "../../demo/clip/clip.ogg"
 
 // call makes one call and compares what both sides say of its way with what went over it.
 func (c *couple) call(try trial) (o outcome) {
 	c.n++
-	sound, err := filepath.Abs(clip)
+	sound, err := filepath.Abs(shortSound)
 	if err != nil {
 		return outcome{err: err}
 	}
@@ -341,7 +342,7 @@ func TestEveryPairOfNetworksConnects(t *testing.T) {
 			{"port-restricted", "full cone"}, {"double NAT", "port-restricted"}, {"symmetric", "full cone"},
 			{"symmetric", "port-restricted"}, {"IPv6 only", "public"}, {"IPv6 only", "port-restricted"}, {"UDP blocked", "public"},
 		} {
-			pairs = append(pairs, pair{place(names[0]), place(names[1])})
+			pairs = append(pairs, pair{placeNamed(names[0]), placeNamed(names[1])})
 		}
 	}
 	s, couples := stageForCalls(t, workers)
@@ -392,14 +393,14 @@ func table(pairs []pair, results []outcome) string {
 	}
 	var out bytes.Buffer
 	w := tabwriter.NewWriter(&out, 0, 0, 1, ' ', 0)
-	fmt.Fprintf(w, "| |\t %s |\n", strings.Join(columns, " |\t "))
-	fmt.Fprintf(w, "| --- %s|\n", strings.Repeat("|\t --- ", len(columns)))
+	fmt.Fprintf(w, "| \t| %s\t|\n", strings.Join(columns, "\t| "))
+	fmt.Fprintf(w, "| ---\t%s|\n", strings.Repeat("| ---\t", len(columns)))
 	for _, row := range rows {
-		fmt.Fprintf(w, "| %s", row)
+		fmt.Fprintf(w, "| %s\t", row)
 		for _, column := range columns {
-			fmt.Fprintf(w, " |\t %s", cells[[2]string{row, column}])
+			fmt.Fprintf(w, "| %s\t", cells[[2]string{row, column}])
 		}
-		fmt.Fprintln(w, " |")
+		fmt.Fprintln(w, "|")
 	}
 	_ = w.Flush() // into memory
 	return out.String()
