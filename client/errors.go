@@ -59,6 +59,8 @@ func (e *RefusedError) Temporary() bool { return link.LookupCode(e.Code).Retry }
 type UnreachableError struct {
 	What string
 	err  error
+	// retryAfter is when a node that takes nobody now asked to be tried again.
+	retryAfter time.Duration
 }
 
 func (e *UnreachableError) Error() string {
@@ -69,6 +71,20 @@ func (e *UnreachableError) Error() string {
 }
 
 func (e *UnreachableError) Unwrap() error { return e.err }
+
+// retryHint is when a node that did not take a link, or ended it, asked to be tried again; 0 if
+// it did not say.
+func retryHint(err error) time.Duration {
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return min(refused.RetryAfter, maxHint*time.Millisecond)
+	}
+	var away *UnreachableError
+	if errors.As(err, &away) {
+		return away.retryAfter
+	}
+	return 0
+}
 
 // codeError turns a reply code into an error.
 func codeError(code string, retry time.Duration) error {

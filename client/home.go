@@ -223,7 +223,7 @@ func (c *Client) linkLoop(ctx context.Context) error {
 				return err
 			}
 		}
-		wait := pauses.After(time.Since(began), hint)
+		wait := pauses.After(time.Since(began), max(hint, retryHint(err)))
 		c.log.Info("the link to the own node ended; trying again", "in", wait.Round(time.Millisecond), "error", errorKind(err))
 		timer := time.NewTimer(wait)
 		select {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/trunkline-net/trunkline/client/redial"
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
@@ -94,7 +95,7 @@ func dialWire(ctx context.Context, dial dialer, base string, pin identity.PeerID
 	conn, resp, err := d.DialContext(ctx, address, http.Header{})
 	if err != nil {
 		if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
-			return nil, &UnreachableError{What: fmt.Sprintf("%s does not answer as a Trunkline node (%s)", host, resp.Status), err: err}
+			return nil, &UnreachableError{What: fmt.Sprintf("%s does not answer as a Trunkline node (%s)", host, resp.Status), err: err, retryAfter: redial.Hint(resp.Header)}
 		}
 		return nil, &UnreachableError{What: fmt.Sprintf("%s cannot be reached", host), err: err}
 	}

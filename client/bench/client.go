@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
 
+	"github.com/trunkline-net/trunkline/client/redial"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 )
@@ -49,8 +49,7 @@ func Dial(ctx context.Context, host string, p *Person) (*Client, error) {
 	conn, resp, err := dialer.DialContext(ctx, "ws://"+host+link.Path, nil)
 	if err != nil {
 		if resp != nil && resp.StatusCode == http.StatusServiceUnavailable {
-			seconds, _ := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16) // 0: no hint
-			return nil, &BusyError{RetryAfter: time.Duration(seconds) * time.Second}
+			return nil, &BusyError{RetryAfter: redial.Hint(resp.Header)}
 		}
 		return nil, err
 	}

@@ -93,6 +93,7 @@ func NewCrowd(ctx context.Context, host string, clients []*Client) (*Crowd, erro
 // stay is one person: a link until it ends, then the next.
 func (c *Crowd) stay(i int, one *Client) {
 	var pauses redial.Pauses
+	var hint time.Duration
 	began := time.Now()
 	for {
 		if one != nil {
@@ -102,7 +103,7 @@ func (c *Crowd) stay(i int, one *Client) {
 			stop()
 			one.Close()
 		}
-		timer := time.NewTimer(pauses.After(time.Since(began), 0))
+		timer := time.NewTimer(pauses.After(time.Since(began), hint))
 		select {
 		case <-c.ctx.Done():
 			timer.Stop()
@@ -114,7 +115,9 @@ func (c *Crowd) stay(i int, one *Client) {
 		var err error
 		one, err = c.comeBack(i)
 		var busy *BusyError
+		hint = 0
 		if errors.As(err, &busy) {
+			hint = busy.RetryAfter
 			c.turnedAway.Add(1)
 			if !c.probes[i].turned {
 				c.probes[i].turned = true
@@ -158,6 +161,7 @@ func (c *Crowd) got(i int, f *Frame) error {
 type Storm struct {
 	Clients    int
 	Registered time.Duration // until all were registered
+	Half, Most time.Duration // until half and until 99 of 100 were
 	Routable   time.Duration // until an envelope of the partner's side had reached each
 	Tries      int64         // connections that were tried
 	TurnedAway int64         // of these, told to come back later
@@ -234,8 +238,14 @@ func (c *Crowd) Return(ctx context.Context, since time.Time, senders []*Client) 
 			}
 			registered[i] = true
 			waiting = append(waiting, i)
-			if left--; left == 0 {
+			left--
+			switch back := len(c.people) - left; back {
+			case len(c.people):
 				s.Registered = time.Since(since)
+			case (len(c.people) + 1) / 2:
+				s.Half = time.Since(since)
+			case len(c.people) * 99 / 100:
+				s.Most = time.Since(since)
 			}
 		case place <- struct{}{}:
 			i := waiting[0]

@@ -1,6 +1,7 @@
 package redial
 
 import (
+	"net/http"
 	"testing"
 	"time"
 )
@@ -17,8 +18,29 @@ func TestPausesGrowAndBeginAnewAfterALinkThatLasted(t *testing.T) {
 	if got := p.After(Last+1, 0); got >= First/2+First {
 		t.Errorf("after a link that lasted: %v", got)
 	}
-	if got := p.After(0, time.Hour); got != time.Hour {
-		t.Errorf("with a hint of an hour: %v", got)
+}
+
+func TestANodeThatAsksForAPauseGetsItAndNoLongerOnes(t *testing.T) {
+	var p Pauses
+	for range 10 {
+		if got := p.After(time.Second, 3*time.Second); got < 3*time.Second || got >= 3*time.Second+Spread {
+			t.Fatalf("with a hint of three seconds: %v", got)
+		}
+	}
+	if got := p.After(time.Second, 0); got >= First/2+First {
+		t.Errorf("after a node that asked: %v", got)
+	}
+}
+
+func TestHintsAreSecondsWithinABound(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"": 0, "3": 3 * time.Second, "0": 0, "-1": 0, "60000": maxHint, "99999999999999999999": 0, "Wed, 21 Oct 2026 07:28:00 GMT": 0, " 3": 0,
+	} {
+		h := http.Header{}
+		h.Set("Retry-After", text)
+		if got := Hint(h); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
 	}
 }
 
