@@ -192,7 +192,8 @@ func (a *app) benchSignaling(cmd *cobra.Command, f *benchFlags) error {
 
 // tellBench writes the table for people.
 func tellBench(w io.Writer, r *bench.Report) {
-	fmt.Fprintf(w, "%d processors, %s, %s/%s; %g s x %d rounds, medians.\n\n", r.Machine.CPUs, r.Machine.Go, r.Machine.OS, r.Machine.Arch, r.Seconds, r.Rounds)
+	fmt.Fprintf(w, "%d processors, %s, %s/%s, load %.1f before; %g s x %d rounds, medians.\n\n",
+		r.Machine.CPUs, r.Machine.Go, r.Machine.OS, r.Machine.Arch, r.Machine.Load, r.Seconds, r.Rounds)
 	rows := [][]string{{"figure", "value", "", "ratio", "at least", "aim", "reached"}}
 	for _, f := range r.Figures {
 		ratio := ""

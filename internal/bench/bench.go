@@ -269,10 +269,13 @@ type machine struct {
 	Arch string `json:"arch"`
 	CPUs int    `json:"cpus"`
 	Go   string `json:"go"`
+	// Load is how many threads wanted a processor in the last minute, before the run: how much
+	// else this machine does.
+	Load float64 `json:"load"`
 }
 
 func thisMachine() machine {
-	return machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version()}
+	return machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(), Load: load()}
 }
 
 // Part is what a process does that the benchmark needs beside nodes. It reads from in what it

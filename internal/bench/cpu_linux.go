@@ -58,3 +58,17 @@ func memoryOf(pid int) (memory, error) {
 
 // supported says whether this system tells what the benchmark asks.
 const supported = true
+
+// load is the system's load average of the last minute; 0 if it does not tell.
+func load() float64 {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), " ")
+	v, err := strconv.ParseFloat(first, 64)
+	if err != nil {
+		return 0
+	}
+	return v
+}

@@ -2,7 +2,9 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	clients "github.com/trunkline-net/trunkline/client/bench"
@@ -157,6 +159,20 @@ func (e *exchange) without(ctx context.Context) error {
 	}
 }
 
+// profileStorm takes a profile of the node's first seconds in the storm, if profiles are wanted.
+// It costs the node a little of what the storm is about.
+func (b *bench) profileStorm(ctx context.Context, e *exchange) <-chan error {
+	done := make(chan error, 1)
+	if b.o.Profile == "" {
+		done <- nil
+		return done
+	}
+	go func() { done <- e.profile(ctx, "storm", stormProfile) }()
+	return done
+}
+
+const stormProfile = 5 // seconds
+
 // stormTime is how long a crowd may take to come back before the run gives up.
 const stormTime = 5 * time.Minute
 
@@ -190,25 +206,45 @@ func (b *bench) storm(ctx context.Context) error {
 
 	b.progress("storm: the node is killed")
 	since := time.Now()
+	own, err := cpuOf(os.Getpid())
+	if err != nil {
+		return err
+	}
 	acme.Kill()
 	if err := acme.run(ctx, "--http-listen", acme.http, "--federation-listen", acme.federation); err != nil {
 		return err
 	}
 	up := time.Since(since)
+	profiled := b.profileStorm(ctx, acme)
 	s, err := crowd.Return(ctx, since, senders)
+	err = errors.Join(err, <-profiled)
 	b.report.Envelopes.Add(s.Counts)
 	if err != nil {
 		return err
 	}
+	node, err := cpuOf(acme.PID()) // since its start
+	if err != nil {
+		return err
+	}
+	driver, err := cpuOf(os.Getpid())
+	if err != nil {
+		return err
+	}
 	told := float64(s.Told) / float64(s.Clients)
-	b.progress("storm: up after %.2f s, all registered after %.2f s, all reached from the partner after %.2f s; %d connections, %.0f %% of the clients were told to come back later",
-		up.Seconds(), s.Registered.Seconds(), s.Routable.Seconds(), s.Tries, 100*told)
+	b.progress("storm: half were registered after %.2f s, 99 of 100 after %.2f s; the node has used %.2f s of processor time, the driver %.2f s",
+		s.Half.Seconds(), s.Most.Seconds(), node.Seconds(), (driver - own).Seconds())
+	b.progress("storm: up after %.2f s, all registered after %.2f s, all reached from the partner after %.2f s; %d connections, of which %d were told to come back later; so were %.0f %% of the clients",
+		up.Seconds(), s.Registered.Seconds(), s.Routable.Seconds(), s.Tries, s.TurnedAway, 100*told)
 	b.report.add(Figure{Case: "storm", Name: "storm-node-up", Value: up.Seconds(), Unit: "s from SIGKILL until the node is ready again"})
 	b.report.add(Figure{Case: "storm", Name: "storm-registered", Value: s.Registered.Seconds(), Unit: fmt.Sprintf("s until %d clients are registered", s.Clients)})
 	b.report.add(Figure{
 		Case: "storm", Name: "storm-routable", Value: s.Routable.Seconds(), Unit: "s until all are reached from the partner", Counts: &s.Counts,
 		AtLeast: "all come back", Aim: "<= 5 s", Reached: reached(s.Counts.Receipts == int64(s.Clients), s.Routable <= 5*time.Second),
 	})
+	b.report.add(Figure{Case: "storm", Name: "storm-half-registered", Value: s.Half.Seconds(), Unit: "s until half are registered"})
+	// What the machine could not do faster, however idle it were.
+	b.report.add(Figure{Case: "storm", Name: "storm-node-cpu", Value: node.Seconds(), Unit: "s CPU of the node from its start"})
+	b.report.add(Figure{Case: "storm", Name: "storm-driver-cpu", Value: (driver - own).Seconds(), Unit: "s CPU of the clients"})
 	b.report.add(Figure{Case: "storm", Name: "storm-told-to-wait", Value: told, Unit: "of the clients at least once"})
 	b.report.add(Figure{Case: "storm", Name: "storm-tries", Value: float64(s.Tries) / float64(s.Clients), Unit: "connections for each client"})
 	return b.stop(acme.Process, globex.Process)

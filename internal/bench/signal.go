@@ -164,11 +164,7 @@ func (b *bench) profiles(ctx context.Context, subjects []*subject) error {
 		errs := make([]error, len(s.nodes))
 		for i, e := range s.nodes {
 			taking.Go(func() {
-				data, err := e.admin.Profile(ctx, "cpu", seconds)
-				if err == nil {
-					err = os.WriteFile(filepath.Join(b.o.Profile, fmt.Sprintf("%s-%d-%s.cpu.pprof", s.name, s.bytes, e.domain)), data, 0o600)
-				}
-				errs[i] = err
+				errs[i] = e.profile(ctx, fmt.Sprintf("%s-%d", s.name, s.bytes), seconds)
 			})
 		}
 		_, err := s.measure(ctx, time.Duration(seconds)*time.Second)
@@ -180,6 +176,15 @@ func (b *bench) profiles(ctx context.Context, subjects []*subject) error {
 		}
 	}
 	return nil
+}
+
+// profile takes a profile of the node and writes it down under the name of a figure.
+func (e *exchange) profile(ctx context.Context, figure string, seconds int) error {
+	data, err := e.admin.Profile(ctx, "cpu", seconds)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(e.b.o.Profile, fmt.Sprintf("%s-%s.cpu.pprof", figure, e.domain)), data, 0o600)
 }
 
 // Sizes of payloads: what session frames are, and the next bucket.
