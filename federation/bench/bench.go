@@ -27,6 +27,7 @@ type Setup struct {
 	Seed     string `json:"seed"`     // of all keys
 	Document string `json:"document"` // file with the receiver's domain document
 	Address  string `json:"address"`  // of the bare receiver, for the bare sender
+	Noise    bool   `json:"noise"`    // the bare stream is encrypted by Noise, else by TLS as links are
 }
 
 // Ready is an end's first line.

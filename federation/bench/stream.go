@@ -16,20 +16,21 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/trunkline-net/trunkline/envelope"
 )
 
-// The bare stream: libp2p with TCP, Noise and its muxer and nothing of ours. Frames of a
+// The bare stream: libp2p with TCP, TLS or Noise, and its muxer, and nothing of ours. Frames of a
 // length and random bytes go one way through a buffered writer that is flushed when the window
 // is full; the other side reads them through a buffered reader and says after each quarter of
 // the window how many it has in all. A frame of no length asks it to say so now.
 
 const streamProtocol = protocol.ID("/trunkline/bench/1")
 
-// streamBuffer holds what fits into one message of Noise.
+// streamBuffer holds what fits into one message of Noise, and four records of TLS.
 const streamBuffer = 64 << 10
 
 // frameSize is that of an envelope with a payload of Size bytes.
@@ -38,15 +39,19 @@ func frameSize() int {
 	return len(e.Marshal())
 }
 
-func newHost(listen ...string) (host.Host, error) {
+func newHost(setup Setup, listen ...string) (host.Host, error) {
+	security := libp2p.Security(libp2ptls.ID, libp2ptls.New)
+	if setup.Noise {
+		security = libp2p.Security(noise.ID, noise.New)
+	}
 	return libp2p.New(
-		libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()), libp2p.Security(noise.ID, noise.New),
+		libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()), security,
 		libp2p.ListenAddrStrings(listen...), libp2p.DisableRelay(), libp2p.Ping(false), libp2p.DisableMetrics(),
 	)
 }
 
-func receiveStream(ctx context.Context, _ Setup, t *talk) error {
-	h, err := newHost("/ip4/127.0.0.1/tcp/0")
+func receiveStream(ctx context.Context, setup Setup, t *talk) error {
+	h, err := newHost(setup, "/ip4/127.0.0.1/tcp/0")
 	if err != nil {
 		return err
 	}
@@ -97,7 +102,7 @@ func takeFrames(st network.Stream, frames *atomic.Int64) error {
 }
 
 func sendStream(ctx context.Context, setup Setup, t *talk) error {
-	h, err := newHost()
+	h, err := newHost(setup)
 	if err != nil {
 		return err
 	}

@@ -26,22 +26,22 @@ type pair struct {
 }
 
 // newPair starts the receiver, then the sender, which connects.
-func (b *bench) newPair(ctx context.Context, kind string) (*pair, error) {
+func (b *bench) newPair(ctx context.Context, name, kind string, noise bool) (*pair, error) {
 	var seed [16]byte
 	_, _ = rand.Read(seed[:]) // never fails on supported systems
-	p := &pair{name: kind, setup: fedbench.Setup{
-		Seed: hex.EncodeToString(seed[:]), Document: filepath.Join(b.root, kind+".document"),
+	p := &pair{name: name, setup: fedbench.Setup{
+		Seed: hex.EncodeToString(seed[:]), Document: filepath.Join(b.root, name+".document"), Noise: noise,
 	}}
 	var ready fedbench.Ready
 	var err error
-	if p.receiver, err = b.start(kind+"-receiver", "bench", "part", kind+"-receiver"); err != nil {
+	if p.receiver, err = b.start(name+"-receiver", "bench", "part", kind+"-receiver"); err != nil {
 		return nil, err
 	}
 	if err := ask(ctx, p.receiver, p.setup, &ready); err != nil {
 		return nil, err
 	}
 	p.setup.Address = ready.Address
-	if p.sender, err = b.start(kind+"-sender", "bench", "part", kind+"-sender"); err != nil {
+	if p.sender, err = b.start(name+"-sender", "bench", "part", kind+"-sender"); err != nil {
 		return nil, err
 	}
 	return p, ask(ctx, p.sender, p.setup, &ready)
@@ -99,19 +99,24 @@ func (p *pair) measure(ctx context.Context, d time.Duration) (rate, micros float
 }
 
 // frames measures envelopes over a federation link, with queue, credit, policy, limits, dedupe
-// and outcomes, against frames of the same size and window over a bare libp2p stream.
+// and outcomes, against frames of the same size and window over a bare libp2p stream, which is
+// encrypted as the link is, and over one with Noise.
 func (b *bench) frames(ctx context.Context) error {
-	link, err := b.newPair(ctx, "link")
+	link, err := b.newPair(ctx, "link", "link", false)
 	if err != nil {
 		return err
 	}
-	stream, err := b.newPair(ctx, "stream")
+	bare, err := b.newPair(ctx, "stream", "stream", false)
 	if err != nil {
 		return err
 	}
-	var ratios, cpuRatios []float64
+	noise, err := b.newPair(ctx, "stream-noise", "stream", true)
+	if err != nil {
+		return err
+	}
+	pairs := []*pair{link, bare, noise}
 	for round := range b.o.Rounds + 1 {
-		for _, p := range []*pair{link, stream} {
+		for _, p := range pairs {
 			d := b.o.Seconds
 			if round == 0 { // does not count
 				d = min(d, time.Second)
@@ -125,23 +130,35 @@ func (b *bench) frames(ctx context.Context) error {
 				b.progress("round %d of %d  frames over the %s: %.0f/s, %.2f us", round, b.o.Rounds, p.name, rate, micros)
 			}
 		}
-		if round > 0 {
-			last := round - 1
-			ratios = append(ratios, link.rates[last]/stream.rates[last])
-			cpuRatios = append(cpuRatios, link.micros[last]/stream.micros[last])
-		}
 	}
 	b.report.Envelopes.Add(link.counts)
-	ratio := median(ratios)
+	ratio := median(ratios(link.rates, bare.rates))
 	b.report.add(Figure{
 		Case: "frames", Name: "link-frames", Value: median(link.rates), Unit: "frames per second", Rounds: link.rates,
 		Against: "stream-frames", Ratio: ratio, AtLeast: ">= 0.5x", Aim: ">= 0.8x", Reached: reached(ratio >= 0.5, ratio >= 0.8), Counts: &link.counts,
 	})
-	b.report.add(Figure{Case: "frames", Name: "stream-frames", Value: median(stream.rates), Unit: "frames per second", Rounds: stream.rates})
+	for _, p := range []*pair{bare, noise} {
+		b.report.add(Figure{Case: "frames", Name: p.name + "-frames", Value: median(p.rates), Unit: "frames per second", Rounds: p.rates})
+	}
 	b.report.add(Figure{
 		Case: "frames", Name: "link-frame-cpu", Value: median(link.micros), Unit: "us CPU per frame, both ends", Rounds: link.micros,
-		Against: "stream-frame-cpu", Ratio: median(cpuRatios),
+		Against: "stream-frame-cpu", Ratio: median(ratios(link.micros, bare.micros)),
 	})
-	b.report.add(Figure{Case: "frames", Name: "stream-frame-cpu", Value: median(stream.micros), Unit: "us CPU per frame, both ends", Rounds: stream.micros})
-	return b.stop(link.sender, stream.sender, link.receiver, stream.receiver)
+	for _, p := range []*pair{bare, noise} {
+		b.report.add(Figure{Case: "frames", Name: p.name + "-frame-cpu", Value: median(p.micros), Unit: "us CPU per frame, both ends", Rounds: p.micros})
+	}
+	var all []*child.Process
+	for _, p := range pairs {
+		all = append(all, p.sender, p.receiver)
+	}
+	return b.stop(all...)
+}
+
+// ratios are those of the same rounds.
+func ratios(a, b []float64) []float64 {
+	out := make([]float64, len(a))
+	for i := range a {
+		out[i] = a[i] / b[i]
+	}
+	return out
 }
