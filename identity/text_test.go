@@ -325,6 +325,7 @@ func TestAnObjectThatWasSeenVouchesForNoOther(t *testing.T) {
 		parse  func([]byte) error
 	}{
 		"certificate": {must(root.CertifyDevice(testDevice(1).Public(), 1, t0, t0.Add(time.Hour))).Bytes(), func(b []byte) error { _, err := ParseDeviceCert(b); return err }},
+		"descriptor":  {testDescriptor(1, t0).Bytes(), func(b []byte) error { _, err := ParseDescriptor(b); return err }},
 		"list":        {list.Bytes(), func(b []byte) error { _, err := ParseDeviceList(b); return err }},
 	} {
 		for range 2 {
