@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -152,10 +153,39 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request) {
 	n.group.Go(l.readLoop)
 }
 
-// comeBack spreads clients out that all came at once.
+// comeBack tells those who come all at once when to come again.
 func (n *Node) comeBack(w http.ResponseWriter) {
-	w.Header().Set("Retry-After", strconv.Itoa(1+int(n.spread.Add(1)%5)))
+	w.Header().Set("Retry-After", strconv.FormatInt(n.line.place(n.coarse.Load()), 10))
 	plain(w, http.StatusServiceUnavailable, "not now\n")
+}
+
+// lineRate is how many of those who were turned away are expected back in a second: what two
+// processors take in. The last of a hundred thousand comes after lineMost.
+const (
+	lineRate = 2000
+	lineMost = 30
+)
+
+// line gives those who are turned away their seconds, one after the other, so that as many
+// come back in each as can be taken in, and the first of them soon.
+type line struct {
+	mu   sync.Mutex // guards next, left
+	next int64      // the second on the coarse clock that is given out
+	left int        // places in it
+}
+
+// place returns in how many seconds to come again, at least 1.
+func (l *line) place(now int64) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.next <= now:
+		l.next, l.left = now+1, lineRate
+	case l.left == 0 && l.next-now < lineMost:
+		l.next, l.left = l.next+1, lineRate
+	}
+	l.left = max(l.left-1, 0)
+	return l.next - now
 }
 
 // originAllowed keeps pages of other sites from opening a link in a visitor's name. Clients

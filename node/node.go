@@ -78,7 +78,7 @@ type Node struct {
 	maxLinks    int
 	handshaking atomic.Int64
 	answering   atomic.Int64 // submits that will be answered soon; the drain waits for them
-	spread      atomic.Uint64
+	line        line
 	draining    atomic.Bool
 	liveTimeout time.Duration // liveTimeout but in tests
 
