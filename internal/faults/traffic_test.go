@@ -74,10 +74,12 @@ type traffic struct {
 	active  map[*note]bool      // neither settled nor left to their node
 	open    map[[2]any]int      // per mailbox and source node: not yet settled and arrived
 	routing map[*server][32]byte
-	codes   map[string]int // refusals that were tried again
-	events  int            // receipts and deliveries: the time of this world
-	again   int            // deliveries that the device recognised
-	hold    bool           // nothing new is made
+	codes   map[string]int   // refusals that were tried again
+	events  int              // receipts and deliveries: the time of this world
+	again   int              // deliveries that the device recognised
+	keep    map[*server]bool // nothing is acknowledged there
+	kept    []func()         // what would have been
+	lives   map[envelope.ID]chan *pb.Receipt
 	faults  []string
 }
 
@@ -85,7 +87,7 @@ type traffic struct {
 func newTraffic(t *testing.T, dice *rand.Rand, each int, servers ...*server) *traffic {
 	t.Helper()
 	tr := &traffic{t: t, dice: dice, window: 24, local: 10, sizes: mixedSizes, byID: map[envelope.ID]*note{}, todo: map[*device][]*note{},
-		active: map[*note]bool{}, open: map[[2]any]int{}, routing: map[*server][32]byte{}, codes: map[string]int{}}
+		active: map[*note]bool{}, keep: map[*server]bool{}, lives: map[envelope.ID]chan *pb.Receipt{}, open: map[[2]any]int{}, routing: map[*server][32]byte{}, codes: map[string]int{}}
 	tr.cond = sync.NewCond(&tr.mu)
 	tr.ctx, tr.end = context.WithCancel(context.Background())
 	t.Cleanup(tr.stop)
@@ -95,7 +97,7 @@ func newTraffic(t *testing.T, dice *rand.Rand, each int, servers ...*server) *tr
 		}
 	}
 	for _, d := range tr.devices {
-		tr.wg.Go(func() { tr.live(d) })
+		tr.wg.Go(func() { tr.stay(d) })
 		tr.wg.Go(func() { tr.write(d) })
 	}
 	tr.connected()
@@ -151,8 +153,8 @@ func (tr *traffic) wrong(format string, args ...any) {
 	}
 }
 
-// live keeps a device connected: it reads, and comes back when the link has ended.
-func (tr *traffic) live(d *device) {
+// stay keeps a device connected: it reads, and comes back when the link has ended.
+func (tr *traffic) stay(d *device) {
 	for tr.ctx.Err() == nil {
 		starts, host, changed := d.home.now()
 		pause, cut := time.Duration(0), false
@@ -220,8 +222,7 @@ func (tr *traffic) serve(d *device, l *line) (pause time.Duration, cut bool) {
 		case f.GetDeliver() != nil:
 			tr.delivered(d, f.GetDeliver())
 			if id := f.GetDeliver().StoredId; id != 0 {
-				// When this is lost the envelope comes again, and is recognised.
-				_ = l.send(&pb.ClientFrame{Kind: &pb.ClientFrame_Ack{Ack: &pb.Ack{StoredIds: []uint64{id}}}})
+				tr.acknowledge(d, l, id)
 			}
 		case f.GetDrain() != nil:
 			cut = false
@@ -253,6 +254,109 @@ func (tr *traffic) serve(d *device, l *line) (pause time.Duration, cut bool) {
 	return pause, cut
 }
 
+// acknowledge tells the node that it may forget an envelope, unless the mailboxes of that node
+// are to fill.
+func (tr *traffic) acknowledge(d *device, l *line, id uint64) {
+	tr.mu.Lock()
+	keep := tr.keep[d.home]
+	if keep {
+		tr.kept = append(tr.kept, func() { tr.acknowledge(d, l, id) })
+	}
+	tr.mu.Unlock()
+	if !keep {
+		// When this is lost the envelope comes again, and is recognised.
+		_ = l.send(&pb.ClientFrame{Kind: &pb.ClientFrame_Ack{Ack: &pb.Ack{StoredIds: []uint64{id}}}})
+	}
+}
+
+// keeps lets the mailboxes of a node fill: its devices read and acknowledge nothing.
+func (tr *traffic) keeps(s *server) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.keep[s] = true
+}
+
+// takes ends that: all that was read is acknowledged.
+func (tr *traffic) takes(s *server) {
+	tr.mu.Lock()
+	tr.keep[s] = false
+	kept := tr.kept
+	tr.kept = nil
+	tr.mu.Unlock()
+	for _, ack := range kept {
+		ack() // those of another node are kept again
+	}
+}
+
+// live sends an envelope of the live class, and says how it ended.
+func (tr *traffic) live(from, to *device) (*pb.Receipt, error) {
+	body := make([]byte, 1024)
+	binary.BigEndian.PutUint64(body, uint64(tr.draw(1<<30)))
+	binary.BigEndian.PutUint64(body[8:], liveMark)
+	tr.mu.Lock()
+	key := tr.routing[to.home]
+	tr.mu.Unlock()
+	e, err := to.seal(key, envelope.Live, body)
+	if err != nil {
+		return nil, err
+	}
+	l := from.current()
+	if l == nil {
+		return nil, errEnded
+	}
+	ended := make(chan *pb.Receipt, 1)
+	tr.mu.Lock()
+	tr.lives[e.ID()] = ended
+	tr.mu.Unlock()
+	if err := l.sendBytes(link.AppendSubmit(nil, l.id(), e.Marshal())); err != nil {
+		return nil, err
+	}
+	select {
+	case r := <-ended:
+		return r, nil
+	case <-time.After(wait):
+		return nil, errors.New("nobody says what became of a live envelope")
+	}
+}
+
+// liveMark stands in the payloads of live envelopes where the others have their number.
+const liveMark = 1<<64 - 1
+
+// refusals is how often a code was answered and tried again.
+func (tr *traffic) refusals(code string) int {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return tr.codes[code]
+}
+
+func (tr *traffic) made() int {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	return len(tr.notes)
+}
+
+// storedOf counts the notes from a number on that are for devices of a node and called stored.
+func (tr *traffic) storedOf(s *server, from int) (n int) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for _, note := range tr.notes[from:] {
+		if note.to.home == s && note.stored {
+			n++
+		}
+	}
+	return n
+}
+
+// at are the devices of a node.
+func (tr *traffic) at(s *server) (out []*device) {
+	for _, d := range tr.devices {
+		if d.home == s {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
 func (tr *traffic) wake() {
 	tr.mu.Lock()
 	tr.cond.Broadcast()
@@ -277,6 +381,13 @@ func (tr *traffic) after(n int) {
 func (tr *traffic) receipt(d *device, l *line, r *pb.Receipt) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	if ended := tr.lives[envelope.ID(r.EnvelopeId)]; ended != nil {
+		if r.Class != pb.ReceiptClass_RECEIPT_ACCEPTED {
+			ended <- r
+			delete(tr.lives, envelope.ID(r.EnvelopeId))
+		}
+		return
+	}
 	n := tr.byID[envelope.ID(r.EnvelopeId)]
 	if n == nil || n.from != d {
 		tr.wrong("%s got a receipt for an envelope that is not its own", d.name)
@@ -383,7 +494,10 @@ func (tr *traffic) delivered(d *device, f *pb.Deliver) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	defer tr.happenedLocked()
-	if len(f.Payload) < 8 || binary.BigEndian.Uint64(f.Payload[8:]) >= uint64(len(tr.notes)) {
+	if f.StoredId == 0 && len(f.Payload) > 16 && binary.BigEndian.Uint64(f.Payload[8:]) == liveMark {
+		return
+	}
+	if len(f.Payload) < 16 || binary.BigEndian.Uint64(f.Payload[8:]) >= uint64(len(tr.notes)) {
 		tr.wrong("%s was given something that nobody sent", d.name)
 		return
 	}
@@ -470,7 +584,7 @@ func (tr *traffic) nextNote(d *device) (*line, *note) {
 
 // makeLocked makes a new note of d, if one is wanted and some mailbox has room.
 func (tr *traffic) makeLocked(d *device) *note {
-	if tr.left == 0 || tr.hold {
+	if tr.left == 0 {
 		return nil
 	}
 	to := tr.roomLocked(d)
@@ -636,24 +750,30 @@ func (tr *traffic) emptied(d *device) error {
 	ctx, cancel := context.WithTimeout(tr.ctx, wait)
 	defer cancel()
 	for {
-		l := d.current()
-		if l == nil {
-			return errEnded
-		}
-		hash := sha256.Sum256(d.token[:])
-		f, err := l.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Register{Register: &pb.Register{RouteTag: d.tag[:], TokenHash: hash[:], TokenEpoch: 1}}})
-		if err != nil {
+		waiting, err := tr.waiting(ctx, d)
+		if err != nil || waiting == 0 {
 			return err
-		}
-		if f.GetRegistered().GetWaiting() == 0 {
-			return nil
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("%d envelopes stay in it", f.GetRegistered().GetWaiting())
+			return fmt.Errorf("%d envelopes stay in it", waiting)
 		}
 	}
+}
+
+// waiting is how much is in a device's mailbox, in the words of its node.
+func (tr *traffic) waiting(ctx context.Context, d *device) (int, error) {
+	l := d.current()
+	if l == nil {
+		return 0, errEnded
+	}
+	hash := sha256.Sum256(d.token[:])
+	f, err := l.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Register{Register: &pb.Register{RouteTag: d.tag[:], TokenHash: hash[:], TokenEpoch: 1}}})
+	if err != nil {
+		return 0, err
+	}
+	return int(f.GetRegistered().GetWaiting()), nil
 }
 
 // ask finds out what became of the notes that were left to their node, by the query that tells
@@ -768,4 +888,12 @@ func (tr *traffic) repeat(n int) {
 	if tr.again != before || len(tr.faults) != 0 {
 		tr.t.Errorf("of %d notes that were submitted again, %d were delivered again; %v", n, tr.again-before, tr.faults)
 	}
+}
+
+// startTraffic is two partners and so many devices at each.
+func startTraffic(t *testing.T, each int, options ...option) (tr *traffic, acme, globex *server) {
+	t.Helper()
+	dice := dice(t)
+	acme, globex = twoServers(t, options...)
+	return newTraffic(t, dice, each, acme, globex), acme, globex
 }
