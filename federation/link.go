@@ -158,7 +158,9 @@ func (l *link) send(e *envelope.Envelope, clock time.Time, done Waiter) (durable
 	case errors.Is(err, ErrDraining):
 		return false, ErrDraining
 	}
-	l.f.log.Error("an envelope could not be stored for later", "domain", l.f.domainName(l), "err", err)
+	if !errors.Is(err, ErrUnavailable) { // that is said where the store is known
+		l.f.log.Error("an envelope could not be stored for later", "domain", l.f.domainName(l), "err", err)
+	}
 	return false, ErrUnavailable
 }
 
@@ -243,7 +245,7 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) {
 	if len(seqs) > 0 {
 		// When this is lost the entry is sent once more after a restart, and the other side
 		// recognises it.
-		if err := l.f.cfg.Outbox.Done(l.peer, seqs); err != nil {
+		if err := l.f.cfg.Outbox.Done(l.peer, seqs); err != nil && !errors.Is(err, ErrUnavailable) {
 			l.f.log.Error("finished envelopes could not be removed from the outbox", "domain", l.f.domainName(l), "err", err)
 		}
 	}

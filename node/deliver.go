@@ -257,12 +257,24 @@ func (n *Node) stored(device identity.DeviceID, from federation.Source, hop enve
 }
 
 func (n *Node) storeFailed(err error) federation.Outcome {
-	n.metrics.storeErrors.Inc()
-	n.log.Error("mailbox write failed", "error", err)
+	n.storeError("mailbox write failed", err)
 	if errors.Is(err, context.Canceled) || errors.Is(err, store.ErrClosed) {
 		return refused(link.CodeDraining)
 	}
 	return refused(link.CodeUnavailable)
+}
+
+// storeError counts what the store failed, and says so. A full disk fails everything, many
+// times a second, and the log may be on it: that is said once a minute.
+func (n *Node) storeError(what string, err error) {
+	n.metrics.storeErrors.Inc()
+	if errors.Is(err, store.ErrUnavailable) {
+		now, last := n.coarse.Load(), n.storeSaid.Load()
+		if last != 0 && now-last < 60 || !n.storeSaid.CompareAndSwap(last, now) {
+			return
+		}
+	}
+	n.log.Error(what, "error", err)
 }
 
 // tokenMatches compares in constant time, and does the same work for a mailbox that does

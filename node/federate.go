@@ -16,7 +16,10 @@ import (
 )
 
 // outbox lends the store's outbox to the federation, which may not import the store.
-type outbox struct{ store.Outbox }
+type outbox struct {
+	store.Outbox
+	failed func(what string, err error)
+}
 
 func (o outbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, bool, error) {
 	seq, again, err := o.Outbox.Enqueue(dest, e, id, expires)
@@ -24,9 +27,19 @@ func (o outbox) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires 
 	case errors.Is(err, store.ErrQueueFull):
 		return seq, again, errors.Join(federation.ErrQueueFull, err)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrClosed):
+		o.failed("outbox write failed", err)
 		return seq, again, errors.Join(federation.ErrUnavailable, err)
 	}
 	return seq, again, err
+}
+
+func (o outbox) Done(dest identity.PeerID, seqs []uint64) error {
+	err := o.Outbox.Done(dest, seqs)
+	if errors.Is(err, store.ErrUnavailable) {
+		o.failed("outbox removal failed", err)
+		return errors.Join(federation.ErrUnavailable, err)
+	}
+	return err
 }
 
 func (o outbox) Next(dest identity.PeerID, after uint64, max int) ([]federation.Queued, error) {
@@ -74,8 +87,7 @@ func (p pins) Save(domain string, document []byte) error {
 func (n *Node) lateOutcome(_ identity.PeerID, id envelope.ID, out federation.Outcome) {
 	n.metrics.countDelivery("remote", out)
 	if err := n.db.Record(n.background, id, store.Fate(out.Fate), n.now().Add(store.OutcomeKept)); err != nil {
-		n.metrics.storeErrors.Inc()
-		n.log.Error("outcome write failed", "error", err)
+		n.storeError("outcome write failed", err)
 	}
 }
 

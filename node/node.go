@@ -41,6 +41,8 @@ type Node struct {
 	log    *slog.Logger
 	now    func() time.Time
 	coarse atomic.Int64 // now in seconds, moved by tickLoop
+	// storeSaid is when the log was told last that the store is unavailable, on that clock.
+	storeSaid atomic.Int64
 
 	folder    *folder
 	self      identity.PeerID
@@ -272,7 +274,7 @@ func (n *Node) newPlanes() error {
 		DomainPolicy: func(name string) (policy.Domain, bool) { return n.policy.Policy().Domain(name) },
 		Sources:      sources,
 		Deliverer:    n, Answerer: n,
-		Outbox: outbox{n.db.Outbox()}, Pins: pins{n.background, n.db.Blobs()},
+		Outbox: outbox{n.db.Outbox(), n.storeError}, Pins: pins{n.background, n.db.Blobs()},
 		Outcome: n.lateOutcome,
 		Logger:  n.log, Now: n.now,
 	}

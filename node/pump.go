@@ -72,8 +72,7 @@ func (l *clientLink) pumpLoop() {
 		if room > 0 && l.alive() {
 			waiting, err := l.n.db.Peek(l.n.background, l.device, cursor, min(room, pumpBatch))
 			if err != nil && l.n.background.Err() == nil {
-				l.n.metrics.storeErrors.Inc()
-				l.n.log.Error("mailbox read failed", "error", err)
+				l.n.storeError("mailbox read failed", err)
 			}
 			for _, e := range waiting {
 				if !l.deliverStored(e) {
@@ -132,15 +131,14 @@ func (l *clientLink) acknowledge(ctx context.Context, seqs []store.Seq) {
 	if err := l.n.db.Ack(ctx, l.device, seqs); err != nil {
 		// Nothing was deleted: the device is given the same envelopes again next time, and
 		// recognises them.
-		l.n.metrics.storeErrors.Inc()
-		l.n.log.Error("mailbox acknowledgement failed", "error", err)
+		l.n.storeError("mailbox acknowledgement failed", err)
 		return
 	}
 	// A stranger who asks what became of a knock learns "stored" and nothing more: that it
 	// was fetched would tell when the person is there.
 	for _, id := range knocks {
 		if err := l.n.db.Record(ctx, id, store.FateStored, l.n.now().Add(store.OutcomeKept)); err != nil {
-			l.n.log.Error("outcome write failed", "error", err)
+			l.n.storeError("outcome write failed", err)
 		}
 	}
 	l.mu.Lock()

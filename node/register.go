@@ -122,8 +122,7 @@ func (n *Node) directoryCode(err error) string {
 	case errors.Is(err, store.ErrTagTaken):
 		return link.CodeRefused
 	}
-	n.metrics.storeErrors.Inc()
-	n.log.Error("directory write failed", "error", err)
+	n.storeError("directory write failed", err)
 	return link.CodeUnavailable
 }
 
