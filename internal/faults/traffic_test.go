@@ -897,3 +897,10 @@ func startTraffic(t *testing.T, each int, options ...option) (tr *traffic, acme,
 	acme, globex = twoServers(t, options...)
 	return newTraffic(t, dice, each, acme, globex), acme, globex
 }
+
+// large makes every note from now on as large as one can be.
+func (tr *traffic) large() {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.sizes = func(*rand.Rand) int { return envelope.MaxPayload }
+}
