@@ -29,6 +29,7 @@ const grace = 45 * time.Second
 type record struct {
 	*letter
 	accepted, durable, stored bool
+	down                      bool // its destination has refused it at least once
 	ends                      []event
 	arrivals                  []event
 	acks                      []event
@@ -63,6 +64,16 @@ func (w *world) tally() tally {
 		switch e.kind {
 		case lineLost:
 			lines[e.who] = append(lines[e.who], e.at)
+		case turnedDown:
+			if r != nil {
+				r.down = true
+			}
+		case pressed:
+			// Nobody knew of it. That it was refused while its sender's line was down is the
+			// one good reason.
+			if !r.down && w.jumps(r.letter) == 0 {
+				bad(r.letter, "its own node had it on its disk, and it has gone nowhere")
+			}
 		case written:
 			t.notes++
 		case accepted:
@@ -107,7 +118,7 @@ func (w *world) tally() tally {
 	}
 	near := func(who string, from, to time.Time) bool {
 		for _, at := range lines[who] {
-			if at.After(from.Add(-time.Second)) && at.Before(to.Add(2*grace)) {
+			if at.After(from.Add(-time.Second)) && at.Before(to.Add(grace)) {
 				return true
 			}
 		}

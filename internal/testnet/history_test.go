@@ -15,21 +15,23 @@ type what uint8
 
 const (
 	// submitted: a person made an envelope and is about to hand it in for the first time.
-	submitted what = iota
-	accepted       // its own node has it; text says whether durably
-	stored         // the destination keeps it
-	ended          // the sender knows how it ended; text is the fate, code why it was refused
-	arrived        // a node brought an envelope to somebody; link is which connection
-	ack            // whom it was brought to has said so
-	lineLost       // a connection of somebody ended
-	written        // a note is on its writer's disk
-	shown          // a note is in its reader's history
-	seen           // the writer knows that the note was read
-	fault          // something was done to the network, a node, a disk
+	submitted  what = iota
+	accepted        // its own node has it; text says whether durably
+	stored          // the destination keeps it
+	ended           // the sender knows how it ended; text is the fate, code why it was refused
+	arrived         // a node brought an envelope to somebody; link is which connection
+	ack             // whom it was brought to has said so
+	lineLost        // a connection of somebody ended
+	pressed         // a person hands in again what its own node has on its disk
+	turnedDown      // a node refuses what another brought; code says why
+	written         // a note is on its writer's disk
+	shown           // a note is in its reader's history
+	seen            // the writer knows that the note was read
+	fault           // something was done to the network, a node, a disk
 	remark
 )
 
-var whatNames = [...]string{"submits", "accepted", "stored", "ended", "gets", "acks", "line lost", "writes", "has", "seen", "FAULT", "remark"}
+var whatNames = [...]string{"submits", "accepted", "stored", "ended", "gets", "acks", "line lost", "presses", "refuses", "writes", "has", "seen", "FAULT", "remark"}
 
 // The ways in which an envelope ends for its sender.
 const (

@@ -41,6 +41,7 @@ type person struct {
 	acked map[uint64]bool
 	deaf  time.Time // it does not read before
 	spare int       // queries it may make now
+	mark  string    // stands in what it writes
 }
 
 // sending is a letter from its sender's view.
@@ -503,8 +504,9 @@ func (p *person) inquire(l *line, s *sending, over bool) {
 			s.missed++
 			if over && at == s.to {
 				p.endLocked(s, fateGivenUp, "")
-			} else if s.durable && s.missed > 4 && !s.flying {
+			} else if s.durable && !s.stored && s.missed > 4 && !s.flying {
 				s.missed = 0
+				p.w.history.add(event{who: p.name, kind: pressed, id: s.id})
 				p.submitLocked(l, s)
 			} else if !s.flying && !s.durable && !s.stored {
 				p.submitLocked(l, s)
@@ -574,6 +576,7 @@ func (p *person) post(home *station, dest identity.PeerID, to string, hop envelo
 		payload[i] = byte(p.rng.Uint32())
 	}
 	copy(payload[64:], openMark)
+	copy(payload[128:], p.mark)
 	patient := p.rng.IntN(10) < 7
 	p.mu.Unlock()
 	if change != nil {

@@ -15,22 +15,34 @@ import (
 // Each is here because the simulation found it.
 func scene(t *testing.T, p plan, play func(*world)) {
 	t.Helper()
+	wrong, w := playOut(t, p, nil, play)
+	for _, text := range wrong {
+		t.Error(text)
+	}
+	if t.Failed() {
+		t.Log(w.history.tail(40))
+	}
+}
+
+// playOut runs a scene and returns what was wrong. prepare sees the world before there is
+// anything in it.
+func playOut(t *testing.T, p plan, prepare, play func(*world)) (wrong []string, w *world) {
+	t.Helper()
 	p.seed, p.people = 1, max(p.people, 1)
 	cryptotest.SetGlobalRandom(t, p.seed)
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, p, dir)
+		w = newWorld(t, p, dir)
+		if prepare != nil {
+			prepare(w)
+		}
 		w.script = func(w *world) {
 			w.people[0].write(w.people[0], envelope.Week, 1024, nil) // the control of the search
 			play(w)
 		}
-		for _, wrong := range w.run() {
-			t.Error(wrong)
-		}
-		if t.Failed() {
-			t.Log(w.history.tail(40))
-		}
+		wrong = w.run()
 	})
+	return wrong, w
 }
 
 // cutNodes stops or restores everything between two nodes.

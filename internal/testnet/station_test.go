@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/federation"
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/store/bolt"
@@ -34,7 +36,6 @@ type station struct {
 	power    *power
 	offset   atomic.Int64 // of its clock, nanoseconds
 	forward  atomic.Int64 // sum of the jumps forward
-	ground   func(*node.Ground)
 	restarts int
 
 	mu   sync.Mutex // guards all below
@@ -99,10 +100,15 @@ func (s *station) start() error {
 		Listen:  func(network, at string) (net.Listener, error) { return s.w.streams.listen(s.name, network, at) },
 		Federation: func(c *federation.Config) {
 			c.Listen, c.Transports = []string{s.federationAt()}, s.w.packets.transports()
+			c.Deliverer = witness{c.Deliverer, s}
 		},
 	}
-	if s.ground != nil {
-		s.ground(&g)
+	if s.w.ground != nil {
+		federate := g.Federation
+		s.w.ground(&g)
+		if broken := g.Federation; broken != nil {
+			g.Federation = func(c *federation.Config) { federate(c); broken(c) }
+		}
 	}
 	n, err := node.NewOn(s.config(), log, g)
 	if err != nil {
@@ -121,6 +127,21 @@ func (s *station) start() error {
 	s.node, s.end, s.done = n, end, done
 	s.mu.Unlock()
 	return nil
+}
+
+// witness writes down what a node refuses of what others bring.
+type witness struct {
+	federation.Deliverer
+	s *station
+}
+
+func (v witness) Deliver(ctx context.Context, from federation.Source, e *envelope.Envelope) federation.Outcome {
+	id := e.ID()
+	out := v.Deliverer.Deliver(ctx, from, e)
+	if out.Fate == envelopepb.Fate_FATE_REFUSED {
+		v.s.w.history.add(event{who: v.s.name, kind: turnedDown, id: id, code: out.Code})
+	}
+	return out
 }
 
 // stop ends the node as SIGTERM does.

@@ -19,6 +19,8 @@ import (
 // power is noticed late.
 type streams struct {
 	tap func(from, to string, conn uint64, b []byte) // sees every byte that is sent
+	// meddle, if set, changes what nodes write: what a broken node would have said.
+	meddle func(c *conn, b []byte) []byte
 
 	mu        sync.Mutex // guards all below
 	rng       *rand.Rand
@@ -242,6 +244,12 @@ type conn struct {
 func (c *conn) Read(b []byte) (int, error) { return c.in.read(b) }
 
 func (c *conn) Write(b []byte) (int, error) {
+	if c.s.meddle != nil && c.out.dir.from == c.node {
+		if _, err := c.out.write(c.s.meddle(c, b)); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	}
 	n, err := c.out.write(b)
 	if n > 0 && c.s.tap != nil {
 		c.s.tap(c.out.dir.from, c.out.dir.to, c.out.id, b[:n])

@@ -18,6 +18,7 @@ import (
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/node"
 )
 
 // plan is what a seed draws before anything runs.
@@ -86,7 +87,9 @@ type world struct {
 	humans   []*human
 	liar     *liar
 	leaks    *leaks
-	script   func(*world) // instead of the storm
+	script   func(*world)       // instead of the storm
+	patience time.Duration      // how long everything may take to settle
+	ground   func(*node.Ground) // changes what the nodes stand on
 
 	lines   atomic.Uint64
 	healed  atomic.Bool
@@ -102,7 +105,7 @@ type world struct {
 
 func newWorld(t testing.TB, p plan, dir string) *world {
 	w := &world{plan: p, t: t, dir: dir, history: newHistory(), streams: newStreams(stream(p.seed, "streams")), packets: newPackets(stream(p.seed, "packets")),
-		rng: stream(p.seed, "world"), keys: map[*station][32]byte{}, counts: map[string]int{}, ready: map[*person]bool{}, leaks: newLeaks()}
+		rng: stream(p.seed, "world"), keys: map[*station][32]byte{}, counts: map[string]int{}, ready: map[*person]bool{}, leaks: newLeaks(), patience: 45 * time.Minute}
 	w.streams.tap, w.packets.tap = w.leaks.stream, w.leaks.packet
 	if *logTo != "" {
 		f, err := os.OpenFile(*logTo, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -393,15 +396,15 @@ func (w *world) settle() {
 		return true
 	}
 	began := time.Now()
-	if !w.until(45*time.Minute, rest) {
+	if !w.until(w.patience, rest) {
 		for _, p := range w.people {
 			if n := p.open(); n > 0 {
-				w.fail("%s still does not know the fate of %d letters 45 minutes after the last fault", p.name, n)
+				w.fail("%s still does not know the fate of %d letters %v after the last fault", p.name, n, w.patience)
 			}
 		}
 		for _, h := range w.humans {
 			if !h.content() {
-				w.fail("%s still waits 45 minutes after the last fault: %s", h.name, h.waitsFor())
+				w.fail("%s still waits %v after the last fault: %s", h.name, w.patience, h.waitsFor())
 			}
 		}
 	}
