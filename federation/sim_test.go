@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -393,4 +394,77 @@ func TestDrainFinishesWhatIsUnderWayAndTellsThePeer(t *testing.T) {
 			t.Fatalf("the peer comes back only in %v", time.Until(st.RetryAt))
 		}
 	})
+}
+
+// TestTheSameBytesAgainGetTheirOutcomeToo: a client whose link broke submits again, and what it
+// submits waits in the durable outbox already, unread, read, or from an earlier process.
+// Whoever hands it in hears how it ended.
+func TestTheSameBytesAgainGetTheirOutcomeToo(t *testing.T) {
+	refusedThere := Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: "quota"}
+	for _, when := range []string{"unread", "on its way", "of an earlier process", "of an earlier process and on its way"} {
+		t.Run(when, func(t *testing.T) {
+			simulate(t, func(t *testing.T, s *simulation) {
+				a, b := s.pair()
+				a.start()
+				before, again := newOutcomes(), newOutcomes()
+				late := newOutcomes()
+				a.cfg.Outcome = func(_ identity.PeerID, id envelope.ID, o Outcome) { late.of(id).Ended(o) }
+				e := envelopeTo(t, b, envelope.Day, 1024)
+				others := func(n int) {
+					for range n {
+						if _, err := a.Send(envelopeTo(t, b, envelope.Day, 1024), WaiterFunc(func(Outcome) {})); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				others(300) // more than memory takes
+				send := func(out *outcomes) {
+					t.Helper()
+					if durable, err := a.Send(e, out.of(e.ID())); err != nil || !durable {
+						t.Fatalf("durable %v, %v", durable, err)
+					}
+				}
+				send(before)
+				others(600) // more than is under way at once
+				release := make(chan struct{})
+				b.mu.Lock()
+				b.deliver = func(got *envelope.Envelope) Outcome {
+					if got.ID() != e.ID() {
+						return delivered
+					}
+					<-release
+					return refusedThere
+				}
+				b.mu.Unlock()
+				want := []*outcomes{before, again}
+				if strings.HasPrefix(when, "of an earlier") {
+					if err := a.stop(); err != nil {
+						t.Fatal(err)
+					}
+					a.start()
+					want = []*outcomes{again}
+				}
+				if strings.HasSuffix(when, "on its way") {
+					b.start()
+					connected(t, a, b)
+					time.Sleep(time.Minute)
+					send(again)
+				} else {
+					send(again)
+					b.start()
+				}
+				time.Sleep(time.Second)
+				close(release)
+				time.Sleep(time.Minute)
+				for i, out := range want {
+					if got := out.all()[e.ID()]; len(got) != 1 || got[0] != refusedThere {
+						t.Errorf("whoever handed it in as number %d heard %v", i+1, got)
+					}
+				}
+				if st := a.stateOf(b); st.QueueLen != 0 || st.QueueBytes != 0 || a.outbox.len() != 0 {
+					t.Errorf("the queue counts %d, %d bytes; on disk are %d", st.QueueLen, st.QueueBytes, a.outbox.len())
+				}
+			})
+		})
+	}
 }

@@ -88,12 +88,12 @@ type forgetful struct {
 	n atomic.Int64
 }
 
-func (f *forgetful) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, error) {
-	seq, err := f.Outbox.Enqueue(dest, e, id, expires)
+func (f *forgetful) Enqueue(dest identity.PeerID, e []byte, id envelope.ID, expires time.Time) (uint64, bool, error) {
+	seq, again, err := f.Outbox.Enqueue(dest, e, id, expires)
 	if err == nil && f.n.Add(1)%3 == 0 {
 		err = f.Outbox.Done(dest, []uint64{seq})
 	}
-	return seq, err
+	return seq, again, err
 }
 
 // careless says that it has delivered what it has dropped.
