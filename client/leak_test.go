@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -43,9 +42,8 @@ const (
 	control    = "this marker was written on purpose"
 )
 
-func keyForms(k identity.PublicKey) [][]byte {
-	peer := k.PeerID().String()
-	return [][]byte{k[:], []byte(hex.EncodeToString(k[:])), []byte(k.ID()), []byte(strings.ToUpper(k.ID())), []byte(peer), []byte(k.Fingerprint())}
+func keyNeedle(who string, k identity.PublicKey) leak.Needle {
+	return leak.Secret(who, k[:]).And(k.ID(), strings.ToUpper(k.ID()), k.PeerID().String(), k.Fingerprint())
 }
 
 func TestLogsAndDisksOfNodesHoldNoSecret74(t *testing.T) {
@@ -67,23 +65,14 @@ func TestLogsAndDisksOfNodesHoldNoSecret74(t *testing.T) {
 		t.Fatal(err)
 	}
 	told(t, alice, func(e client.NoteFate) bool { return e.Message == id && e.State == client.NoteStored })
-	searchDisks := func(s *leak.Search) {
+	people := map[string]leak.Needle{"alice": keyNeedle("alice", alice.id()), "bob": keyNeedle("bob", bob.id())}
+	// A node knows its own people. That is the control, and neither knows the other's.
+	searchDisks := func(secrets ...leak.Needle) {
 		t.Helper()
-		if err := s.Dir("the disk of acme", dirA); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Dir("the disk of globex", dirG); err != nil {
-			t.Fatal(err)
-		}
+		leak.NewHunt(t, append(secrets, people["bob"])...).Dir("the disk of acme", dirA, people["alice"])
+		leak.NewHunt(t, append(secrets, people["alice"])...).Dir("the disk of globex", dirG, people["bob"])
 	}
-	waiting, err := leak.New([]leak.Needle{{Name: "note", Forms: [][]byte{[]byte(secretNote)}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	searchDisks(waiting) // while the note lies in the mailbox
-	if found := waiting.Found(); len(found) != 0 {
-		t.Errorf("while the note waits: %v", found)
-	}
+	searchDisks(leak.Text("note", secretNote)) // while the note lies in the mailbox
 	bob.start(t)
 	told(t, bob, func(e client.NoteReceived) bool { return e.ID == id })
 	call, theirs := connected(t, alice, bob, client.CallOptions{Media: client.Video, Source: aClip(t)},
@@ -109,17 +98,14 @@ func TestLogsAndDisksOfNodesHoldNoSecret74(t *testing.T) {
 	nodes.logger().Debug(control)
 	clients.logger().Debug(control)
 
-	secrets := []leak.Needle{
-		{Name: "note", Forms: [][]byte{[]byte(secretNote)}},
-		{Name: "file name", Forms: [][]byte{[]byte(secretFile)}},
-	}
+	secrets := []leak.Needle{leak.Text("note", secretNote), leak.Text("file name", secretFile)}
 	lines := 0
 	for _, text := range texts {
 		for line := range strings.SplitSeq(text, "\r\n") {
 			// Every line that only this call can have: a key, a password, an address.
 			for _, mark := range []string{"a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:sha-256 ", "candidate:"} {
 				if rest, ok := strings.CutPrefix(strings.TrimPrefix(line, "a="), strings.TrimPrefix(mark, "a=")); ok && len(rest) >= 8 {
-					secrets = append(secrets, leak.Needle{Name: mark, Forms: [][]byte{[]byte(rest)}})
+					secrets = append(secrets, leak.Text(mark, rest))
 					lines++
 				}
 			}
@@ -128,38 +114,8 @@ func TestLogsAndDisksOfNodesHoldNoSecret74(t *testing.T) {
 	if lines < 10 {
 		t.Fatalf("only %d lines of the call are searched for", lines)
 	}
-	people := []leak.Needle{{Name: "alice", Forms: keyForms(alice.id())}, {Name: "bob", Forms: keyForms(bob.id())}}
-	marker := leak.Needle{Name: "control", Forms: [][]byte{[]byte(control)}}
-
-	logs, err := leak.New(append(append(secrets, people...), marker))
-	if err != nil {
-		t.Fatal(err)
-	}
-	logs.Bytes("the nodes' log", nodes.bytes())
-	logs.Bytes("the clients' log", clients.bytes())
-	found := logs.Found()
-	if len(found["control"]) != 2 {
-		t.Errorf("the search finds nothing: the control is in %v", found["control"])
-	}
-	delete(found, "control")
-	if len(found) != 0 {
-		t.Errorf("in the logs: %v", found)
-	}
-
-	disks, err := leak.New(append(secrets, people...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	searchDisks(disks)
-	found = disks.Found()
-	// A node knows its own people. That is the control, and neither knows the other's.
-	for who, where := range map[string]string{"alice": "the disk of acme", "bob": "the disk of globex"} {
-		if len(found[who]) != 1 || found[who][0] != where {
-			t.Errorf("%s is on %v, not on %s alone", who, found[who], where)
-		}
-		delete(found, who)
-	}
-	if len(found) != 0 {
-		t.Errorf("on the nodes' disks: %v", found)
-	}
+	logs, marker := leak.NewHunt(t, append(secrets, people["alice"], people["bob"])...), leak.Text("control", control)
+	logs.Bytes("the nodes' log", nodes.bytes(), marker)
+	logs.Bytes("the clients' log", clients.bytes(), marker)
+	searchDisks(secrets...)
 }

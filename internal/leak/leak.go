@@ -2,8 +2,11 @@
 // a folder, in a byte stream. A search counts only when it also finds a control: a marker
 // that was handed to the searched process on purpose.
 //
-// Start with [New], then call [Search.Memory], [Search.Dir] and [Search.Bytes], and read
-// [Search.Found]. The package never writes anything and never prints a needle.
+// A test starts with [NewHunt] and looks through one place after the other; each fails it where
+// a secret is found or the control is not. A program that reports what it found starts with
+// [New], then calls [Search.Memory], [Search.Dir] and [Search.Bytes], and reads [Search.Found].
+// [Secret] and [Text] make needles in all forms in which a value leaks. The package never
+// writes anything and never prints a needle.
 package leak
 
 import (
@@ -32,6 +35,9 @@ const minForm = 8
 type Search struct {
 	needles []Needle
 	longest int
+	// starts has, for every two bytes that a form begins with, those forms: memory is read
+	// once, however many needles there are.
+	starts [1 << 16][]form
 
 	mu    sync.Mutex // guards found
 	found map[string][]string
@@ -54,8 +60,22 @@ func New(needles []Needle) (*Search, error) {
 			s.longest = max(s.longest, len(form))
 		}
 	}
+	for i, n := range needles {
+		for _, b := range n.Forms {
+			at := start(b)
+			s.starts[at] = append(s.starts[at], form{i, b})
+		}
+	}
 	return s, nil
 }
+
+// form is one form of a needle.
+type form struct {
+	needle int
+	b      []byte
+}
+
+func start(b []byte) uint16 { return uint16(b[0])<<8 | uint16(b[1]) }
 
 // Found returns the names of the needles that were found, each with the places, sorted.
 func (s *Search) Found() map[string][]string {
@@ -70,11 +90,12 @@ func (s *Search) Found() map[string][]string {
 
 // Bytes searches one piece of memory that the caller holds.
 func (s *Search) Bytes(place string, b []byte) {
-	for _, n := range s.needles {
-		for _, form := range n.Forms {
-			if bytes.Contains(b, form) {
-				s.hit(n.Name, place)
-				break
+	found := make([]bool, len(s.needles))
+	for i := 0; i+minForm <= len(b); i++ {
+		for _, f := range s.starts[start(b[i:])] {
+			if !found[f.needle] && bytes.HasPrefix(b[i:], f.b) {
+				found[f.needle] = true
+				s.hit(s.needles[f.needle].Name, place)
 			}
 		}
 	}
