@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"os"
 	"slices"
@@ -279,6 +280,22 @@ func (c *Capture) Streams() [][]byte {
 		out = append(out, all)
 	}
 	return out
+}
+
+// Pieces are all that a search for a secret has to look at: each packet, and each stream.
+func (c *Capture) Pieces() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for _, p := range c.Packets() {
+			if !yield(p.IP) {
+				return
+			}
+		}
+		for _, b := range c.Streams() {
+			if !yield(b) {
+				return
+			}
+		}
+	}
 }
 
 // WriteTo writes the recording as a pcap file of raw IP packets, for wireshark(1).

@@ -1,8 +1,11 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -273,6 +276,19 @@ func (h *Host) Wire() *Wire { return h.wire }
 // Do runs f in the host: sockets that it opens are the host's. It must not leave that to
 // goroutines of its own, and not wait long: everything of the host goes through one thread.
 func (h *Host) Do(f func() error) error { return h.do(f) }
+
+// HTTP is a client whose connections begin in the host. It asks by address: names are found
+// only in programs of the host.
+func (h *Host) HTTP() *http.Client {
+	dial := func(_ context.Context, network, address string) (c net.Conn, err error) {
+		err = h.do(func() error {
+			c, err = net.DialTimeout(network, address, setupTime)
+			return err
+		})
+		return c, err
+	}
+	return &http.Client{Timeout: setupTime, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+}
 
 // Start runs a program in the host. It is killed at the end of the lab at the latest.
 func (h *Host) Start(cmd *exec.Cmd) (*Process, error) { return h.start(cmd) }

@@ -96,7 +96,7 @@ func TestWhatIsSubmittedInAPartitionArrivesAfterIt(t *testing.T) {
 	bob.leave()
 	for _, pair := range [][2]*resident{{alice, bob}, {bob, alice}} {
 		from, to := pair[0], pair[1]
-		for _, text := range from.order {
+		for _, text := range from.texts {
 			if n := to.times(text); n != 1 {
 				t.Errorf("%q of %s was told %d times", text, from.Name, n)
 			}
@@ -110,13 +110,13 @@ func TestWhatIsSubmittedInAPartitionArrivesAfterIt(t *testing.T) {
 					t.Errorf("%s has %q as %s", p.Name, n.Text, n.State)
 				}
 			}
-			for _, text := range from.order {
+			for _, text := range from.texts {
 				if kept[text] != 1 {
 					t.Errorf("%s keeps %q of %s %d times", p.Name, text, from.Name, kept[text])
 				}
 			}
-			if len(kept) != len(from.order) {
-				t.Errorf("%s keeps %d notes of %d", p.Name, len(kept), len(from.order))
+			if len(kept) != len(from.texts) {
+				t.Errorf("%s keeps %d notes of %d", p.Name, len(kept), len(from.texts))
 			}
 		}
 	}

@@ -31,8 +31,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// order is a note that the resident shall submit.
-type order struct{ To, Text string }
+// order is a note that the resident shall submit, or with Call a call that it shall make.
+type order struct {
+	To, Text string
+	Call     bool
+}
 
 // Lines of a resident.
 type (
@@ -89,6 +92,13 @@ func reside(dir string) error {
 		if to, err = identity.ParseID(o.To); err != nil {
 			break
 		}
+		if o.Call {
+			var secrets []string
+			if secrets, err = ringOnce(ctx, c, to); err == nil {
+				err = say("called", secrets)
+			}
+			continue
+		}
 		var id [16]byte
 		if id, err = c.SendNote(ctx, to, o.Text); err == nil {
 			err = say("sent", sentNote{o.Text, hex.EncodeToString(id[:])})
@@ -99,6 +109,20 @@ func reside(dir string) error {
 		err = errors.Join(err, rerr)
 	}
 	return errors.Join(err, <-told, c.Close())
+}
+
+// ringOnce makes a call and returns what no node may see of it: the descriptions and
+// candidates of both sides.
+func ringOnce(ctx context.Context, c *client.Client, to identity.PublicKey) ([]string, error) {
+	call, err := c.Ring(ctx, to, client.CallOptions{Media: client.Audio, Source: &client.Source{}})
+	if err != nil {
+		return nil, err
+	}
+	if err := call.Connected(ctx); err != nil {
+		return nil, err
+	}
+	secrets := call.Secrets()
+	return secrets, call.Hangup(ctx)
 }
 
 // resident is that process as the test has it, and what it has told.
@@ -112,7 +136,8 @@ type resident struct {
 	sent  map[string]string // text to id
 	came  map[string]int    // text to how often
 	fates map[string]string // id to the last state
-	order []string          // of what was sent
+	texts []string          // in the order in which they were written
+	call  []string          // secrets of a call
 }
 
 func (s *Stage) resident(p *Person) *resident {
@@ -142,10 +167,11 @@ func (r *resident) listen() {
 		var sent sentNote
 		var got gotNote
 		var fate fateNote
+		var call []string
 		if err := json.Unmarshal(line, &e); err != nil {
 			r.t.Errorf("%s told %q: %v", r.Name, line, err)
 		}
-		into := map[string]any{"sent": &sent, "note": &got, "fate": &fate}[e.Event]
+		into := map[string]any{"sent": &sent, "note": &got, "fate": &fate, "called": &call}[e.Event]
 		if into == nil || json.Unmarshal(e.What, into) != nil {
 			continue
 		}
@@ -157,6 +183,8 @@ func (r *resident) listen() {
 			r.came[got.Text]++
 		case "fate":
 			r.fates[fate.ID] = fate.State
+		case "called":
+			r.call = call
 		}
 		r.mu.Unlock()
 	}
@@ -175,19 +203,31 @@ func (r *resident) leave() {
 	}
 }
 
-// write submits a note.
-func (r *resident) write(to *resident, text string) {
+func (r *resident) give(o order) {
 	r.t.Helper()
-	b, err := json.Marshal(order{to.ID, text})
+	b, err := json.Marshal(o)
 	if err == nil {
 		_, err = r.in.Write(append(b, '\n'))
 	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// secrets are those of the call that was ordered, once it is over.
+func (r *resident) secrets() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.order = append(r.order, text)
+	return r.call
+}
+
+// write submits a note.
+func (r *resident) write(to *resident, text string) {
+	r.t.Helper()
+	r.give(order{To: to.ID, Text: text})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.texts = append(r.texts, text)
 }
 
 // state is how far the sender knows that a note has come; empty: not even submitted.

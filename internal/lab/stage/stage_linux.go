@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/trunkline-net/trunkline/internal/lab"
+	"github.com/trunkline-net/trunkline/internal/leak"
 )
 
 // Patience is how long a test waits for what must come. It is never a measure.
@@ -133,19 +134,32 @@ func (s *Stage) Object(at *lab.Host, into any, args ...string) {
 
 // Try is Object with what went wrong as an error, for commands that may fail.
 func (s *Stage) Try(at *lab.Host, into any, args ...string) error {
-	cmd := s.command(append(args, "--json")...)
+	out, err := s.output(at, append(args, "--json")...)
+	if err != nil || into == nil {
+		return err
+	}
+	if err := json.Unmarshal(out, into); err != nil {
+		return fmt.Errorf("trunkline %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// Text runs a command that prints no object and returns what it prints.
+func (s *Stage) Text(at *lab.Host, args ...string) string {
+	s.t.Helper()
+	out, err := s.output(at, args...)
+	s.must(err)
+	return strings.TrimSpace(string(out))
+}
+
+func (s *Stage) output(at *lab.Host, args ...string) ([]byte, error) {
+	cmd := s.command(args...)
 	var out, said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &said
 	if err := at.Run(cmd); err != nil {
-		return fmt.Errorf("trunkline %s: %w: %s", strings.Join(args, " "), err, &said)
+		return nil, fmt.Errorf("trunkline %s: %w: %s", strings.Join(args, " "), err, &said)
 	}
-	if into == nil {
-		return nil
-	}
-	if err := json.Unmarshal(out.Bytes(), into); err != nil {
-		return fmt.Errorf("trunkline %s: %w: %s", strings.Join(args, " "), err, &out)
-	}
-	return nil
+	return out.Bytes(), nil
 }
 
 // Running is a command that goes on and prints a line of JSON for each thing that happens.
@@ -278,9 +292,12 @@ type Node struct {
 	Domain string
 	Host   *lab.Host
 	Dir    string
+	Marker string // in its memory on purpose, for searches
 	key    string // of the domain, as policies write it
+	plain  bool
 	Ready  struct {
 		HTTP, TURN, Metrics string
+		PeerID              string `json:"peer_id"`
 		Federation          []string
 	}
 }
@@ -288,17 +305,34 @@ type Node struct {
 // Node prepares a node on the internet. It runs after Federate.
 func (s *Stage) Node(domain string, options ...lab.Option) *Node {
 	s.t.Helper()
-	n := &Node{s: s, Domain: domain, Host: s.Public(domain, options...), Dir: s.path(domain)}
 	cert, key, err := s.certify(domain)
 	s.must(err)
+	return s.node(&Node{Domain: domain, Host: s.Public(domain, options...)},
+		"--http-listen", "[::]:443", "--http-public-url", "https://"+domain,
+		"--http-tls", "files", "--http-cert-file", cert, "--http-key-file", key)
+}
+
+// PlainNode is a node whose clients are on its own host and speak to it without TLS, so that a
+// capture shows what else protects what they say. Partners is whom it will federate with: they
+// exchange their documents as files.
+func (s *Stage) PlainNode(domain string, partners ...string) *Node {
+	s.t.Helper()
+	args := []string{"--http-listen", "127.0.0.1:7420"}
+	for _, p := range partners {
+		args = append(args, "--federation-peer", p+"="+s.path(p, "domain.document"))
+	}
+	return s.node(&Node{Domain: domain, Host: s.Public(domain), plain: true}, args...)
+}
+
+func (s *Stage) node(n *Node, args ...string) *Node {
+	s.t.Helper()
+	n.s, n.Dir, n.Marker = s, s.path(n.Domain), leak.Marker()
 	var made struct {
 		Key string `json:"domain_key"`
 	}
-	s.Object(n.Host, &made, "init", "--data", n.Dir, "--domain", domain,
-		"--http-listen", "[::]:443", "--http-public-url", "https://"+domain,
-		"--http-tls", "files", "--http-cert-file", cert, "--http-key-file", key,
-		"--federation-listen", "0.0.0.0:7421", "--federation-announce", domain+":7421",
-		"--turn-listen", "[::]:3478", "--log-level", "debug", "--log-format", "json")
+	s.Object(n.Host, &made, append([]string{"init", "--data", n.Dir, "--domain", n.Domain,
+		"--federation-listen", "0.0.0.0:7421", "--federation-announce", n.Domain + ":7421",
+		"--turn-listen", "[::]:3478", "--log-level", "debug", "--log-format", "json"}, args...)...)
 	n.key = made.Key
 	s.nodes = append(s.nodes, n)
 	return n
@@ -326,6 +360,11 @@ actions   = ["federate", "signal", "knock", "store", "query", "turn"]
 	for _, n := range s.nodes {
 		n.Start()
 	}
+	for _, n := range s.nodes {
+		if n.plain { // now that the files of the others are there
+			s.Object(n.Host, nil, "policy", "reload", "--data", n.Dir)
+		}
+	}
 }
 
 func appendFile(path, text string) error {
@@ -340,7 +379,9 @@ func appendFile(path, text string) error {
 // Start runs the node and waits until it is ready.
 func (n *Node) Start() {
 	n.s.t.Helper()
-	n.Running = n.s.Start(n.Host, "serve", "--data", n.Dir)
+	cmd := n.s.command("serve", "--data", n.Dir, "--json")
+	cmd.Env = append(cmd.Env, "LAB_MARKER="+n.Marker)
+	n.Running = n.s.StartCommand(n.Host, cmd)
 	n.Line(&n.Ready)
 }
 
