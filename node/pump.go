@@ -24,12 +24,14 @@ type delivery struct {
 	bytes   int
 	pumping bool
 	again   bool // something came while the pump was running
+	undone  bool // some of unacked was acknowledged, and the store could not remove it
 }
 
 type unacked struct {
 	bytes int
 	knock bool
 	id    [16]byte
+	acked bool // by the device, and not removed yet
 }
 
 func (l *clientLink) registered() bool {
@@ -129,9 +131,17 @@ func (l *clientLink) acknowledge(ctx context.Context, seqs []store.Seq) {
 	l.mu.Unlock()
 
 	if err := l.n.db.Ack(ctx, l.device, seqs); err != nil {
-		// Nothing was deleted: the device is given the same envelopes again next time, and
-		// recognises them.
+		// Nothing was deleted. The device does not say it again: the sweep does, until the store
+		// takes it; a new link is given the same envelopes, and the device recognises them.
 		l.n.storeError("mailbox acknowledgement failed", err)
+		l.mu.Lock()
+		for _, s := range seqs {
+			if u, ok := l.mail.unacked[s]; ok {
+				u.acked = true
+				l.mail.unacked[s], l.mail.undone = u, true
+			}
+		}
+		l.mu.Unlock()
 		return
 	}
 	// A stranger who asks what became of a knock learns "stored" and nothing more: that it
@@ -154,6 +164,27 @@ func (l *clientLink) acknowledge(ctx context.Context, seqs []store.Seq) {
 	l.mu.Unlock()
 	l.n.metrics.acked.Add(float64(len(seqs)))
 	l.wake()
+}
+
+// acknowledgeAgain tries once more to remove what the store could not. A full window would
+// close a mailbox otherwise that its device has emptied, for as long as the link lives.
+func (l *clientLink) acknowledgeAgain() {
+	l.mu.Lock()
+	if l.mail == nil || !l.mail.undone || l.work != nil {
+		l.mu.Unlock()
+		return
+	}
+	l.mail.undone = false
+	var seqs []store.Seq
+	for s, u := range l.mail.unacked {
+		if u.acked {
+			seqs = append(seqs, s)
+		}
+	}
+	l.mu.Unlock()
+	if len(seqs) > 0 {
+		l.n.group.Go(func() { l.enqueue(job{acks: seqs}) })
+	}
 }
 
 // closeDevice ends the link of a device whose mailbox is gone or denied.

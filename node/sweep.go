@@ -54,6 +54,7 @@ func (n *Node) sweep(now time.Time) {
 		if silent >= settleAfter {
 			l.settle()
 		}
+		l.acknowledgeAgain()
 	}
 }
 
