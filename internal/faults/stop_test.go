@@ -54,11 +54,7 @@ func TestAStoppedNodeLosesNothing(t *testing.T) {
 			t.Errorf("live, when it goes on: %v, %v", r, err)
 		}
 	}
-	for code := range tr.codes {
-		if code != link.CodeQuota && code != link.CodeUnavailable && code != link.CodeUnreachable {
-			t.Errorf("somebody was told %q", code)
-		}
-	}
+	tr.toldOnly(link.CodeQuota, link.CodeUnavailable, link.CodeUnreachable)
 	for _, s := range victims {
 		s.checkStore()
 	}

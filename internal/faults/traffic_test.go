@@ -86,6 +86,13 @@ type traffic struct {
 // newTraffic connects devices, so many at each node, and makes no note yet.
 func newTraffic(t *testing.T, dice *rand.Rand, each int, servers ...*server) *traffic {
 	t.Helper()
+	return newTrafficOf(t, dice, each, false, servers...)
+}
+
+// newTrafficOf also says whether the devices come back when a Drain tells them to, or as soon
+// as they see the node again.
+func newTrafficOf(t *testing.T, dice *rand.Rand, each int, hints bool, servers ...*server) *traffic {
+	t.Helper()
 	tr := &traffic{t: t, dice: dice, window: 24, local: 10, sizes: mixedSizes, byID: map[envelope.ID]*note{}, todo: map[*device][]*note{},
 		active: map[*note]bool{}, keep: map[*server]bool{}, lives: map[envelope.ID]chan *pb.Receipt{}, open: map[[2]any]int{}, routing: map[*server][32]byte{}, codes: map[string]int{}}
 	tr.cond = sync.NewCond(&tr.mu)
@@ -93,7 +100,9 @@ func newTraffic(t *testing.T, dice *rand.Rand, each int, servers ...*server) *tr
 	t.Cleanup(tr.stop)
 	for i := range each {
 		for _, s := range servers {
-			tr.devices = append(tr.devices, newDevice(t, fmt.Sprintf("%s %d", s.domain, i), len(tr.devices), s))
+			d := newDevice(t, fmt.Sprintf("%s %d", s.domain, i), len(tr.devices), s)
+			d.hints = hints
+			tr.devices = append(tr.devices, d)
 		}
 	}
 	for _, d := range tr.devices {
@@ -903,4 +912,16 @@ func (tr *traffic) large() {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.sizes = func(*rand.Rand) int { return envelope.MaxPayload }
+}
+
+// toldOnly holds what senders were refused with to the codes that fit what was done.
+func (tr *traffic) toldOnly(codes ...string) {
+	tr.t.Helper()
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	for code, n := range tr.codes {
+		if !slices.Contains(codes, code) {
+			tr.t.Errorf("somebody was told %q, %d times", code, n)
+		}
+	}
 }
