@@ -133,14 +133,15 @@ const (
 	echoAnswer   = 'a'
 )
 
-// NewEcho connects so many clients to the bare relay.
-func NewEcho(ctx context.Context, address string, clients, window int) (*Echo, error) {
+// NewEcho connects so many clients to the bare relay, from an even number on that no other
+// Echo uses.
+func NewEcho(ctx context.Context, address string, from, clients, window int) (*Echo, error) {
 	e := &Echo{window: window}
 	e.stopped.Store(true)
 	for i := range clients {
 		// The same as Dial, so that the driver is the same to both.
 		dialer := websocket.Dialer{ReadBufferSize: 1 << 10, WriteBufferSize: 4 << 10, WriteBufferPool: &writeBuffers}
-		conn, _, err := dialer.DialContext(ctx, fmt.Sprintf("ws://%s/?n=%d", address, i), nil)
+		conn, _, err := dialer.DialContext(ctx, fmt.Sprintf("ws://%s/?n=%d", address, from+i), nil)
 		if err != nil {
 			e.Close()
 			return nil, err

@@ -47,7 +47,7 @@ func TestBenchSignalingCountsWhatItSends(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"one-node-1024", "one-node-4096", "two-nodes-1024", "two-nodes-4096", "one-node-fresh-hops-1024", "bare-relay-1024", "bare-relay-4096",
+		"one-node-1024", "one-node-4096", "two-nodes-1024", "two-nodes-4096", "one-node-fresh-hops-1024", "bare-relay-1024", "bare-relay-4096", "one-node-lone-1024", "bare-relay-lone-1024",
 		"idle-client", "connect", "first-registration", "storm-registered", "storm-routable",
 		"puts-1", "puts-64", "puts-512", "bbolt-update-1", "bbolt-batch-64", "bbolt-batch-512", "link-frames", "stream-frames",
 	} {

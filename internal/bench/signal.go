@@ -13,11 +13,12 @@ import (
 
 // subject is something that carries messages under a load: a node, two nodes, a bare relay.
 type subject struct {
-	name  string
-	bytes int
-	relay bool // not ours: something to compare with
-	nodes []*exchange
-	pids  []int
+	name    string
+	against string // the bare relay's name
+	bytes   int
+	relay   bool // not ours: something to compare with
+	nodes   []*exchange
+	pids    []int
 
 	stock func() error // before each measurement; may be nil
 	begin func() error
@@ -38,6 +39,9 @@ type sample struct {
 }
 
 func (s sample) micros() float64 { return float64(s.cpu.Microseconds()) / float64(s.messages) }
+
+// row is the name of its figure.
+func (s *subject) row() string { return fmt.Sprintf("%s-%d", s.name, s.bytes) }
 
 func (s *subject) micros() []float64 {
 	out := make([]float64, len(s.samples))
@@ -164,7 +168,7 @@ func (b *bench) profiles(ctx context.Context, subjects []*subject) error {
 		errs := make([]error, len(s.nodes))
 		for i, e := range s.nodes {
 			taking.Go(func() {
-				errs[i] = e.profile(ctx, fmt.Sprintf("%s-%d", s.name, s.bytes), seconds)
+				errs[i] = e.profile(ctx, s.row(), seconds)
 			})
 		}
 		_, err := s.measure(ctx, time.Duration(seconds)*time.Second)
@@ -203,6 +207,8 @@ const (
 	twoNodesName = "two-nodes"
 	freshName    = "one-node-fresh-hops"
 	relayName    = "bare-relay"
+	loneName     = "one-node-lone"
+	loneRelay    = "bare-relay-lone"
 )
 
 // signal is the standard case: pairs of clients, eight envelopes of each on the way, the class
@@ -232,6 +238,17 @@ func (b *bench) signal(ctx context.Context) error {
 	}
 	defer two.Close()
 
+	// A pair alone, each with one envelope on the way: nothing comes together with anything.
+	couple, err := single.newClients(ctx, 2)
+	if err != nil {
+		return err
+	}
+	lone, err := clients.NewTraffic(couple, 1)
+	if err != nil {
+		return err
+	}
+	defer lone.Close()
+
 	var ready relayReady
 	relay, err := b.start("relay", "bench", "part", "relay")
 	if err != nil {
@@ -240,20 +257,28 @@ func (b *bench) signal(ctx context.Context) error {
 	if err := readLine(ctx, relay, &ready); err != nil {
 		return err
 	}
-	echo, err := clients.NewEcho(ctx, ready.Address, b.o.Clients, window)
+	echo, err := clients.NewEcho(ctx, ready.Address, 0, b.o.Clients, window)
 	if err != nil {
 		return err
 	}
 	defer echo.Close()
+	loneEcho, err := clients.NewEcho(ctx, ready.Address, b.o.Clients, 2, 1)
+	if err != nil {
+		return err
+	}
+	defer loneEcho.Close()
 
 	var subjects []*subject
 	for _, size := range []int{small, large} {
-		subjects = append(subjects, traffic(oneNodeName, size, one, clients.SealSession, single), &subject{
-			name: relayName, bytes: size, relay: true, pids: []int{relay.PID()},
-			begin: func() error { return echo.Start(clients.FrameSize(size)) }, done: echo.Done, end: echo.Stop,
-		}, traffic(twoNodesName, size, two, clients.SealSession, acme, globex))
+		subjects = append(subjects,
+			traffic(oneNodeName, relayName, size, one, clients.SealSession, single),
+			bareRelay(relayName, size, echo, relay.PID()),
+			traffic(twoNodesName, relayName, size, two, clients.SealSession, acme, globex))
 	}
-	subjects = append(subjects, traffic(freshName, small, one, clients.SealFresh, single))
+	subjects = append(subjects,
+		traffic(freshName, relayName, small, one, clients.SealFresh, single),
+		traffic(loneName, loneRelay, small, lone, clients.SealSession, single),
+		bareRelay(loneRelay, small, loneEcho, relay.PID()))
 	if err := b.interleave(ctx, subjects); err != nil {
 		return err
 	}
@@ -266,9 +291,17 @@ func (b *bench) signal(ctx context.Context) error {
 	return b.stop(single.Process, acme.Process, globex.Process, relay)
 }
 
-// traffic is a load of live envelopes on one node or two.
-func traffic(name string, size int, t *clients.Traffic, seal clients.Seal, nodes ...*exchange) *subject {
-	s := &subject{name: name, bytes: size, nodes: nodes, begin: func() error { return t.Start(size, seal) }, done: t.Done, end: t.Stop}
+// bareRelay is a load of messages on the bare relay.
+func bareRelay(name string, size int, e *clients.Echo, pid int) *subject {
+	return &subject{
+		name: name, bytes: size, relay: true, pids: []int{pid},
+		begin: func() error { return e.Start(clients.FrameSize(size)) }, done: e.Done, end: e.Stop,
+	}
+}
+
+// traffic is a load of live envelopes on one node or two, compared with a bare relay.
+func traffic(name, against string, size int, t *clients.Traffic, seal clients.Seal, nodes ...*exchange) *subject {
+	s := &subject{name: name, against: against, bytes: size, nodes: nodes, begin: func() error { return t.Start(size, seal) }, done: t.Done, end: t.Stop}
 	for _, e := range nodes {
 		s.pids = append(s.pids, e.PID())
 	}
@@ -299,15 +332,15 @@ func pairsBetween(ctx context.Context, a, b *exchange, n int) (*clients.Traffic,
 // tellSignal writes the rows. A ratio is that of the same round and size: both were measured
 // within seconds of each other.
 func (b *bench) tellSignal(subjects []*subject) {
-	bare := map[int]*subject{}
+	bare := map[string]*subject{}
 	for _, s := range subjects {
 		if s.relay {
-			bare[s.bytes] = s
+			bare[s.row()] = s
 		}
 	}
 	for _, s := range subjects {
 		f := Figure{
-			Case: "signal", Name: fmt.Sprintf("%s-%d", s.name, s.bytes), Unit: "us CPU per envelope",
+			Case: "signal", Name: s.row(), Unit: "us CPU per envelope",
 			Rounds: s.micros(), Value: median(s.micros()), PerSecond: median(s.rates()), Counts: &s.counts,
 		}
 		if s.relay {
@@ -320,12 +353,8 @@ func (b *bench) tellSignal(subjects []*subject) {
 			continue
 		}
 		b.report.Envelopes.Add(s.counts)
-		f.Against = fmt.Sprintf("%s-%d", relayName, s.bytes)
-		var ratios []float64
-		for i, x := range s.samples {
-			ratios = append(ratios, x.micros()/bare[s.bytes].samples[i].micros())
-		}
-		f.Ratio = median(ratios)
+		f.Against = fmt.Sprintf("%s-%d", s.against, s.bytes)
+		f.Ratio = median(ratios(s.micros(), bare[f.Against].micros()))
 		f.RatioExchange = f.Ratio / 2
 		switch {
 		case s.name == oneNodeName && s.bytes == small:
