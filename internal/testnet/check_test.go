@@ -80,7 +80,7 @@ func (w *world) tally() tally {
 			r.accepted = true
 			r.durable = r.durable || e.text == "durably"
 		case stored:
-			r.stored = true
+			r.stored = r.stored || len(r.ends) == 0 // it may come a moment after its sender gave it up
 		case ended:
 			r.ends = append(r.ends, e)
 			if e.text == fateDelivered && r.known.IsZero() {

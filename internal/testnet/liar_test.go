@@ -157,7 +157,9 @@ func (l *liar) work(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		switch l.draw(4) {
+		switch l.draw(5) {
+		case 4: // to a node that it is not for
+			e.Destination = l.w.stations[l.draw(len(l.w.stations))].peer
 		case 0:
 			e.Payload[l.draw(len(e.Payload))] ^= 1
 		case 1:

@@ -149,7 +149,11 @@ func (s *streams) lagLocked(client string) time.Duration {
 func (s *streams) pairLocked(client string, l *listener) (near, far *conn) {
 	s.next++
 	up, down := newPipe(s, direction{client, l.owner}, s.next), newPipe(s, direction{l.owner, client}, s.next)
-	a, b := address{"tcp", fmt.Sprintf("127.0.0.1:%d", 20000+s.next%30000)}, address{l.network, l.address}
+	from := "127.0.0.1"
+	if client == "vandal" {
+		from = "192.0.2.7" // a stranger is counted by its address
+	}
+	a, b := address{"tcp", fmt.Sprintf("%s:%d", from, 20000+s.next%30000)}, address{l.network, l.address}
 	near = &conn{s: s, in: down, out: up, local: a, remote: b, client: client, node: l.owner}
 	far = &conn{s: s, in: up, out: down, local: b, remote: a, client: client, node: l.owner}
 	near.other, far.other = far, near

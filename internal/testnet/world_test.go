@@ -28,6 +28,7 @@ type plan struct {
 	people   int
 	humans   int
 	liar     bool
+	vandal   bool
 	length   time.Duration // of the time with faults
 	pace     time.Duration // between two letters of a person, on the average
 	faults   int
@@ -59,7 +60,7 @@ func planFor(seed uint64) plan {
 	if p.humans == 1 {
 		p.humans = 2
 	}
-	p.liar = r.IntN(3) == 0
+	p.liar, p.vandal = r.IntN(3) == 0, r.IntN(3) == 0
 	p.length = time.Duration(40+r.IntN(80)) * time.Second
 	p.pace = time.Duration(300+r.IntN(2500)) * time.Millisecond
 	p.faults = 6 + r.IntN(24)
@@ -357,6 +358,9 @@ func (w *world) storm(ctx context.Context) {
 	}
 	for _, h := range w.humans {
 		all.Go(func() { h.work(working) })
+	}
+	if w.vandal {
+		all.Go(func() { newVandal(w).work(working) })
 	}
 	for _, f := range w.drawFaults() {
 		all.Go(func() {
