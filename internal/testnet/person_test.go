@@ -501,10 +501,12 @@ func (p *person) inquire(l *line, s *sending, over bool) {
 		if a.Status != envelopepb.AnswerStatus_ANSWER_FOUND {
 			// Nobody knows it. What waits on its own node's disk comes there still, and what
 			// was refused while this line was down is known to nobody: the same bytes tell.
-			s.missed++
+			if at == s.to {
+				s.missed++
+			}
 			if over && at == s.to {
 				p.endLocked(s, fateGivenUp, "")
-			} else if s.durable && !s.stored && s.missed > 4 && !s.flying {
+			} else if s.durable && !s.stored && s.missed > 2 && !s.flying {
 				s.missed = 0
 				p.w.history.add(event{who: p.name, kind: pressed, id: s.id})
 				p.submitLocked(l, s)
