@@ -226,9 +226,12 @@ func (l *link) finish(items []*item, o Outcome) {
 	l.finishEach(items, outcomes)
 }
 
-func (l *link) finishEach(items []*item, outcomes []Outcome) {
+// finishEach is finish with an outcome for each. False: the durable outbox still has what it
+// should have forgotten.
+func (l *link) finishEach(items []*item, outcomes []Outcome) (forgotten bool) {
+	forgotten = true
 	if len(items) == 0 {
-		return
+		return forgotten
 	}
 	var seqs []uint64
 	l.mu.Lock()
@@ -245,8 +248,11 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) {
 	if len(seqs) > 0 {
 		// When this is lost the entry is sent once more after a restart, and the other side
 		// recognises it.
-		if err := l.f.cfg.Outbox.Done(l.peer, seqs); err != nil && !errors.Is(err, ErrUnavailable) {
-			l.f.log.Error("finished envelopes could not be removed from the outbox", "domain", l.f.domainName(l), "err", err)
+		if err := l.f.cfg.Outbox.Done(l.peer, seqs); err != nil {
+			forgotten = false
+			if !errors.Is(err, ErrUnavailable) {
+				l.f.log.Error("finished envelopes could not be removed from the outbox", "domain", l.f.domainName(l), "err", err)
+			}
 		}
 	}
 	for i, it := range items {
@@ -259,6 +265,7 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) {
 		it.free()
 	}
 	l.f.taker.Flush()
+	return forgotten
 }
 
 // afresh forgets what kept us from the peer: there is a reason to try again now.

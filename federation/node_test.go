@@ -378,6 +378,13 @@ type memoryOutbox struct {
 	byDst map[identity.PeerID][]Queued
 	limit int
 	fail  error
+	stuck error // what Done says
+}
+
+func (m *memoryOutbox) breakDone(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stuck = err
 }
 
 func newMemoryOutbox() *memoryOutbox {
@@ -418,6 +425,9 @@ func (m *memoryOutbox) Next(dest identity.PeerID, after uint64, max int) ([]Queu
 func (m *memoryOutbox) Done(dest identity.PeerID, seqs []uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.stuck != nil {
+		return m.stuck
+	}
 	m.byDst[dest] = slices.DeleteFunc(m.byDst[dest], func(q Queued) bool { return slices.Contains(seqs, q.Seq) })
 	if len(m.byDst[dest]) == 0 {
 		delete(m.byDst, dest)

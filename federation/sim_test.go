@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -467,4 +468,38 @@ func TestTheSameBytesAgainGetTheirOutcomeToo(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatEndedWhileTheDiskWasFullStopsNothing: the notice of its end was given, and its entry
+// could not be removed. Whoever reads the outbox later goes past it.
+func TestWhatEndedWhileTheDiskWasFullStopsNothing(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a, b := s.pair()
+		a.start()
+		out := newOutcomes()
+		byTTL := make(map[envelope.TTL][]envelope.ID)
+		send := func(ttl envelope.TTL, n int) {
+			for range n {
+				e := envelopeTo(t, b, ttl, 1024)
+				byTTL[ttl] = append(byTTL[ttl], e.ID())
+				if _, err := a.Send(e, out.of(e.ID())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		send(envelope.Week, 300) // beyond memory
+		send(envelope.Ring, 50)
+		send(envelope.Day, 50)
+		a.outbox.breakDone(errors.New("no space left on device"))
+		time.Sleep(time.Minute + 2*scanEvery)
+		out.each(t, byTTL[envelope.Ring], Outcome{Fate: envelopepb.Fate_FATE_EXPIRED})
+		a.outbox.breakDone(nil)
+		b.start()
+		time.Sleep(10 * time.Minute)
+		out.each(t, byTTL[envelope.Week], delivered)
+		out.each(t, byTTL[envelope.Day], delivered)
+		if st := a.stateOf(b); st.QueueLen != 0 || st.QueueBytes != 0 {
+			t.Errorf("the queue counts %d, %d bytes", st.QueueLen, st.QueueBytes)
+		}
+	})
 }

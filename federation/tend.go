@@ -130,7 +130,7 @@ func (l *link) scan(now time.Time, all bool) time.Time {
 	for _, e := range entries {
 		q.scanned = e.Seq
 		over := !clock.Before(e.Expires)
-		if !over && !all || e.Seq <= q.cursor {
+		if _, ended := q.ending[e.Seq]; ended || !over && !all || e.Seq <= q.cursor {
 			continue
 		}
 		w, ok := q.written[e.Seq]
@@ -160,7 +160,9 @@ func (l *link) scan(now time.Time, all bool) time.Time {
 		l.nextScan = now
 	}
 	l.mu.Unlock()
-	l.finishEach(ended, outcomes)
+	if !l.finishEach(ended, outcomes) {
+		return again // they stand on a full disk and have ended: who reads the outbox goes past them
+	}
 	l.mu.Lock()
 	for _, it := range ended {
 		delete(q.ending, it.seq)
