@@ -237,7 +237,10 @@ func (f *Federation) ownAddrs() []string {
 // be before Send has returned. done may be nil. The error's Code says why an envelope was not
 // taken.
 func (f *Federation) Send(e *envelope.Envelope, done Waiter) (durable bool, err error) {
-	if err := f.open(); err != nil {
+	f.mu.Lock()
+	err, l := f.openLocked(), f.links[e.Destination]
+	f.mu.Unlock()
+	if err != nil {
 		return false, err
 	}
 	domain, ok := f.domains.domainOf(e.Destination)
@@ -249,9 +252,10 @@ func (f *Federation) Send(e *envelope.Envelope, done Waiter) (durable bool, err 
 	if !d.Allow {
 		return false, fmt.Errorf("%w (rule %q)", ErrPolicy, d.Rule)
 	}
-	l := f.linkTo(e.Destination, domain)
 	if l == nil {
-		return false, ErrDraining
+		if l = f.linkTo(e.Destination, domain); l == nil {
+			return false, ErrDraining
+		}
 	}
 	return l.send(e, now, done)
 }
@@ -398,6 +402,10 @@ func moreTelling(a, b error) error {
 func (f *Federation) open() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	return f.openLocked()
+}
+
+func (f *Federation) openLocked() error {
 	switch {
 	case f.state == isNew:
 		return ErrUnavailable

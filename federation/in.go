@@ -347,8 +347,9 @@ func (in *inbound) givenLocked() bool {
 		l := &in.lanes[n]
 		p := l.head
 		l.head, p.next = p.next, nil
-		in.taken++
-		in.s.f.wg.Add(1) // Run waits for its end
+		if in.taken++; in.taken == 1 {
+			in.s.f.wg.Add(1) // Run waits until all have ended
+		}
 		start := in.startLocked()
 		in.mu.Unlock()
 		if start {
@@ -375,13 +376,16 @@ func (in *inbound) end(p *parcel, o Outcome) {
 		in.doneLocked(p.seq, o)
 	}
 	in.taken--
+	last := in.taken == 0
 	// Who flushes looks for more by itself.
 	start := in.flushing == 0 && in.startLocked()
 	in.mu.Unlock()
 	if start {
 		go in.work()
 	}
-	in.s.f.wg.Done()
+	if last {
+		in.s.f.wg.Done()
+	}
 }
 
 // checked makes an outcome one that can stand on the wire.

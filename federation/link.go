@@ -53,7 +53,7 @@ type link struct {
 	since       time.Time
 	lastContact time.Time
 	lastUsed    time.Time
-	due         time.Time // when the loop looks again by itself; zero: it is about to look
+	soon        bool // the loop looks again before what is queued now can be over
 	why         string
 	dialling    bool
 	greeted     bool // this process has had a session with the peer
@@ -106,7 +106,6 @@ func (l *link) send(e *envelope.Envelope, clock time.Time, done Waiter) (durable
 		wait = min(e.TTL.Duration(), outboxTime)
 	}
 	it.expires = clock.Add(wait)
-	now := time.Now()
 
 	l.mu.Lock()
 	if l.closed {
@@ -114,13 +113,16 @@ func (l *link) send(e *envelope.Envelope, clock time.Time, done Waiter) (durable
 		it.free()
 		return false, ErrDraining
 	}
-	l.lastUsed = now
-	if l.refusedLocked(now) {
-		l.tryAgainLocked(now)
-		l.mu.Unlock()
-		it.free()
-		l.poke()
-		return false, &RemoteError{Code: wire.CodePolicy}
+	if l.session == nil { // with one, its sender notes the time
+		now := time.Now()
+		l.lastUsed = now
+		if l.refusedLocked(now) {
+			l.tryAgainLocked(now)
+			l.mu.Unlock()
+			it.free()
+			l.poke()
+			return false, &RemoteError{Code: wire.CodePolicy}
+		}
 	}
 	disk := l.f.cfg.Outbox != nil && !it.live
 	behind := disk && (l.queue.unread > 0 || l.queue.enqueuing > 0)
@@ -129,7 +131,7 @@ func (l *link) send(e *envelope.Envelope, clock time.Time, done Waiter) (durable
 		// The loop has nothing to do with an envelope while there is a session, but to know
 		// when its time is over.
 		s := l.session
-		look := s == nil || l.due.IsZero() || now.Add(wait).Before(l.due)
+		look := s == nil || !l.soon
 		l.mu.Unlock()
 		if look {
 			signal(l.wake)

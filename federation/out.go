@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -31,6 +32,7 @@ type outbound struct {
 	echoes chan []byte // encoded Echo frames, before any envelope
 
 	patience patience // of the send loop
+	key      string   // of the domain's bucket
 
 	mu           sync.Mutex // guards all below
 	creditFrames int
@@ -39,7 +41,7 @@ type outbound struct {
 }
 
 func newOutbound(s *session) *outbound {
-	return &outbound{s: s, wake: make(chan struct{}, 1), echoes: make(chan []byte, 2)}
+	return &outbound{s: s, key: "out/" + s.domain, wake: make(chan struct{}, 1), echoes: make(chan []byte, 2)}
 }
 
 func (o *outbound) kick() {
@@ -149,14 +151,18 @@ func (o *outbound) pace(limits policy.Limits, batch []*item) []*item {
 				end = it.expires
 			}
 		}
-		ctx, cancel := context.WithTimeout(o.s.ctx, end.Sub(l.f.cfg.Now()))
-		err := l.f.pace(ctx, "out/"+o.s.domain, limits, len(batch), size)
-		cancel()
-		if err == nil {
-			return batch
-		}
+		ok, after := l.f.buckets.Take(time.Now(), o.key, limits, len(batch), size)
 		if o.s.ctx.Err() != nil {
 			return nil
+		}
+		if ok {
+			return batch
+		}
+		ctx, cancel := context.WithTimeout(o.s.ctx, end.Sub(l.f.cfg.Now()))
+		ok = pause(ctx, after)
+		cancel()
+		if ok || o.s.ctx.Err() != nil {
+			continue
 		}
 		var expired []*item
 		l.mu.Lock()
@@ -187,6 +193,9 @@ func (o *outbound) fill(limits policy.Limits, batch, expired []*item) (_, _ []*i
 	frames = min(frames, credit-len(l.queue.flight))
 	room := bytes - min(bytes, l.queue.flightBytes)
 	batch, expired = l.queue.take(l.f.cfg.Now(), frames, room, size, batch, expired)
+	if len(batch) > 0 {
+		l.lastUsed = time.Now()
+	}
 	more := l.queue.unread > 0 && l.queue.stored < readAhead/2
 	l.mu.Unlock()
 	if more {

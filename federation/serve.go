@@ -256,19 +256,6 @@ func (f *Federation) isDraining() bool {
 	return f.draining
 }
 
-// pace waits until the limits let n envelopes of so many bytes pass.
-func (f *Federation) pace(ctx context.Context, key string, l policy.Limits, n int, bytes int64) error {
-	for {
-		ok, after := f.buckets.Take(time.Now(), key, l, n, bytes)
-		if ok {
-			return ctx.Err()
-		}
-		if !pause(ctx, after) {
-			return ctx.Err()
-		}
-	}
-}
-
 // pause waits so long, a millisecond at least, and says no when ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(max(d, time.Millisecond))

@@ -37,7 +37,7 @@ func (l *link) step(ctx context.Context) time.Time {
 	}
 	want, allowed := l.wanted(now)
 	l.mu.Lock()
-	l.due = time.Time{} // what is queued from here on is not in what expire finds
+	l.soon = false // what is queued from here on is not in what expire finds
 	expired, end := l.queue.expire(l.f.cfg.Now())
 	verdict, changes := l.mayWaitLocked(now, allowed)
 	denied := l.queue.deny(verdict)
@@ -52,7 +52,8 @@ func (l *link) step(ctx context.Context) time.Time {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	defer func() { l.due = next }()
+	// Nothing waits for less than a live envelope does.
+	defer func() { l.soon = next.Sub(now) <= liveWait }()
 	switch {
 	case l.session != nil || l.dialling || l.closed:
 	case !allowed:
