@@ -23,7 +23,7 @@ type clientLink struct {
 	root    identity.PublicKey
 	device  identity.DeviceID
 	hasID   bool
-	address string // what strangers are counted by
+	address string // what strangers are counted by; empty on this machine
 	counted bool   // and whether it is; the read loop's
 	// member says that the device is in the newest list of an account here. The read loop's.
 	member bool

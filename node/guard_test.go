@@ -96,12 +96,11 @@ func TestLinksLeaveFilesForTheRest(t *testing.T) {
 	r := start(t, t.TempDir(), "acme.example", openPolicy)
 	r.maxLinks = 1
 	dial(t, r, nil)
-	ws, _, err := dialRaw(t, r, nil)
-	if err == nil {
-		if _, _, err = ws.ReadMessage(); err == nil {
-			t.Error("a second link was taken")
-		}
+	if ws, resp, err := dialRaw(t, r, nil); err == nil {
 		_ = ws.Close()
+		t.Error("a second link was taken")
+	} else if resp == nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("a second link is answered with %v, %v", resp, err)
 	}
 	if n := r.handshaking.Load(); n != 0 {
 		t.Errorf("%d handshakes are counted", n)

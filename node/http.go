@@ -125,7 +125,7 @@ func (n *Node) serveLink(w http.ResponseWriter, r *http.Request) {
 		plain(w, http.StatusForbidden, "this origin may not open the client link; see http.origins in node.toml\n")
 		return
 	}
-	if n.draining.Load() || !n.isReady() {
+	if n.draining.Load() || !n.isReady() || n.hub.full(n.maxLinks) {
 		n.comeBack(w)
 		return
 	}

@@ -31,6 +31,13 @@ func (h *hub) add(l *clientLink, most int) bool {
 	return true
 }
 
+// full says whether so many links are open already.
+func (h *hub) full(most int) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return len(h.links) >= most
+}
+
 // claim makes l the link of its device and returns the one it replaces.
 func (h *hub) claim(l *clientLink) (replaced *clientLink) {
 	h.mu.Lock()

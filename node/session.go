@@ -218,16 +218,23 @@ func (l *clientLink) afterwards(msg []byte) {
 	}
 }
 
-// admitStranger counts a link that speaks for no registered device against its address.
+// everywhere is what strangers are counted by beside their address.
+const everywhere = "everywhere"
+
+// admitStranger counts a link that speaks for no registered device against its address, and
+// against half of all links: the other half stays for members.
 func (l *clientLink) admitStranger() bool {
 	if l.member {
 		admitConn(l.sock.Conn)
 		return true
 	}
-	if l.address == "" {
-		return true
+	n := l.n
+	if !n.strangers.Acquire(everywhere, max(1, n.maxLinks/2)) {
+		l.goodbye(link.CodeRate, time.Minute)
+		return false
 	}
-	if !l.n.strangers.Acquire(l.address, maxStrangersPerPrefix) {
+	if l.address != "" && !n.strangers.Acquire(l.address, maxStrangersPerPrefix) {
+		n.strangers.Release(everywhere)
 		l.goodbye(link.CodeRate, time.Minute)
 		return false
 	}
@@ -241,7 +248,10 @@ func (l *clientLink) joined() {
 		admitConn(l.sock.Conn)
 	}
 	if l.counted {
-		l.n.strangers.Release(l.address)
+		l.n.strangers.Release(everywhere)
+		if l.address != "" {
+			l.n.strangers.Release(l.address)
+		}
 		l.counted = false
 	}
 }
