@@ -80,6 +80,25 @@ func dialLine(ctx context.Context, host string, device *identity.Device, cert *i
 	return l, nil
 }
 
+// dialStranger opens a link without a device, and sees whether it may stay.
+func dialStranger(ctx context.Context, host string) (*line, error) {
+	l, err := dialLine(ctx, host, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	f := new(pb.NodeFrame)
+	if err = l.send(&pb.ClientFrame{Id: l.id(), Kind: &pb.ClientFrame_Ping{Ping: &pb.Ping{Nonce: 1}}}); err == nil {
+		f, err = l.read()
+	}
+	if err == nil && f.GetPong() == nil {
+		err = answered(f)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.ws.Close())
+	}
+	return l, nil
+}
+
 func answered(f *pb.NodeFrame) error {
 	if e := f.GetError(); e != nil {
 		return &refusal{code: e.Code, retry: time.Duration(e.RetryAfterMs) * time.Millisecond}
