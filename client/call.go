@@ -57,6 +57,7 @@ type Call struct {
 	frames chan []byte    // the same, for session frames
 
 	pathChanged chan struct{} // a hint to pathLoop
+	pathLost    chan struct{} // the same: the other side has no path
 
 	answered chan struct{} // closed when a session exists
 	bound    chan struct{} // closed when the channel binding is verified both ways
@@ -125,7 +126,7 @@ func (c *Client) newCall(contact keep.Contact, opts CallOptions) *Call {
 		c: c, contact: contact, opts: opts, kind: opts.Media, began: time.Now(),
 		events: make(chan callEvent, callEvents), frames: make(chan []byte, callEvents),
 		poked: make(chan struct{}, 1), rings: make(map[identity.DeviceID]*outRing),
-		pathChanged: make(chan struct{}, 1), answered: make(chan struct{}), bound: make(chan struct{}), done: make(chan struct{}),
+		pathChanged: make(chan struct{}, 1), pathLost: make(chan struct{}, 1), answered: make(chan struct{}), bound: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 

@@ -2,12 +2,16 @@ package client_test
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client"
 	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/client/sdp"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 )
 
@@ -204,3 +208,92 @@ func endless(t *testing.T) *client.Source {
 }
 
 type frames = func() ([]byte, time.Duration, error)
+
+// A path can be broken for the side that does not offer alone. It asks for another one, and
+// gets it once for each generation, however often and late it asks.
+func TestTheAnsweringSideAsksForANewPath(t *testing.T) {
+	t.Parallel()
+	alice, h := alone(t)
+	p := befriended(t, h, alice)
+	ringing := make(chan *client.Call, 1)
+	go func() {
+		call, err := alice.Ring(within(t), p.id(), client.CallOptions{Media: client.Audio})
+		if err != nil {
+			t.Errorf("alice rings: %v", err)
+		}
+		ringing <- call
+	}()
+	payload, session := p.accept(p.opened(envelopepb.Type_TYPE_RING), envelopepb.Type_TYPE_ACCEPT)
+	p.deliver(payload, false)
+	call := <-ringing
+	if call == nil {
+		t.FailNow()
+	}
+	i := p.connect(session, session)
+	var offers []uint32
+	// answerOffer follows the client's frames up to its next offer, and answers it.
+	answerOffer := func() {
+		t.Helper()
+		for {
+			m := p.frame(session)
+			switch m.Type {
+			case envelopepb.SessionType_SESSION_OFFER:
+				if n := len(offers); n > 0 && offers[n-1] == m.Generation {
+					continue // the same again
+				}
+				offers = append(offers, m.Generation)
+				d := rtc.Description{SDP: m.Sdp, Fingerprint: [32]byte(m.Fingerprint), Ufrag: m.Ufrag, Setup: sdp.Setup(m.Setup), Generation: m.Generation}
+				answer, err := i.AcceptOffer(within(t), d)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.describe(session, envelopepb.SessionType_SESSION_ANSWER, answer)
+				return
+			case envelopepb.SessionType_SESSION_ICE:
+				for _, line := range m.Candidates {
+					if err := i.AddCandidate(within(t), rtc.Candidate{Line: line, Generation: m.Generation}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+	answerOffer()
+	var following sync.WaitGroup
+	bound := make(chan struct{})
+	following.Go(func() {
+		for {
+			m, ok := p.frameUntil(bound, session)
+			if !ok {
+				return
+			}
+			for _, line := range m.Candidates {
+				if err := i.AddCandidate(within(t), rtc.Candidate{Line: line, Generation: m.Generation}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	if err := call.Connected(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	close(bound)
+	following.Wait()
+	session.Step()
+	lost := func(generation uint32) {
+		p.say(session, &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_RESTART, Generation: generation})
+	}
+	lost(0)
+	answerOffer()
+	for range 3 {
+		lost(0) // late: that generation is over
+	}
+	lost(1)
+	answerOffer()
+	if want := []uint32{0, 1, 2}; !slices.Equal(offers, want) {
+		t.Errorf("offers of the generations %v, want %v", offers, want)
+	}
+	if err := call.Hangup(within(t)); err != nil {
+		t.Error(err)
+	}
+}

@@ -257,6 +257,8 @@ func (call *Call) negotiate(ctx context.Context, m *envelopepb.SessionMessage) e
 				return err
 			}
 		}
+	case envelopepb.SessionType_SESSION_RESTART:
+		call.onPathLost(m.Generation)
 	case envelopepb.SessionType_SESSION_ICE_END:
 		return call.candidate(ctx, rtc.Candidate{Generation: m.Generation})
 	}

@@ -113,7 +113,7 @@ const (
 )
 
 // pathLoop looks for a new path as long as the old one is broken. Only the initiator offers,
-// so that two restarts do not cross; the other side waits for its offer.
+// so that two restarts do not cross; the other side asks it to.
 func (call *Call) pathLoop(ctx context.Context) error {
 	call.mu.Lock()
 	peer := call.peer
@@ -124,38 +124,87 @@ func (call *Call) pathLoop(ctx context.Context) error {
 	}
 	tick := time.NewTimer(time.Hour)
 	defer tick.Stop()
-	var broken time.Time
+	link := time.NewTicker(checkEvery)
+	defer link.Stop()
+	var broken, tried time.Time
+	lostThere := false // the other side has none, whatever it looks like from here
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-call.pathChanged:
+		case <-call.pathLost:
+			lostThere = true
+		case <-link.C:
+			call.c.checkLink(ctx)
+			continue
 		case <-tick.C:
 		}
-		state := peer.State()
-		if state != rtc.StateFailed && state != rtc.StateDisconnected || !isClosed(call.bound) {
-			broken = time.Time{}
+		state, now := peer.State(), time.Now()
+		switch {
+		case !isClosed(call.bound):
 			continue
-		}
-		if broken.IsZero() {
-			broken = time.Now()
-		}
-		if time.Since(broken) > most {
+		case state != rtc.StateFailed && state != rtc.StateDisconnected:
+			broken = time.Time{}
+		case broken.IsZero():
+			broken = now
+		case now.Sub(broken) > most:
 			return &UnreachableError{What: "the connection broke and did not come back"}
 		}
-		tick.Reset(min(restartEvery, time.Until(broken.Add(most))+time.Millisecond))
-		call.c.checkLink(ctx)
-		if call.session.Role != envelope.Initiator {
+		if broken.IsZero() && !lostThere {
 			continue
 		}
-		if err := call.tryRestart(ctx); err != nil {
-			return err
+		pause := restartEvery - now.Sub(tried)
+		if pause <= 0 {
+			tried, lostThere, pause = now, false, restartEvery
+			if err := call.mend(ctx, !broken.IsZero()); err != nil {
+				return err
+			}
 		}
+		if !broken.IsZero() {
+			pause = min(pause, time.Until(broken.Add(most))+time.Millisecond)
+		}
+		tick.Reset(pause)
 	}
 }
 
-// checkTime is how long the own node may take to answer while a call's path is broken.
-const checkTime = 3 * time.Second
+// mend does this side's part for a new path.
+func (call *Call) mend(ctx context.Context, broken bool) error {
+	if broken {
+		call.c.checkLink(ctx)
+	}
+	if call.session.Role == envelope.Initiator {
+		return call.tryRestart(ctx)
+	}
+	call.mu.Lock()
+	generation := call.generation
+	call.mu.Unlock()
+	return ignoreUnreachable(call.send(ctx, &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_RESTART, Generation: generation}))
+}
+
+// onPathLost takes the other side's request for a new path. One that is about an older offer
+// than the newest says nothing new, unless that has not arrived.
+func (call *Call) onPathLost(generation uint32) {
+	call.mu.Lock()
+	due := call.session.Role == envelope.Initiator && (generation == call.offered || call.offered > call.generation)
+	call.mu.Unlock()
+	if !due {
+		return
+	}
+	select {
+	case call.pathLost <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	// checkEvery is how often a call asks whether its link still stands. A router that forgets
+	// what it had mapped cuts the link and may leave the path in one direction: then this side
+	// sees nothing amiss, and the other's request for a new path must reach it.
+	checkEvery = 10 * time.Second
+	// checkTime is how long the own node may take to answer.
+	checkTime = 3 * time.Second
+)
 
 // checkLink ends the link if the own node does not answer on it, so that another is dialled.
 // What breaks a call's path often breaks the link as well (another network, a router with a

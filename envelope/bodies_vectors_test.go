@@ -262,6 +262,7 @@ func sessionBodies(t *testing.T) (good, refused []bodyVector) {
 		{"ANSWER after a restart", answer, answerFields},
 		{"ICE", &pb.SessionMessage{Type: pb.SessionType_SESSION_ICE, Candidates: []string{line}, Generation: 2}, map[string]any{"candidates": []string{line}, "generation": 2}},
 		{"ICE_END", &pb.SessionMessage{Type: pb.SessionType_SESSION_ICE_END}, map[string]any{}},
+		{"RESTART", &pb.SessionMessage{Type: pb.SessionType_SESSION_RESTART, Generation: 1}, map[string]any{"generation": 1}},
 		{"BYE", &pb.SessionMessage{Type: pb.SessionType_SESSION_BYE, Reason: pb.Reason_REASON_ENDED}, map[string]any{"reason": 1}},
 	} {
 		raw, err := MarshalSessionMessage(c.m)
@@ -279,7 +280,8 @@ func sessionBodies(t *testing.T) (good, refused []bodyVector) {
 		{"ICE without candidates", &pb.SessionMessage{Type: pb.SessionType_SESSION_ICE}},
 		{"BYE without a reason", &pb.SessionMessage{Type: pb.SessionType_SESSION_BYE}},
 		{"CONFIRM with a reason", &pb.SessionMessage{Type: pb.SessionType_SESSION_CONFIRM, Reason: pb.Reason_REASON_ENDED}},
-		{"type 7", &pb.SessionMessage{Type: 7}},
+		{"RESTART with candidates", &pb.SessionMessage{Type: pb.SessionType_SESSION_RESTART, Candidates: []string{line}}},
+		{"type 8", &pb.SessionMessage{Type: 8}},
 		{"no type", &pb.SessionMessage{}},
 	} {
 		raw, err := marshalBody(c.m)

@@ -51,7 +51,7 @@ func checkSessionMessage(m *pb.SessionMessage) error {
 		ice = true
 	case pb.SessionType_SESSION_BYE:
 		bye = true
-	case pb.SessionType_SESSION_CONFIRM, pb.SessionType_SESSION_ICE_END:
+	case pb.SessionType_SESSION_CONFIRM, pb.SessionType_SESSION_ICE_END, pb.SessionType_SESSION_RESTART:
 	default:
 		return fmt.Errorf("%w: session message type %d", ErrMalformed, m.Type)
 	}

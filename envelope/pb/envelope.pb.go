@@ -272,6 +272,7 @@ const (
 	SessionType_SESSION_ICE         SessionType = 4
 	SessionType_SESSION_ICE_END     SessionType = 5
 	SessionType_SESSION_BYE         SessionType = 6
+	SessionType_SESSION_RESTART     SessionType = 7 // asks the side that offers for a new ICE generation
 )
 
 // Enum value maps for SessionType.
@@ -284,6 +285,7 @@ var (
 		4: "SESSION_ICE",
 		5: "SESSION_ICE_END",
 		6: "SESSION_BYE",
+		7: "SESSION_RESTART",
 	}
 	SessionType_value = map[string]int32{
 		"SESSION_UNSPECIFIED": 0,
@@ -293,6 +295,7 @@ var (
 		"SESSION_ICE":         4,
 		"SESSION_ICE_END":     5,
 		"SESSION_BYE":         6,
+		"SESSION_RESTART":     7,
 	}
 )
 
@@ -1989,7 +1992,7 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\fContactState\x12\x1d\n" +
 	"\x19CONTACT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CONTACT_STATE_ACCEPTED\x10\x01\x12\x19\n" +
-	"\x15CONTACT_STATE_BLOCKED\x10\x02*\x99\x01\n" +
+	"\x15CONTACT_STATE_BLOCKED\x10\x02*\xae\x01\n" +
 	"\vSessionType\x12\x17\n" +
 	"\x13SESSION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSESSION_CONFIRM\x10\x01\x12\x11\n" +
@@ -1997,7 +2000,8 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\x0eSESSION_ANSWER\x10\x03\x12\x0f\n" +
 	"\vSESSION_ICE\x10\x04\x12\x13\n" +
 	"\x0fSESSION_ICE_END\x10\x05\x12\x0f\n" +
-	"\vSESSION_BYE\x10\x06*\x88\x01\n" +
+	"\vSESSION_BYE\x10\x06\x12\x13\n" +
+	"\x0fSESSION_RESTART\x10\a*\x88\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OPERATION_LOOKUP\x10\x01\x12\x19\n" +
