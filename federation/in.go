@@ -31,6 +31,7 @@ type inbound struct {
 	key   string        // of the domain's bucket
 	work  func()        // workLoop; a method value made for each go statement would allocate
 	fresh []*parcel     // the read loop's
+	sizes [2][]int64    // of payloads that ask the rate: the read loop's, the pace loop's
 
 	mu       sync.Mutex // guards all below
 	paced    int        // parcels that wait for the rate, also those in the pace loop's hands
@@ -130,9 +131,9 @@ func (in *inbound) batch(f *wire.Frame) error {
 	for _, raw := range f.Envelopes {
 		in.fresh = append(in.fresh, in.open(raw))
 	}
-	limits := in.s.limit(policy.In)
+	pass := in.passing()
 	in.mu.Lock()
-	err := in.takeLocked(f, limits)
+	err := in.takeLocked(f, pass)
 	start := in.startLocked()
 	wake := in.paced > 0
 	in.mu.Unlock()
@@ -166,7 +167,23 @@ func (in *inbound) open(raw []byte) *parcel {
 	return p
 }
 
-func (in *inbound) takeLocked(f *wire.Frame, limits policy.Limits) error {
+// passing says how many of the fresh parcels the rate lets through now. None does while
+// others wait: only the read loop adds to those.
+func (in *inbound) passing() int {
+	limits := in.s.limit(policy.In)
+	in.mu.Lock()
+	paced := in.paced
+	in.mu.Unlock()
+	if paced > 0 {
+		return 0
+	}
+	n, _ := in.pass(in.fresh, limits, &in.sizes[0])
+	return n
+}
+
+// takeLocked gives the fresh parcels their numbers. The first pass of them go into the lanes,
+// the others wait for the rate.
+func (in *inbound) takeLocked(f *wire.Frame, pass int) error {
 	if f.First != in.received+1 {
 		return errProtocol("a batch out of order")
 	}
@@ -184,7 +201,7 @@ func (in *inbound) takeLocked(f *wire.Frame, limits policy.Limits) error {
 			in.doneLocked(p.seq, Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: p.code})
 			continue
 		}
-		in.admitLocked(p, limits)
+		in.admitLocked(p, i < pass)
 	}
 	return nil
 }
@@ -193,14 +210,13 @@ func (in *inbound) echo(f *wire.Frame) error {
 	if f.Reply {
 		return in.s.echo.returned(in.s, f.ID, f.Box)
 	}
-	limits := in.s.limit(policy.In)
 	in.mu.Lock()
 	if in.echoes > 0 {
 		in.mu.Unlock()
 		return errProtocol("a second echo before the first came back")
 	}
 	in.echoes++
-	in.admitLocked(&parcel{in: in, echo: f.ID, box: append([]byte(nil), f.Box...)}, limits)
+	in.admitLocked(&parcel{in: in, echo: f.ID, box: append([]byte(nil), f.Box...)}, in.paced == 0)
 	start := in.startLocked()
 	in.mu.Unlock()
 	if start {
@@ -210,9 +226,9 @@ func (in *inbound) echo(f *wire.Frame) error {
 	return nil
 }
 
-// admitLocked lets a parcel into its lane, behind those that wait for the rate.
-func (in *inbound) admitLocked(p *parcel, limits policy.Limits) {
-	if in.paced == 0 && limits.PerSecond <= 0 && limits.BytesPerSecond <= 0 && limits.Total <= 0 {
+// admitLocked lets a parcel into its lane, or wait for the rate.
+func (in *inbound) admitLocked(p *parcel, pass bool) {
+	if pass {
 		in.enterLocked(p)
 		return
 	}
@@ -240,7 +256,7 @@ func (in *inbound) paceLoop() error {
 		for i := 0; i < len(hand); {
 			// As many as pass now go in together.
 			limits := in.s.limit(policy.In)
-			n, wait := in.pass(hand[i:], limits)
+			n, wait := in.pass(hand[i:], limits, &in.sizes[1])
 			in.mu.Lock()
 			for _, p := range hand[i : i+n] {
 				in.enterLocked(p)
@@ -260,18 +276,26 @@ func (in *inbound) paceLoop() error {
 }
 
 // pass says how many of the parcels the rate lets through now, and after how long it is
-// worth asking again.
-func (in *inbound) pass(hand []*parcel, limits policy.Limits) (n int, wait time.Duration) {
+// worth asking again. Echoes and what is not delivered go along with those before them.
+func (in *inbound) pass(hand []*parcel, limits policy.Limits, sizes *[]int64) (n int, wait time.Duration) {
+	ask := (*sizes)[:0]
 	for _, p := range hand {
-		if p.echo == 0 {
-			ok, after := in.s.f.buckets.Take(time.Now(), in.key, limits, 1, int64(len(p.e.Payload)))
-			if !ok {
-				return n, after
+		if p.asks() {
+			ask = append(ask, int64(len(p.e.Payload)))
+		}
+	}
+	*sizes = ask
+	ok, wait := in.s.f.buckets.TakeEach(time.Now(), in.key, limits, ask)
+	for _, p := range hand {
+		if p.asks() {
+			if ok == 0 {
+				break
 			}
+			ok--
 		}
 		n++
 	}
-	return n, 0
+	return n, wait
 }
 
 // enterLocked puts a parcel into its lane. The frames of one session begin with the same

@@ -25,6 +25,9 @@ type parcel struct {
 	box  []byte
 }
 
+// asks says whether the parcel counts for its domain's rate.
+func (p *parcel) asks() bool { return p.echo == 0 && p.code == "" }
+
 // give gives the parcel to the Deliverer, once however often its envelope arrives.
 func (p *parcel) give() {
 	in := p.in

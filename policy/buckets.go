@@ -67,12 +67,38 @@ func (b *Buckets) Take(now time.Time, key string, l Limits, n int, bytes int64) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	k := b.filledLocked(now, key, l)
+	return k.take(l, n, bytes)
+}
+
+// TakeEach is a Take of one request after the other, of so many bytes each, until one is
+// refused: n have passed, and the next can succeed after retryAfter.
+func (b *Buckets) TakeEach(now time.Time, key string, l Limits, bytes []int64) (n int, retryAfter time.Duration) {
+	if l.PerSecond <= 0 && l.BytesPerSecond <= 0 && l.Total <= 0 {
+		return len(bytes), 0
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k := b.filledLocked(now, key, l)
+	for n, size := range bytes {
+		if ok, retryAfter := k.take(l, 1, size); !ok {
+			return n, retryAfter
+		}
+	}
+	return len(bytes), 0
+}
+
+// filledLocked is the key's bucket with all that has come in until now.
+func (b *Buckets) filledLocked(now time.Time, key string, l Limits) *bucket {
 	k := b.findLocked(now, key)
 	elapsed := k.advance(now)
 	k.requests.refill(elapsed, l.PerSecond, burst(l.PerSecond))
 	k.bytes.refill(elapsed, float64(l.BytesPerSecond), float64(l.BytesPerSecond))
 	k.total.refill(elapsed, float64(l.Total)/day, float64(l.Total))
+	return k
+}
 
+func (k *bucket) take(l Limits, n int, bytes int64) (ok bool, retryAfter time.Duration) {
 	requests, size := float64(max(n, 0)), float64(max(bytes, 0))
 	var wait float64 // seconds
 	if l.PerSecond > 0 {

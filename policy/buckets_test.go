@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -283,5 +284,35 @@ func TestSlotsAreWaitedFor(t *testing.T) {
 	}
 	if err := s.Wait(ctx, "a", 0); err != nil {
 		t.Errorf("without a limit: %v", err)
+	}
+}
+
+// Whatever is asked for, TakeEach gives what so many Takes at the same time give.
+func TestTakeEachIsTakeAfterTake(t *testing.T) {
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		one, each := policy.NewBuckets(3), policy.NewBuckets(3)
+		l := policy.Limits{PerSecond: float64(rng.IntN(20)), BytesPerSecond: int64(rng.IntN(3)) * 4000, Total: int64(rng.IntN(2)) * 500}
+		now := noon
+		for step := range 200 {
+			now = now.Add(time.Duration(rng.IntN(700)) * time.Millisecond)
+			key := []string{"a", "b", "c", "d"}[rng.IntN(4)]
+			sizes := make([]int64, rng.IntN(12))
+			for i := range sizes {
+				sizes[i] = int64(rng.IntN(6000))
+			}
+			passed, wait := 0, time.Duration(0)
+			for _, size := range sizes {
+				ok, after := one.Take(now, key, l, 1, size)
+				if !ok {
+					wait = after
+					break
+				}
+				passed++
+			}
+			if n, after := each.TakeEach(now, key, l, sizes); n != passed || after != wait {
+				t.Fatalf("seed %d, step %d: %d passed and the next after %v, want %d and %v", seed, step, n, after, passed, wait)
+			}
+		}
 	}
 }
