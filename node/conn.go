@@ -23,6 +23,7 @@ type clientLink struct {
 	root    identity.PublicKey
 	device  identity.DeviceID
 	hasID   bool
+	holding bool   // a large message is arriving and counted; the read loop's
 	address string // what strangers are counted by; empty on this machine
 	counted bool   // and whether it is; the read loop's
 	// member says that the device is in the newest list of an account here. The read loop's.

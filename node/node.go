@@ -64,6 +64,7 @@ type Node struct {
 	bucketKeys bucketKeys
 	atWork     policy.Slots // requests of and to other domains
 	strangers  policy.Slots
+	large      atomic.Int64 // messages of strangers that are counted by hold
 	turnGrants *turnGrants
 	turnSecret [32]byte
 

@@ -260,6 +260,7 @@ func (l *clientLink) joined() {
 // end, are still written.
 func (l *clientLink) end() {
 	l.in.release()
+	l.unhold()
 	l.flushDirty()
 	l.n.hub.remove(l)
 	l.joined()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
 
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/ws"
@@ -76,6 +77,7 @@ func (l *clientLink) read() ([]byte, error) {
 						l.began.Store(0)
 					}
 					l.heard.Store(l.n.coarse.Load())
+					l.unhold()
 					return msg, nil
 				}
 				continue
@@ -85,11 +87,47 @@ func (l *clientLink) read() ([]byte, error) {
 			}
 			need = more
 		}
+		held := need
+		if in.parts != nil {
+			held += len(in.parts.b)
+		}
+		if held > readSize && !l.hold() {
+			return nil, errTooMany
+		}
 		in.room(need)
 		l.flushDirty()
 		if err := l.more(); err != nil {
 			return nil, err
 		}
+	}
+}
+
+// maxLargeOfStrangers is how many messages over readSize may be arriving from strangers at
+// once, 24 MiB in all. Each may take its time, and thousands of them would take the memory
+// that everything else needs.
+const maxLargeOfStrangers = 256
+
+var errTooMany = errors.New("too many large messages of strangers at once")
+
+// hold counts a large message of a stranger while it arrives. It says no when there are too
+// many; the link has been told then.
+func (l *clientLink) hold() bool {
+	if l.member || l.holding {
+		return true
+	}
+	if l.n.large.Add(1) > maxLargeOfStrangers {
+		l.n.large.Add(-1)
+		l.goodbye(link.CodeRate, time.Minute)
+		return false
+	}
+	l.holding = true
+	return true
+}
+
+func (l *clientLink) unhold() {
+	if l.holding {
+		l.holding = false
+		l.n.large.Add(-1)
 	}
 }
 
