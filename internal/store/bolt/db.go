@@ -81,7 +81,7 @@ type DB struct {
 	now     func() time.Time
 	log     *slog.Logger
 
-	// Only the writer's goroutine changes what st is and holds, and reads it freely; Peek reads
+	// Only who writes changes what st is and holds, and reads it freely; Peek reads
 	// st and its boxes on other goroutines.
 	mu sync.RWMutex // guards st, boxes
 	st *state

@@ -404,7 +404,7 @@ func (d *DB) Remove(ctx context.Context, id store.MailboxID) error {
 	if err != nil {
 		return err
 	}
-	// The key goes on the writer's goroutine and only if the box is still empty: a Put that
+	// The key goes while nobody writes and only if the box is still empty: a Put that
 	// was sealed under it is either in the box by now, or seals again when its turn comes.
 	var dropped error
 	err = d.ask(ctx, func() {

@@ -16,7 +16,7 @@ import (
 )
 
 // state is what the writer holds in memory of the file: what admission, expiry and the
-// question for a fate need. It belongs to the writer's goroutine. Operations change it as
+// question for a fate need. It belongs to whoever writes, one at a time. Operations change it as
 // they change the file; when a commit fails it is thrown away and read again.
 type state struct {
 	mu     *sync.RWMutex // DB.mu, held while boxes change: Peek reads them on other goroutines

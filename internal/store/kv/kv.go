@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -94,8 +95,11 @@ type File struct {
 	sending sync.RWMutex // guards closed; held for reading while an operation is queued
 	closed  bool
 
-	// Of writeLoop alone.
-	asks, writes []*op // a batch, sorted by kind
+	alone atomic.Bool // the last batch had one operation in it
+
+	writing      sync.Mutex // guards all below: held by who carries out a batch
+	single       [1]*op     // the batch of a lone caller
+	asks, writes []*op      // a batch, sorted by kind
 
 	stale   bool  // memory may differ from the file: Reload first
 	failing bool  // the last commit failed, and the log says so

@@ -26,7 +26,7 @@ var opPool = sync.Pool{New: func() any { return &op{answer: make(chan error, 1)}
 // Do runs apply inside a write transaction that it shares with others, and returns after
 // that has been committed. size is about how many bytes it writes.
 //
-// apply runs on the writer's goroutine, may run more than once and must therefore begin by
+// apply runs while nobody else writes, may run more than once and must therefore begin by
 // resetting what it reports. An error of apply undoes the operation, and only that one;
 // where refusing is ordinary business it is cheaper to report through a variable and to
 // return NoChange. Once queued an operation is carried out, whatever becomes of ctx: the
@@ -35,7 +35,7 @@ func (f *File) Do(ctx context.Context, size int, apply func(tx *bbolt.Tx) error)
 	return f.enqueue(ctx, apply, nil, size)
 }
 
-// Ask runs fn on the writer's goroutine when memory and file agree, that is after the batch
+// Ask runs fn while nobody writes, when memory and file agree, that is after the batch
 // it belongs to has been committed or has failed.
 func (f *File) Ask(ctx context.Context, fn func()) error {
 	return f.enqueue(ctx, nil, fn, 0)
@@ -51,6 +51,16 @@ func (f *File) enqueue(ctx context.Context, apply func(tx *bbolt.Tx) error, ask 
 		f.sending.RUnlock()
 		return ErrClosed
 	}
+	if f.alone.Load() && len(f.ops) == 0 && f.writing.TryLock() {
+		// Nobody else writes or waits: the two changes of goroutine that a lone caller would pay
+		// for each fsync are spared. Close waits for the lock that is held here.
+		f.single[0] = o
+		f.commit(f.single[:])
+		f.single[0] = nil
+		f.writing.Unlock()
+		f.sending.RUnlock()
+		return o.wait()
+	}
 	select {
 	case f.ops <- o:
 		f.sending.RUnlock()
@@ -58,13 +68,19 @@ func (f *File) enqueue(ctx context.Context, apply func(tx *bbolt.Tx) error, ask 
 		f.sending.RUnlock()
 		return ctx.Err()
 	}
+	return o.wait()
+}
+
+// wait returns the answer and gives the op back.
+func (o *op) wait() error {
 	err := <-o.answer
 	o.apply, o.ask = nil, nil
 	opPool.Put(o)
 	return err
 }
 
-// writeLoop owns every write. It takes one operation, then all that wait already, and
+// writeLoop owns the writes of callers that come together; whoever finds nobody writing or
+// waiting, and was not alone by chance, writes by itself (see enqueue). It takes one operation, then all that wait already, and
 // commits them together: while it waits for the disk the next batch gathers, so the fsync is
 // the batching window and no timer is needed.
 func (f *File) writeLoop() {
@@ -81,6 +97,7 @@ func (f *File) writeLoop() {
 				return
 			}
 		}
+		f.writing.Lock()
 		batch = append(batch, first)
 		size := first.size
 	drain:
@@ -100,18 +117,22 @@ func (f *File) writeLoop() {
 				break drain
 			}
 		}
+		f.alone.Store(len(batch) == 1 && carry == nil)
 		f.commit(batch)
 		clear(batch)
-		clear(f.asks)
-		clear(f.writes)
+		f.writing.Unlock()
 		// Those who were answered a moment ago and have more to say join the next batch: without
 		// this the first of them alone would wait for two fsyncs, and the others for two more.
 		runtime.Gosched()
 	}
 }
 
-// commit carries a batch out and answers everyone in it.
+// commit carries a batch out and answers everyone in it. f.writing is held.
 func (f *File) commit(batch []*op) {
+	defer func() {
+		clear(f.asks)
+		clear(f.writes)
+	}()
 	asks, writes := f.asks[:0], f.writes[:0]
 	for _, o := range batch {
 		if o.ask != nil {

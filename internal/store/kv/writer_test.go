@@ -287,3 +287,49 @@ func TestAQueueThatIsGivenUpOnWritesNothing(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// A lone caller carries its operation out by itself, a crowd leaves it to the writer. Both
+// change the same memory, without a lock of their own.
+func TestALoneCallerAndACrowdTakeTurns(t *testing.T) {
+	o := options()
+	count := 0
+	o.Reload = func(tx *bbolt.Tx) error { count = tx.Bucket(bucket).Stats().KeyN; return nil }
+	f := mustOpen(t, filepath.Join(t.TempDir(), "x.db"), o)
+	write := func(k string) {
+		err := f.Do(context.Background(), 1, func(tx *bbolt.Tx) error {
+			count++
+			return tx.Bucket(bucket).Put([]byte(k), []byte("v"))
+		})
+		if err != nil {
+			t.Errorf("%s: %v", k, err)
+		}
+	}
+	const rounds, crowd = 30, 12
+	byItself := 0
+	for r := range rounds {
+		for i := range 3 {
+			write(fmt.Sprint("alone", r, "/", i))
+		}
+		if f.alone.Load() {
+			byItself++
+		}
+		var all sync.WaitGroup
+		for i := range crowd {
+			all.Go(func() { write(fmt.Sprint("crowd", r, "/", i)) })
+		}
+		if r%2 == 0 {
+			write(fmt.Sprint("beside", r))
+		}
+		all.Wait()
+	}
+	if byItself != rounds {
+		t.Errorf("a lone caller was taken for a crowd in %d of %d rounds", rounds-byItself, rounds)
+	}
+	want, got := rounds*(3+crowd)+rounds/2, 0
+	if err := f.Ask(context.Background(), func() { got = count }); err != nil || got != want {
+		t.Fatalf("memory counts %d, want %d, %v", got, want, err)
+	}
+	if err := f.View(o.Reload); err != nil || count != want {
+		t.Fatalf("the file holds %d, want %d, %v", count, want, err)
+	}
+}
