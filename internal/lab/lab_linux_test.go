@@ -602,3 +602,36 @@ func waitFor(t testing.TB, what string, holds func() bool) {
 		}
 	}
 }
+
+// FuzzPacket: whatever an interface carries, reading it ends well, and what is called payload
+// is a part of the packet.
+func FuzzPacket(f *testing.F) {
+	udp4 := []byte{0x45, 0, 0, 32, 0, 0, 0x40, 0, 64, 17, 0, 0, 11, 0, 0, 2, 11, 0, 0, 3, 0x12, 0x34, 0, 9, 0, 12, 0, 0, 'a', 'b', 'c', 'd'}
+	tcp6 := append([]byte{0x60, 0, 0, 0, 0, 22, 6, 64}, make([]byte, 32)...)
+	tcp6 = append(tcp6, 0, 80, 0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0, 0, 0, 0, 0, 0, 'h', 'i')
+	for _, seed := range [][]byte{nil, {0x45}, {0x4f, 0, 0, 1}, {0x60}, udp4, udp4[:24], tcp6, tcp6[:50]} {
+		f.Add(seed)
+	}
+	for _, c := range []struct {
+		b       []byte
+		payload string
+	}{{udp4, "abcd"}, {tcp6, "hi"}} {
+		p := Packet{IP: c.b}
+		if p.parse(); string(p.Payload) != c.payload {
+			f.Fatalf("payload %q, want %q", p.Payload, c.payload)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p := Packet{IP: b}
+		p.parse()
+		if len(p.Payload) > 0 && !bytes.Contains(b, p.Payload) {
+			t.Fatalf("payload %x is not in %x", p.Payload, b)
+		}
+		c := Capture{packets: []Packet{p, p}}
+		for _, s := range c.Streams() {
+			if !bytes.Contains(b, s) {
+				t.Fatalf("a repeated segment stands twice: %x", s)
+			}
+		}
+	})
+}
