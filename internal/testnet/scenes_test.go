@@ -30,7 +30,7 @@ func playOut(t *testing.T, p plan, prepare, play func(*world)) (wrong []string, 
 	t.Helper()
 	p.seed, p.people = 1, max(p.people, 1)
 	cryptotest.SetGlobalRandom(t, p.seed)
-	dir := t.TempDir()
+	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(t, p, dir)
 		if prepare != nil {

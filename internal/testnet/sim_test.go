@@ -29,11 +29,27 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// folder is a folder in memory where the system has such a thing: what a disk loses is
+// simulated, and waiting for a real one would only take time.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "testnet")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // simulate runs one plan in a bubble of virtual time.
 func simulate(t *testing.T, p plan) (wrong []string, w *world) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, p.seed)
-	dir := t.TempDir()
+	dir := folder(t)
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(t, p, dir)
 		wrong = w.run()
