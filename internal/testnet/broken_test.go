@@ -109,6 +109,18 @@ func (c careless) Deliver(ctx context.Context, from federation.Source, e *envelo
 	return c.Deliverer.Deliver(ctx, from, e)
 }
 
+// twoFaced takes everything and says of some that it did not.
+type twoFaced struct{ federation.Deliverer }
+
+func (d twoFaced) Deliver(ctx context.Context, from federation.Source, e *envelope.Envelope) federation.Outcome {
+	id := e.ID()
+	out := d.Deliverer.Deliver(ctx, from, e)
+	if id[0]%4 == 0 {
+		out = federation.Outcome{Fate: envelopepb.Fate_FATE_REFUSED, Code: link.CodeRefused}
+	}
+	return out
+}
+
 func TestTheCheckerSeesABrokenNode(t *testing.T) {
 	breakFederation := func(change func(*federation.Config)) func(*world) {
 		return func(w *world) {
@@ -162,6 +174,11 @@ func TestTheCheckerSeesABrokenNode(t *testing.T) {
 			prepare: breakFederation(func(c *federation.Config) { c.Deliverer = careless{c.Deliverer, envelopepb.Fate_FATE_DELIVERED} }),
 			play:    func(w *world) { everybodyWrites(w, envelope.Live, 1024, 5) },
 			want:    "delivered, says its sender's node, and it never arrived",
+		},
+		"it refuses what it has taken": {
+			prepare: breakFederation(func(c *federation.Config) { c.Deliverer = twoFaced{c.Deliverer} }),
+			play:    func(w *world) { everybodyWrites(w, envelope.Week, 1024, 5) },
+			want:    "its sender was told that it was refused (refused), and it arrived",
 		},
 		"it delivers twice": {
 			prepare: func(w *world) {

@@ -30,6 +30,7 @@ type record struct {
 	*letter
 	accepted, durable, stored bool
 	down                      bool // its destination has refused it at least once
+	echoed                    bool // its bytes were handed in besides
 	ends                      []event
 	arrivals                  []event
 	acks                      []event
@@ -64,6 +65,10 @@ func (w *world) tally() tally {
 		switch e.kind {
 		case lineLost:
 			lines[e.who] = append(lines[e.who], e.at)
+		case echoed:
+			if r != nil {
+				r.echoed = true
+			}
 		case turnedDown:
 			if r != nil {
 				r.down = true
@@ -180,6 +185,9 @@ func (w *world) tally() tally {
 			}
 			if len(r.arrivals) > 0 {
 				t.besides["refused "+end.code+" and arrived, "+l.ttl.String()]++
+				if l.ttl != envelope.Live && !r.echoed {
+					bad(l, "its sender was told that it was refused (%s), and it arrived", end.code)
+				}
 			}
 		}
 	}

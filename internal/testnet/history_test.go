@@ -24,6 +24,7 @@ const (
 	lineLost        // a connection of somebody ended
 	pressed         // a person hands in again what its own node has on its disk
 	turnedDown      // a node refuses what another brought; code says why
+	echoed          // the same bytes are handed in besides: twice, or by somebody else
 	written         // a note is on its writer's disk
 	shown           // a note is in its reader's history
 	seen            // the writer knows that the note was read
@@ -31,7 +32,7 @@ const (
 	remark
 )
 
-var whatNames = [...]string{"submits", "accepted", "stored", "ended", "gets", "acks", "line lost", "presses", "refuses", "writes", "has", "seen", "FAULT", "remark"}
+var whatNames = [...]string{"submits", "accepted", "stored", "ended", "gets", "acks", "line lost", "presses", "refuses", "echoes", "writes", "has", "seen", "FAULT", "remark"}
 
 // The ways in which an envelope ends for its sender.
 const (

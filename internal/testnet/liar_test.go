@@ -169,6 +169,7 @@ func (l *liar) work(ctx context.Context) {
 		}
 		for range 1 + l.draw(3) {
 			l.w.count("sent on by the liar")
+			l.w.history.add(event{who: "liar", kind: echoed, id: e.ID()})
 			// Whatever becomes of it.
 			_, _ = l.fed.Send(e, nil)
 		}

@@ -537,6 +537,7 @@ func (p *person) again() {
 	}
 	l, s := p.line, p.mine[p.order[len(p.order)-1]]
 	p.w.count("the same bytes twice")
+	p.w.history.add(event{who: p.name, kind: echoed, id: s.id})
 	go l.ask(&pb.ClientFrame{Kind: &pb.ClientFrame_Submit{Submit: &pb.Submit{Envelope: s.raw}}}, func(*pb.NodeFrame) {})
 }
 
@@ -549,6 +550,9 @@ func (p *person) replay(l *letter) {
 	}
 	line := p.line
 	p.w.count("bytes of others")
+	if e, err := envelope.Parse(l.raw); err == nil {
+		p.w.history.add(event{who: p.name, kind: echoed, id: e.ID()})
+	}
 	go line.ask(&pb.ClientFrame{Kind: &pb.ClientFrame_Submit{Submit: &pb.Submit{Envelope: l.raw}}}, func(*pb.NodeFrame) {})
 }
 
