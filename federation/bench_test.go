@@ -29,8 +29,10 @@ import (
 const benchWindow = 256
 
 func benchPair(b *testing.B, kind string) (from, to *testNode) {
-	from = newTestNode(b, "acme.example", partnerOf("globex.example"))
-	to = newTestNode(b, "globex.example", partnerOf("acme.example"))
+	// Limits that are not reached, so that asking for them is measured too.
+	limits := "limit = { per_second = 10000000, bytes_per_second = \"64GiB\" }\n"
+	from = newTestNode(b, "acme.example", partnerOf("globex.example")+limits)
+	to = newTestNode(b, "globex.example", partnerOf("acme.example")+limits)
 	web(b, from, to)
 	for _, n := range []*testNode{from, to} {
 		only(kind)(n)
