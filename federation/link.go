@@ -247,16 +247,6 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) (forgotten bool) {
 		}
 	}
 	l.mu.Unlock()
-	if len(seqs) > 0 {
-		// When this is lost the entry is sent once more after a restart, and the other side
-		// recognises it.
-		if err := l.f.cfg.Outbox.Done(l.peer, seqs); err != nil {
-			forgotten = false
-			if !errors.Is(err, ErrUnavailable) {
-				l.f.log.Error("finished envelopes could not be removed from the outbox", "domain", l.f.domainName(l), "err", err)
-			}
-		}
-	}
 	for i, it := range items {
 		switch {
 		case it.done != nil:
@@ -267,6 +257,17 @@ func (l *link) finishEach(items []*item, outcomes []Outcome) (forgotten bool) {
 		it.free()
 	}
 	l.f.taker.Flush()
+	if len(seqs) > 0 {
+		// After their end was told: a crash in between must not leave an envelope without a
+		// place and without an end. When this is lost the entry is sent once more after a
+		// restart, and the other side recognises it.
+		if err := l.f.cfg.Outbox.Done(l.peer, seqs); err != nil {
+			forgotten = false
+			if !errors.Is(err, ErrUnavailable) {
+				l.f.log.Error("finished envelopes could not be removed from the outbox", "domain", l.f.domainName(l), "err", err)
+			}
+		}
+	}
 	return forgotten
 }
 

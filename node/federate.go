@@ -86,6 +86,11 @@ func (p pins) Save(domain string, document []byte) error {
 // restart: nobody remembers whose it was, so its sender asks by its id.
 func (n *Node) lateOutcome(_ identity.PeerID, id envelope.ID, out federation.Outcome) {
 	n.metrics.countDelivery("remote", out)
+	n.keepOutcome(id, out)
+}
+
+// keepOutcome writes down how an envelope ended, for whoever asks by its id.
+func (n *Node) keepOutcome(id envelope.ID, out federation.Outcome) {
 	if err := n.db.Record(n.background, id, store.Fate(out.Fate), n.now().Add(store.OutcomeKept)); err != nil {
 		n.storeError("outcome write failed", err)
 	}

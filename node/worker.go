@@ -215,6 +215,7 @@ func (l *clientLink) submitRemote(id uint64, e *envelope.Envelope) {
 		return
 	}
 	l.receipt(id, r.eid, pb.ReceiptClass_RECEIPT_ACCEPTED, durable, "")
+	r.durable = durable
 	r.came()
 }
 
@@ -226,6 +227,8 @@ type remote struct {
 	id   uint64
 	eid  envelope.ID
 	live bool
+	// durable: the client may have left it to us.
+	durable bool
 
 	out   federation.Outcome // good when the end came
 	state atomic.Uint32      // how many of the two have come
@@ -256,11 +259,16 @@ func (r *remote) came() {
 func (r *remote) finish(out federation.Outcome) {
 	l := r.l
 	l.n.metrics.countDelivery("remote", out)
+	if r.durable && out.Fate != envelopepb.Fate_FATE_STORED {
+		// The destination's node does not know it, and the client may be gone, or go before it
+		// has read this.
+		l.n.keepOutcome(r.eid, out)
+	}
 	l.receipt(r.id, r.eid, receiptOf(out), false, out.Code)
 	if r.live { // the others may wait for days; accepted is their answer
 		l.n.answering.Add(-1)
 	}
-	r.l, r.out = nil, federation.Outcome{}
+	r.l, r.out, r.durable = nil, federation.Outcome{}, false
 	r.state.Store(0)
 	remotePool.Put(r)
 }
