@@ -164,7 +164,7 @@ func TestTheBareRelayPassesEveryMessageOn(t *testing.T) {
 	go func() {
 		ended <- ServeRelay(ctx, func(a string) error { address <- a; return nil })
 	}()
-	e, err := NewEcho(ctx, <-address, 0, 4, 3)
+	e, err := NewEcho(ctx, <-address, 0, 4, 3, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

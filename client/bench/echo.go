@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -112,6 +113,7 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 type Echo struct {
 	conns   []*echoEnd
 	window  int
+	pace    time.Duration // between an answer and the next message
 	stopped atomic.Bool
 
 	sent, passed, back, wrong atomic.Int64
@@ -135,8 +137,8 @@ const (
 
 // NewEcho connects so many clients to the bare relay, from an even number on that no other
 // Echo uses.
-func NewEcho(ctx context.Context, address string, from, clients, window int) (*Echo, error) {
-	e := &Echo{window: window}
+func NewEcho(ctx context.Context, address string, from, clients, window int, pace time.Duration) (*Echo, error) {
+	e := &Echo{window: window, pace: pace}
 	e.stopped.Store(true)
 	for i := range clients {
 		// The same as Dial, so that the driver is the same to both.
@@ -151,9 +153,7 @@ func NewEcho(ctx context.Context, address string, from, clients, window int) (*E
 	for _, c := range e.conns {
 		e.readers.Go(func() {
 			if err := c.readLoop(); err != nil {
-				e.mu.Lock()
-				e.failed = err
-				e.mu.Unlock()
+				e.fail(err)
 			}
 		})
 	}
@@ -181,7 +181,11 @@ func (c *echoEnd) readLoop() error {
 			err = c.write(b)
 		case echoAnswer:
 			c.e.back.Add(1)
-			err = c.send(b)
+			if c.e.pace > 0 {
+				c.later(bytes.Clone(b))
+			} else {
+				err = c.send(b)
+			}
 		default:
 			c.e.wrong.Add(1)
 		}
@@ -189,6 +193,14 @@ func (c *echoEnd) readLoop() error {
 			return err
 		}
 	}
+}
+
+func (c *echoEnd) later(b []byte) {
+	time.AfterFunc(c.e.pace, func() {
+		if err := c.send(b); err != nil {
+			c.e.fail(err)
+		}
+	})
 }
 
 func (c *echoEnd) send(b []byte) error {
@@ -222,6 +234,14 @@ func (e *Echo) Start(size int) error {
 		}
 	}
 	return e.Err()
+}
+
+func (e *Echo) fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.failed == nil {
+		e.failed = err
+	}
 }
 
 // Err is what ended the echo before its time.

@@ -50,6 +50,7 @@ func (c Counts) Clean() bool {
 type Traffic struct {
 	ends   []*end
 	window int
+	pace   time.Duration // between a receipt and the next envelope
 
 	size    int
 	seal    Seal
@@ -102,13 +103,14 @@ const (
 	atBody   = 20
 )
 
-// NewTraffic makes pairs of neighbours: 0 with 1, 2 with 3. The clients have registered; from
-// now on they belong to the traffic, which reads them until Close.
-func NewTraffic(clients []*Client, window int) (*Traffic, error) {
+// NewTraffic makes pairs of neighbours: 0 with 1, 2 with 3. Each has as many envelopes on the
+// way as the window says, and waits the pace between a receipt and the next. The clients have
+// registered; from now on they belong to the traffic, which reads them until Close.
+func NewTraffic(clients []*Client, window int, pace time.Duration) (*Traffic, error) {
 	if len(clients)%2 != 0 {
 		return nil, errors.New("traffic needs pairs of clients")
 	}
-	t := &Traffic{window: window}
+	t := &Traffic{window: window, pace: pace}
 	t.stopped.Store(true)
 	for i, c := range clients {
 		t.ends = append(t.ends, &end{t: t, c: c, index: uint32(i), handle: envelope.NewHandle(), flight: make(map[uint64]*flying)})
@@ -320,6 +322,14 @@ func (e *end) receipt(f *Frame) error {
 	}
 	e.mu.Unlock()
 	e.t.receipts.Add(1)
+	if e.t.pace > 0 {
+		time.AfterFunc(e.t.pace, func() {
+			if err := e.send(); err != nil {
+				e.t.fail(err)
+			}
+		})
+		return nil
+	}
 	return e.send()
 }
 

@@ -63,7 +63,8 @@ WebSocket library with one goroutine for each connection, which passes a message
 the partner and does nothing else; its messages have the size of the clients' frames,
 and its figure is the processor time of one message passed on. The first ratio is
 against that, the one in brackets against a message and the partner's answer. "lone"
-is a single pair with one envelope on the way each: what comes alone costs more.
+is a single pair with one envelope on the way each and a millisecond between two: what
+comes alone costs more.
 
 Ends with 0 when everything was measured and 1 when any envelope was lost, delivered
 to somebody else, or delivered twice. With --json the result is one object.`,

@@ -201,6 +201,9 @@ const (
 // shares no encapsulation.
 const freshEach = 256
 
+// lonePace is the pause of the pair alone.
+const lonePace = time.Millisecond
+
 // Names of the subjects and figures.
 const (
 	oneNodeName  = "one-node"
@@ -227,7 +230,7 @@ func (b *bench) signal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	one, err := clients.NewTraffic(at, window)
+	one, err := clients.NewTraffic(at, window, 0)
 	if err != nil {
 		return err
 	}
@@ -238,12 +241,13 @@ func (b *bench) signal(ctx context.Context) error {
 	}
 	defer two.Close()
 
-	// A pair alone, each with one envelope on the way: nothing comes together with anything.
+	// A pair alone, each with one envelope on the way and a pause between two: nothing comes
+	// together with anything, and no device meets its rate.
 	couple, err := single.newClients(ctx, 2)
 	if err != nil {
 		return err
 	}
-	lone, err := clients.NewTraffic(couple, 1)
+	lone, err := clients.NewTraffic(couple, 1, lonePace)
 	if err != nil {
 		return err
 	}
@@ -257,12 +261,12 @@ func (b *bench) signal(ctx context.Context) error {
 	if err := readLine(ctx, relay, &ready); err != nil {
 		return err
 	}
-	echo, err := clients.NewEcho(ctx, ready.Address, 0, b.o.Clients, window)
+	echo, err := clients.NewEcho(ctx, ready.Address, 0, b.o.Clients, window, 0)
 	if err != nil {
 		return err
 	}
 	defer echo.Close()
-	loneEcho, err := clients.NewEcho(ctx, ready.Address, b.o.Clients, 2, 1)
+	loneEcho, err := clients.NewEcho(ctx, ready.Address, b.o.Clients, 2, 1, lonePace)
 	if err != nil {
 		return err
 	}
@@ -326,7 +330,7 @@ func pairsBetween(ctx context.Context, a, b *exchange, n int) (*clients.Traffic,
 	for i := range left {
 		all = append(all, left[i], right[i])
 	}
-	return clients.NewTraffic(all, window)
+	return clients.NewTraffic(all, window, 0)
 }
 
 // tellSignal writes the rows. A ratio is that of the same round and size: both were measured
