@@ -31,6 +31,7 @@ func playOut(t *testing.T, p plan, prepare, play func(*world)) (wrong []string, 
 	p.seed, p.people = 1, max(p.people, 1)
 	cryptotest.SetGlobalRandom(t, p.seed)
 	dir := folder(t)
+	emptyPools()
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(t, p, dir)
 		if prepare != nil {

@@ -45,11 +45,20 @@ func folder(t *testing.T) string {
 	return dir
 }
 
+// emptyPools makes sure that no run gets from a sync.Pool what the run before has put there: a
+// channel or a timer belongs to its bubble of virtual time, and using it in another one is a
+// panic. A pool is empty after two collections.
+func emptyPools() {
+	runtime.GC()
+	runtime.GC()
+}
+
 // simulate runs one plan in a bubble of virtual time.
 func simulate(t *testing.T, p plan) (wrong []string, w *world) {
 	t.Helper()
 	cryptotest.SetGlobalRandom(t, p.seed)
 	dir := folder(t)
+	emptyPools()
 	synctest.Test(t, func(t *testing.T) {
 		w = newWorld(t, p, dir)
 		wrong = w.run()
