@@ -46,24 +46,10 @@ func taken(l *clientLink) {
 	}
 }
 
-// drained is a link of p whose other end reads everything and looks at nothing, and that no
-// read loop reads: the test gives it what came.
+// drained is a wired link whose other end reads everything and looks at nothing.
 func drained(t testing.TB, r *running, p *person) *clientLink {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	far, err := net.Dial("tcp", listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	near, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = far.Close(); _ = near.Close() })
+	l, far := wired(t, r, p)
 	go func() {
 		b := make([]byte, 64<<10)
 		for {
@@ -72,10 +58,31 @@ func drained(t testing.TB, r *running, p *person) *clientLink {
 			}
 		}
 	}()
-	l := &clientLink{n: r.Node, sock: newSocket(near), device: p.device.ID(), root: p.root.Public(), hasID: true, member: true, mail: &delivery{}}
+	return l
+}
+
+// wired is a link of p over a real connection, whose other end is the test's. No read loop
+// reads the link: the test gives it what came.
+func wired(t testing.TB, r *running, p *person) (l *clientLink, far net.Conn) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	far, err = net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = far.Close(); _ = near.Close() })
+	l = &clientLink{n: r.Node, sock: newSocket(near), device: p.device.ID(), root: p.root.Public(), hasID: true, member: true, mail: &delivery{}}
 	r.hub.add(l, maxLinks)
 	r.hub.claim(l)
-	return l
+	return l, far
 }
 
 // submits are messages of one session: frames that share an encapsulation.
