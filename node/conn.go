@@ -52,6 +52,7 @@ type clientLink struct {
 	carrying bool // the write that waits holds live envelopes
 	closed   bool
 	last     bool        // the frames in out are the last ones; the connection closes behind them
+	gently   bool        // and only its sending half, until the client has closed the other
 	cut      *time.Timer // closes it if they do not leave
 
 	mu       sync.Mutex // guards mail, work, inflight
@@ -116,7 +117,25 @@ func (l *clientLink) leave(f *pb.NodeFrame) {
 	}
 	buf := message(len(b))
 	buf.b = append(buf.b, b...)
+	if f.GetDrain() != nil {
+		l.wmu.Lock()
+		l.gently = true
+		l.wmu.Unlock()
+	}
 	l.leaveWith(buf, f.GetError().GetCode() == link.CodeSlow)
+}
+
+// finish ends the connection behind its last frame. A connection that is closed while bytes of
+// the client are on their way is reset, and the reset can overtake that frame; so where it
+// matters the client is left to close, within goodbyeTimeout.
+func (l *clientLink) finish() {
+	l.wmu.Lock()
+	gently := l.gently
+	l.wmu.Unlock()
+	if half, ok := l.sock.Conn.(interface{ CloseWrite() error }); ok && gently && half.CloseWrite() == nil {
+		return
+	}
+	l.close()
 }
 
 // leaveWith is leave for what is written already. alone drops what waits before it.

@@ -166,8 +166,12 @@ func (l *clientLink) flush(by *clientLink) {
 		l.n.metrics.framesOut.Add(float64(b.frames))
 		b.told(err == nil, by)
 		b.free()
-		if err != nil || last {
+		switch {
+		case err != nil:
 			l.close()
+			return
+		case last:
+			l.finish()
 			return
 		}
 	}
@@ -192,7 +196,7 @@ func (l *clientLink) write(b *batch) {
 				last := l.last && !l.closed
 				l.wmu.Unlock()
 				if last {
-					l.close()
+					l.finish()
 				}
 				return
 			}
