@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -80,17 +81,15 @@ func (o *op) wait() error {
 }
 
 // writeLoop owns the writes of callers that come together; whoever finds nobody writing or
-// waiting, and was not alone by chance, writes by itself (see enqueue). It takes one operation, then all that wait already, and
-// commits them together: while it waits for the disk the next batch gathers, so the fsync is
-// the batching window and no timer is needed.
+// waiting, and was not alone by chance, writes by itself (see enqueue). It takes what waits and
+// commits it together: while it waits for the disk the next batch gathers.
 func (f *File) writeLoop() {
 	defer close(f.done)
-	batch := make([]*op, 0, maxBatchOps)
-	var carry *op // did not fit into the last batch
+	g := gathering{timer: time.NewTimer(time.Hour)}
+	defer g.timer.Stop()
 	for {
-		batch = batch[:0]
-		first := carry
-		carry = nil
+		first := g.carry
+		g.carry = nil
 		if first == nil {
 			var ok bool
 			if first, ok = <-f.ops; !ok {
@@ -98,32 +97,70 @@ func (f *File) writeLoop() {
 			}
 		}
 		f.writing.Lock()
-		batch = append(batch, first)
-		size := first.size
-	drain:
-		for len(batch) < maxBatchOps {
+		g.gather(f.ops, first)
+		f.alone.Store(len(g.batch) == 1 && g.carry == nil)
+		began := time.Now()
+		f.commit(g.batch)
+		g.expect, g.patience = len(g.batch), min(time.Since(began)/8, mostPatience)
+		clear(g.batch)
+		f.writing.Unlock()
+		// Those who were answered a moment ago and have more to say join the next batch.
+		runtime.Gosched()
+	}
+}
+
+// Those who were answered together and have more to say come back within a moment, but on a
+// busy machine not all of them before the first has begun the next commit: then each half of
+// them waits for the other half's fsync as well, and a commit carries half as much for good. So
+// as many as were answered last are waited for, at most for an eighth of what the last commit
+// took. Nobody waits behind a commit that carried one operation, or on a disk that is faster than
+// the waiting.
+const (
+	leastPatience = 100 * time.Microsecond
+	mostPatience  = 4 * time.Millisecond
+)
+
+// gathering is what the writer takes together.
+type gathering struct {
+	batch    []*op
+	size     int
+	carry    *op // did not fit into the last batch
+	expect   int // how many were answered last
+	patience time.Duration
+	timer    *time.Timer
+}
+
+func (g *gathering) gather(ops <-chan *op, first *op) {
+	g.batch, g.size = append(g.batch[:0], first), first.size
+	waiting := false
+	for len(g.batch) < maxBatchOps {
+		var o *op
+		var ok bool
+		select {
+		case o, ok = <-ops:
+		default:
+			if g.expect < 2 || len(g.batch) >= g.expect || g.patience < leastPatience {
+				return
+			}
+			if !waiting {
+				waiting = true
+				g.timer.Reset(g.patience)
+			}
 			select {
-			case o, ok := <-f.ops:
-				if !ok {
-					break drain
-				}
-				if size+o.size > maxBatchBytes {
-					carry = o
-					break drain
-				}
-				size += o.size
-				batch = append(batch, o)
-			default:
-				break drain
+			case o, ok = <-ops:
+			case <-g.timer.C:
+				return
 			}
 		}
-		f.alone.Store(len(batch) == 1 && carry == nil)
-		f.commit(batch)
-		clear(batch)
-		f.writing.Unlock()
-		// Those who were answered a moment ago and have more to say join the next batch: without
-		// this the first of them alone would wait for two fsyncs, and the others for two more.
-		runtime.Gosched()
+		if !ok {
+			return
+		}
+		if g.size+o.size > maxBatchBytes {
+			g.carry = o
+			return
+		}
+		g.size += o.size
+		g.batch = append(g.batch, o)
 	}
 }
 
