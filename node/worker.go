@@ -209,6 +209,13 @@ func (l *clientLink) submitRemote(id uint64, e *envelope.Envelope) {
 		r.finish(refused(code))
 		return
 	}
+	if !r.live {
+		// It is on its way again: how an earlier try ended is no answer any more.
+		if err := l.n.db.Withdraw(l.n.background, r.eid); err != nil {
+			r.finish(l.n.storeFailed(err))
+			return
+		}
+	}
 	durable, err := l.n.fed.Send(e, r)
 	if err != nil {
 		r.finish(refused(federation.Code(err)))

@@ -217,6 +217,9 @@ type Outcomes interface {
 	// same id win. A mailbox records what happens inside it by itself. Of a knock it records
 	// FateStored for OutcomeKept from its coming, whatever becomes of it, and that stays.
 	Record(ctx context.Context, id envelope.ID, fate Fate, until time.Time) error
+	// Withdraw forgets that an envelope was refused or expired, because it is on its way again.
+	// It writes only if there is something to forget.
+	Withdraw(ctx context.Context, id envelope.ID) error
 	// Fate returns FateUnknown, without an error, for an id that nothing is known of.
 	Fate(ctx context.Context, id envelope.ID) (Fate, error)
 }

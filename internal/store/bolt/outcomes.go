@@ -33,6 +33,32 @@ func (d *DB) Record(ctx context.Context, id envelope.ID, fate store.Fate, until 
 	})
 }
 
+// Withdraw implements store.Outcomes.
+func (d *DB) Withdraw(ctx context.Context, id envelope.ID) error {
+	// Nearly always there is nothing, and that is found out without the writer.
+	known := false
+	if err := d.view(func(tx *bbolt.Tx) error {
+		return unlucky(tx, id, func(*bbolt.Bucket) error { known = true; return nil })
+	}); err != nil || !known {
+		return err
+	}
+	return d.do(ctx, 64, func(tx *bbolt.Tx) error {
+		return unlucky(tx, id, func(day *bbolt.Bucket) error { return day.Delete(id[:]) })
+	})
+}
+
+// unlucky calls f with the day in which an envelope is noted as refused or expired.
+func unlucky(tx *bbolt.Tx, id envelope.ID, f func(day *bbolt.Bucket) error) error {
+	all := tx.Bucket(bucketOutcomes)
+	return all.ForEachBucket(func(name []byte) error {
+		day := all.Bucket(name)
+		if v := day.Get(id[:]); len(v) == 1 && (store.Fate(v[0]) == store.FateRefused || store.Fate(v[0]) == store.FateExpired) {
+			return f(day)
+		}
+		return nil
+	})
+}
+
 // fateKnock is the outcome of a knock that waited here and does not any more, whatever became
 // of it. To everyone who asks it is FateStored, as it is for a knock that nobody took: a
 // stranger learns neither that the person was there nor that it was not. The mailbox still

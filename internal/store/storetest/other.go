@@ -37,6 +37,21 @@ var otherCases = []testCase{
 			f.Fatal("a fate that does not exist was taken")
 		}
 	}},
+	{"what was refused or expired is forgotten when it is on its way again, and nothing else is", func(f *fixture) {
+		for fate, want := range map[store.Fate]store.Fate{
+			store.FateRefused: store.FateUnknown, store.FateExpired: store.FateUnknown,
+			store.FateDelivered: store.FateDelivered, store.FateStored: store.FateStored, store.FateUnknown: store.FateUnknown,
+		} {
+			id := envelope.ID(f.draw())
+			if fate != store.FateUnknown {
+				f.ok(f.Record(f.Context(), id, fate, f.o.Now().Add(store.OutcomeKept)))
+			}
+			f.ok(f.Withdraw(f.Context(), id))
+			f.fate(id, want)
+			f.reopen()
+			f.fate(id, want)
+		}
+	}},
 	{"an invitation is redeemed as often as it says, and by one identity once", func(f *fixture) {
 		alice, bob, eve := identity.PublicKey{1}, identity.PublicKey{2}, identity.PublicKey{3}
 		token, inv, err := f.Create(f.Context(), 2, time.Time{}, "for the board")
