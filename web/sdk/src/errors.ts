@@ -1,0 +1,47 @@
+// Every refusal has a code, so that callers branch on words and people get a sentence. Texts never
+// quote keys, ids or what somebody wrote.
+
+export type Code =
+  // form
+  | "malformed" | "not_canonical" | "too_large" | "size"
+  // keys, identities, history
+  | "key" | "signature" | "phrase" | "other_identity" | "rollback" | "equivocation" | "recovery_changed"
+  | "stale" | "expired" | "not_yet_valid" | "revoked" | "not_listed" | "key_changed" | "suite" | "bundle" | "list_epoch"
+  // opening
+  | "rate" | "prekey" | "decrypt" | "recipients" | "sender" | "recipient" | "time" | "full" | "replay" | "policy"
+  | "session" | "closed" | "exhausted"
+  // calls
+  | "ring_over" | "answer" | "unverified" | "binding" | "call_code"
+  // link and client
+  | "unreachable" | "refused" | "aborted" | "not_registered" | "no_contact" | "key_alarm" | "storage" | "node";
+
+/** What the SDK throws for everything that is not a bug. */
+export class TrunklineError extends Error {
+  readonly code: Code;
+  /** The node's own code, where a node refused. */
+  readonly nodeCode: string | undefined;
+
+  constructor(code: Code, message: string, options?: { cause?: unknown; nodeCode?: string }) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "TrunklineError";
+    this.code = code;
+    this.nodeCode = options?.nodeCode;
+  }
+}
+
+export function refuse(code: Code, message: string, cause?: unknown): TrunklineError {
+  return new TrunklineError(code, message, cause === undefined ? undefined : { cause });
+}
+
+/** The code of an error, or undefined for what is not ours. */
+export function codeOf(err: unknown): Code | undefined {
+  return err instanceof TrunklineError ? err.code : undefined;
+}
+
+/** Reports whether err, or one of its causes, has the code. */
+export function isCode(err: unknown, code: Code): boolean {
+  for (let e: unknown = err; e instanceof Error; e = e.cause) {
+    if (e instanceof TrunklineError && e.code === code) return true;
+  }
+  return false;
+}

@@ -1,0 +1,233 @@
+// Ed25519 and X25519 keys, and the door through which every public key enters
+// (docs/spec/identity.md, section 5).
+
+import { ed25519, x25519 } from "@noble/curves/ed25519.js";
+import { sha256, sha512 } from "@noble/hashes/sha2.js";
+import { concat, copy, equal, hex, isZero, random, type Bytes } from "../bytes.ts";
+import { refuse } from "../errors.ts";
+import { context, type Context } from "../labels.ts";
+import { encodeBase58, encodeFingerprint, encodeId } from "./text.ts";
+
+const Point = ed25519.Point;
+
+// Keys that passed. The check costs two milliseconds here, and the same contact's keys come with
+// every message. Two generations, because strangers choose what enters.
+const perGeneration = 4096;
+let young = new Set<string>();
+let old = new Set<string>();
+
+function remember(key: string): void {
+  if (young.size >= perGeneration) {
+    old = young;
+    young = new Set();
+  }
+  young.add(key);
+}
+
+function known(key: string): boolean {
+  if (young.has(key)) return true;
+  if (!old.has(key)) return false;
+  remember(key);
+  return true;
+}
+
+/**
+ * A public key that passed the key check. It prints as the first group of its fingerprint, because logs
+ * must not hold identities; id() and fingerprint() give the full texts.
+ */
+export class PublicKey {
+  readonly #bytes: Bytes;
+  readonly #hex: string;
+
+  private constructor(b: Bytes, h: string) {
+    this.#bytes = b;
+    this.#hex = h;
+  }
+
+  /** Checks 32 bytes that came in, whatever they came in. */
+  static check(b: Uint8Array): PublicKey {
+    if (b.length !== 32) throw refuse("key", `key of ${b.length} bytes`);
+    const h = hex(b);
+    if (!known(h)) {
+      checkPoint(b);
+      remember(h);
+    }
+    return new PublicKey(copy(b), h);
+  }
+
+  get bytes(): Bytes { return copy(this.#bytes); }
+  /** For use as the key of a map. */
+  get hex(): string { return this.#hex; }
+  equals(other: PublicKey | undefined): boolean { return other !== undefined && this.#hex === other.#hex; }
+
+  /** "tl1…", 62 characters. */
+  id(): string { return encodeId(this.#bytes); }
+  fingerprint(): string { return encodeFingerprint(hash("fingerprint", this.#bytes).subarray(0, 20)); }
+  peerId(): PeerId { return PeerId.of(this); }
+
+  toString(): string { return this.fingerprint().slice(0, 4); }
+  toJSON(): string { return this.toString(); }
+}
+
+function checkPoint(b: Uint8Array): void {
+  let p;
+  try {
+    p = Point.fromBytes(b, false);
+  } catch (err) {
+    throw refuse("key", "not a point in its canonical encoding", err);
+  }
+  if (!equal(p.toBytes(), b)) throw refuse("key", "not the canonical encoding");
+  if (p.isSmallOrder()) throw refuse("key", "small order");
+  if (!p.isTorsionFree()) throw refuse("key", "small-order part");
+}
+
+const peerPrefix = new Uint8Array([0x00, 0x24, 0x08, 0x01, 0x12, 0x20]);
+
+/** A libp2p peer id of an Ed25519 key. */
+export class PeerId {
+  readonly key: PublicKey;
+  readonly #bytes: Bytes;
+
+  private constructor(key: PublicKey) {
+    this.key = key;
+    this.#bytes = concat(peerPrefix, key.bytes);
+  }
+
+  static of(key: PublicKey): PeerId { return new PeerId(key); }
+
+  /** Reads the 38 bytes and checks the key in them. */
+  static fromBytes(b: Uint8Array): PeerId {
+    if (b.length !== 38 || !equal(b.subarray(0, 6), peerPrefix)) throw refuse("key", "peer id: not that of an Ed25519 key");
+    return new PeerId(PublicKey.check(b.subarray(6)));
+  }
+
+  get bytes(): Bytes { return copy(this.#bytes); }
+  get hex(): string { return this.key.hex; }
+  equals(other: PeerId | undefined): boolean { return other !== undefined && this.key.equals(other.key); }
+  /** The text, "12D3KooW…". A node's name is public, so it prints in full. */
+  toString(): string { return encodeBase58(this.#bytes); }
+  toJSON(): string { return this.toString(); }
+}
+
+/** Names a device and its mailbox. Prints shortened. */
+export class DeviceId {
+  readonly #bytes: Bytes;
+  readonly hex: string;
+
+  private constructor(b: Bytes) {
+    this.#bytes = b;
+    this.hex = hex(b);
+  }
+
+  static of(device: PublicKey): DeviceId { return new DeviceId(hash("deviceid", device.bytes).slice(0, 16)); }
+
+  static fromBytes(b: Uint8Array): DeviceId {
+    if (b.length !== 16) throw refuse("malformed", `device id of ${b.length} bytes`);
+    return new DeviceId(copy(b));
+  }
+
+  get bytes(): Bytes { return copy(this.#bytes); }
+  equals(other: DeviceId | undefined): boolean { return other !== undefined && this.hex === other.hex; }
+  toString(): string { return this.hex.slice(0, 4); }
+  toJSON(): string { return this.toString(); }
+}
+
+/** SHA-256(context string || parts). */
+export function hash(c: Context, ...parts: readonly Uint8Array[]): Bytes {
+  return sha256(concat(context(c), ...parts)) as Bytes;
+}
+
+const order = Point.Fn.ORDER;
+
+function littleEndian(b: Uint8Array): bigint {
+  let v = 0n;
+  for (let i = b.length - 1; i >= 0; i--) v = v << 8n | BigInt(b[i]!);
+  return v;
+}
+
+/**
+ * Verifies in the cofactorless equation, with S below the group order and R compared as bytes, as every
+ * implementation of Trunkline does. noble's own verify multiplies by the cofactor and so accepts more.
+ */
+export function verify(key: PublicKey, c: Context, msg: Uint8Array, signature: Uint8Array): boolean {
+  return verifyBytes(key, concat(context(c), msg), signature);
+}
+
+/** Like verify, over bytes without a context string: for test vectors of others. */
+export function verifyBytes(key: PublicKey, b: Uint8Array, signature: Uint8Array): boolean {
+  if (signature.length !== 64) return false;
+  const r = signature.subarray(0, 32);
+  const s = littleEndian(signature.subarray(32));
+  if (s >= order) return false;
+  const a = key.bytes;
+  const k = littleEndian(sha512(concat(r, a, b))) % order;
+  const minusA = Point.fromBytes(a, false).negate();
+  const sum = Point.BASE.multiplyUnsafe(s).add(minusA.multiplyUnsafe(k));
+  return equal(sum.toBytes(), r);
+}
+
+/** Like verify, but throws. */
+export function mustVerify(key: PublicKey, c: Context, msg: Uint8Array, signature: Uint8Array): void {
+  if (!verify(key, c, msg, signature)) throw refuse("signature", "signature does not verify");
+}
+
+/** Splits a signed object, signature || message, after checking its length. */
+export function splitSigned(signed: Uint8Array, max: number): { signature: Uint8Array; message: Uint8Array } {
+  if (signed.length <= 64 || signed.length > max) {
+    throw refuse("malformed", `signed object of ${signed.length} bytes, at most ${max}`);
+  }
+  return { signature: signed.subarray(0, 64), message: signed.subarray(64) };
+}
+
+/** Signs with a key that may be out of reach of this code, as WebCrypto's are: hence the promise. */
+export interface Signer {
+  readonly publicKey: PublicKey;
+  /** The Ed25519 signature over the bytes as they are. */
+  signRaw(b: Uint8Array): Promise<Uint8Array>;
+}
+
+export async function sign(by: Signer, c: Context, msg: Uint8Array): Promise<Bytes> {
+  return copy(await by.signRaw(concat(context(c), msg)));
+}
+
+/** signature || message. */
+export async function signObject(by: Signer, c: Context, msg: Uint8Array): Promise<Bytes> {
+  return concat(await sign(by, c, msg), msg);
+}
+
+/** A key whose seed is in memory. */
+export class SeedSigner implements Signer {
+  readonly publicKey: PublicKey;
+  readonly #seed: Bytes;
+
+  constructor(seed: Uint8Array) {
+    if (seed.length !== 32) throw refuse("key", `seed of ${seed.length} bytes`);
+    this.#seed = copy(seed);
+    this.publicKey = PublicKey.check(ed25519.getPublicKey(this.#seed));
+  }
+
+  static generate(): SeedSigner { return new SeedSigner(random(32)); }
+
+  async signRaw(b: Uint8Array): Promise<Uint8Array> { return ed25519.sign(b, this.#seed); }
+
+  /** The secret. Keep it wrapped or nowhere. */
+  seed(): Bytes { return copy(this.#seed); }
+
+  toJSON(): string { return "[redacted]"; }
+}
+
+const x25519P = (1n << 255n) - 19n;
+const probe = new Uint8Array(32).fill(0x40);
+
+/** Refuses an X25519 public key that is not canonical or of low order. */
+export function checkX25519(b: Uint8Array): void {
+  if (b.length !== 32) throw refuse("key", `X25519: ${b.length} bytes`);
+  if (littleEndian(b) >= x25519P) throw refuse("key", "X25519: not the canonical encoding");
+  let shared: Uint8Array;
+  try {
+    shared = x25519.getSharedSecret(probe, b);
+  } catch (err) {
+    throw refuse("key", "X25519: low order", err);
+  }
+  if (isZero(shared)) throw refuse("key", "X25519: low order");
+}
