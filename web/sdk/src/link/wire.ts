@@ -1,0 +1,290 @@
+// One WebSocket to a node, from the dial to its end: matches answers with questions and hands everything
+// else to its owner. Transport and time are injected.
+
+import { refuse, TrunklineError } from "../errors.ts";
+import type { DeviceCert } from "../identity/device.ts";
+import type { PeerId, Signer } from "../identity/key.ts";
+import { isPassing, marshalClientFrame, maxBeforeAuth, maxFrame, parseNodeFrame, subprotocol, type ClientKind, type NodeKind, type NodeKindOf } from "./frames.ts";
+import { authenticate, checkHost, linkAddress, verifyChallenge, type Node } from "./handshake.ts";
+
+/** What of a WebSocket is used; those of browsers and of the package ws are such. */
+export interface Socket {
+  binaryType: string;
+  onopen: ((e: never) => void) | null;
+  onmessage: ((e: never) => void) | null;
+  onclose: ((e: never) => void) | null;
+  onerror: ((e: never) => void) | null;
+  readonly protocol: string;
+  send(data: Uint8Array<ArrayBuffer>): void;
+  close(code?: number): void;
+}
+
+export type SocketFactory = (url: string, protocol: string) => Socket;
+
+/** Time and chance, so that tests own both. */
+export interface Timers {
+  now(): number;
+  /** Calls f once after so many milliseconds, unless what it returns is called before. */
+  after(ms: number, f: () => void): () => void;
+  /** At least 0 and below 1. */
+  random(): number;
+}
+
+export const systemTimers: Timers = {
+  now: () => Date.now(),
+  after: (ms, f) => {
+    const t = setTimeout(f, ms);
+    return () => clearTimeout(t);
+  },
+  random: () => Math.random(),
+};
+
+/** A copy of every frame that goes over the wire: for the page that shows what the node sees. */
+export interface Tap {
+  sent(frame: Uint8Array): void;
+  received(frame: Uint8Array): void;
+}
+
+export interface DialOptions {
+  readonly base: string;
+  readonly socket: SocketFactory;
+  readonly timers: Timers;
+  /** Absent: the name decides whether it is the right node (see checkHost). */
+  readonly pin?: PeerId | undefined;
+  readonly who?: { readonly device: Signer; readonly cert: DeviceCert } | undefined;
+  readonly onDeliver: (d: NodeKindOf<"deliver">) => void;
+  readonly onDrain?: (d: NodeKindOf<"drain">) => void;
+  readonly onEnd: (err: TrunklineError) => void;
+  readonly tap?: Tap | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const handshakeTimeoutMs = 5_000;
+const answerTimeoutMs = 20_000;
+const pingIntervalMs = 40_000;
+
+/** A node's refusal as an error. */
+export function nodeRefusal(code: string, retryAfterMs = 0): TrunklineError {
+  const err = new TrunklineError("refused", `the node refused: ${code}`, { nodeCode: code });
+  return Object.assign(err, { retryAfterMs });
+}
+
+/** Whether an error goes away by itself: nothing has to be changed for a later try. */
+export function isTemporary(err: unknown): boolean {
+  if (!(err instanceof TrunklineError)) return false;
+  return err.code === "unreachable" || (err.code === "refused" && err.nodeCode !== undefined && isPassing(err.nodeCode));
+}
+
+type Waiting = (answer: NodeKind | TrunklineError) => boolean;
+
+export class Wire {
+  readonly node: Node;
+  /** What the node said in Authenticated: the newest list of this root that it holds, 0n for none. */
+  readonly epoch: bigint;
+  readonly #socket: Socket;
+  readonly #o: DialOptions;
+  readonly #waiting = new Map<bigint, Waiting>();
+  #next = 1n;
+  #ended: TrunklineError | undefined;
+  #cancelPing: () => void = () => undefined;
+  #heard: number;
+
+  private constructor(socket: Socket, o: DialOptions, node: Node, epoch: bigint) {
+    this.#socket = socket;
+    this.#o = o;
+    this.node = node;
+    this.epoch = epoch;
+    this.#heard = o.timers.now();
+  }
+
+  /** Connects, checks that the node is the one that is meant, and proves the device. */
+  static async dial(o: DialOptions): Promise<Wire> {
+    const { url, host } = linkAddress(o.base);
+    o.signal?.throwIfAborted();
+    const socket = o.socket(url, subprotocol);
+    socket.binaryType = "arraybuffer";
+    const frames: Uint8Array[] = [];
+    let wake: (() => void) | undefined;
+    let end: TrunklineError | undefined;
+    const fail = (err: TrunklineError) => {
+      end ??= err;
+      wake?.();
+    };
+    socket.onopen = () => wake?.();
+    socket.onerror = () => fail(refuse("unreachable", "the node cannot be reached"));
+    socket.onclose = () => fail(refuse("unreachable", "the link to the node ended"));
+    socket.onmessage = (e: { data: unknown }) => {
+      const b = binary(e.data);
+      if (b === undefined) return fail(refuse("malformed", "the node sent what is no frame"));
+      o.tap?.received(b);
+      frames.push(b);
+      wake?.();
+    };
+    const cancel = o.timers.after(handshakeTimeoutMs, () => fail(refuse("unreachable", "the node did not finish the handshake")));
+    const abort = () => fail(refuse("aborted", "the dial was stopped"));
+    o.signal?.addEventListener("abort", abort);
+    const next = async (): Promise<NodeKind> => {
+      for (;;) {
+        const f = frames.shift();
+        if (f !== undefined) return parseNodeFrame(f).kind;
+        if (end !== undefined) throw end;
+        await new Promise<void>((resolve) => { wake = resolve; });
+      }
+    };
+    try {
+      const first = await next();
+      if (first.case !== "challenge") throw first.case === "error" ? nodeRefusal(first.value.code, Number(first.value.retryAfterMs)) : refuse("malformed", "the node did not begin with a challenge");
+      const node = verifyChallenge(first.value);
+      if (o.pin === undefined) checkHost(node.domain, host);
+      else if (!node.peerId.equals(o.pin)) throw refuse("aborted", "another node answers here than the one this identity is registered at");
+      const hello = marshalClientFrame(0n, { case: "authenticate", value: await authenticate(first.value, host, o.who) });
+      if (hello.length > maxBeforeAuth) throw refuse("too_large", "the first frame");
+      o.tap?.sent(hello);
+      socket.send(hello);
+      const second = await next();
+      if (second.case !== "authenticated") throw second.case === "error" ? nodeRefusal(second.value.code, Number(second.value.retryAfterMs)) : refuse("malformed", "the node did not accept the device");
+      const w = new Wire(socket, o, node, second.value.epoch);
+      socket.onmessage = (e: { data: unknown }) => w.#onMessage(binary(e.data));
+      socket.onclose = socket.onerror = () => w.#end(refuse("unreachable", "the link to the node ended"));
+      // What arrived behind Authenticated while it was read.
+      queueMicrotask(() => {
+        for (const f of frames.splice(0)) w.#onFrame(f);
+        if (end !== undefined) w.#end(end);
+      });
+      w.#pingLater();
+      return w;
+    } catch (err) {
+      socket.onclose = socket.onerror = socket.onmessage = socket.onopen = null;
+      // A socket that is still connecting reports its own end; nobody is interested any more.
+      socket.onerror = () => undefined;
+      socket.close();
+      throw err;
+    } finally {
+      cancel();
+      o.signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  get ended(): TrunklineError | undefined { return this.#ended; }
+
+  /** Sends a frame that has no answer. */
+  send(kind: ClientKind): void {
+    this.#write(0n, kind);
+  }
+
+  /** Sends a frame and calls got with each answer, until got returns false or the wire ends. */
+  ask(kind: ClientKind, got: Waiting): void {
+    if (this.#ended !== undefined) throw this.#ended;
+    const id = this.#next++;
+    this.#waiting.set(id, got);
+    try {
+      this.#write(id, kind);
+    } catch (err) {
+      this.#waiting.delete(id);
+      throw err;
+    }
+  }
+
+  /** Asks for one answer of a kind. A node's Error, and a code in place of an answer, throw. */
+  call<C extends NodeKind["case"]>(kind: ClientKind, want: C): Promise<NodeKindOf<C>> {
+    return new Promise((resolve, reject) => {
+      let done = false;
+      const cancel = this.#o.timers.after(answerTimeoutMs, () => {
+        done = true;
+        reject(refuse("unreachable", "the own node does not answer"));
+      });
+      try {
+        this.ask(kind, (answer) => {
+          if (done) return false;
+          cancel();
+          if (answer instanceof TrunklineError) reject(answer);
+          else if (answer.case === "error") reject(nodeRefusal(answer.value.code, Number(answer.value.retryAfterMs)));
+          else if (answer.case !== want) reject(refuse("malformed", "the node answered with something else"));
+          else {
+            const value = answer.value as NodeKindOf<C>;
+            const { code } = value as { readonly code?: string };
+            if (code !== undefined && code !== "") reject(nodeRefusal(code));
+            else resolve(value);
+          }
+          return false;
+        });
+      } catch (err) {
+        cancel();
+        reject(err as Error);
+      }
+    });
+  }
+
+  /** Ends the wire from this side. */
+  close(why: TrunklineError = refuse("aborted", "the link was closed")): void {
+    this.#end(why);
+  }
+
+  #write(id: bigint, kind: ClientKind): void {
+    if (this.#ended !== undefined) throw this.#ended;
+    const b = marshalClientFrame(id, kind);
+    this.#o.tap?.sent(b);
+    this.#socket.send(b);
+  }
+
+  #onMessage(b: Uint8Array | undefined): void {
+    if (this.#ended !== undefined) return;
+    if (b === undefined) return this.#end(refuse("malformed", "the node sent what is no frame"));
+    this.#o.tap?.received(b);
+    this.#onFrame(b);
+  }
+
+  #onFrame(b: Uint8Array): void {
+    if (this.#ended !== undefined) return;
+    this.#heard = this.#o.timers.now();
+    let f: { id: bigint; kind: NodeKind };
+    try {
+      f = parseNodeFrame(b);
+    } catch (err) {
+      return this.#end(err instanceof TrunklineError ? err : refuse("malformed", "frame", err));
+    }
+    if (f.kind.case === "deliver") return this.#o.onDeliver(f.kind.value);
+    if (f.kind.case === "drain") {
+      this.#o.onDrain?.(f.kind.value);
+      return this.#end(refuse("unreachable", "the node is going down or restarting"));
+    }
+    if (f.id === 0n) {
+      if (f.kind.case === "error") this.#end(nodeRefusal(f.kind.value.code, Number(f.kind.value.retryAfterMs)));
+      return;
+    }
+    const got = this.#waiting.get(f.id);
+    if (got !== undefined && !got(f.kind)) this.#waiting.delete(f.id);
+  }
+
+  // A browser answers the node's WebSocket pings by itself, unseen; a ping of our own shows a dead path.
+  #pingLater(): void {
+    this.#cancelPing = this.#o.timers.after(pingIntervalMs, () => {
+      if (this.#o.timers.now() - this.#heard > 3 * pingIntervalMs) return this.#end(refuse("unreachable", "the node fell silent"));
+      try {
+        this.#write(this.#next++, { case: "ping", value: { nonce: 1n } });
+      } catch (err) {
+        return this.#end(refuse("unreachable", "the link to the node ended", err));
+      }
+      this.#pingLater();
+    });
+  }
+
+  #end(err: TrunklineError): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = err;
+    this.#cancelPing();
+    this.#socket.onmessage = null;
+    this.#socket.onclose = null;
+    this.#socket.onerror = () => undefined;
+    this.#socket.close();
+    const waiting = [...this.#waiting.values()];
+    this.#waiting.clear();
+    for (const got of waiting) got(err);
+    this.#o.onEnd(err);
+  }
+}
+
+function binary(data: unknown): Uint8Array | undefined {
+  const b = data instanceof ArrayBuffer ? new Uint8Array(data) : data instanceof Uint8Array ? data : undefined;
+  return b === undefined || b.length > maxFrame ? undefined : b;
+}
