@@ -67,7 +67,8 @@ export type Body =
     readonly type: typeof Type.contactSync; readonly root: PublicKey; readonly home: Home; readonly state: "accepted" | "blocked";
     readonly name: string; readonly grants: readonly Grant[];
   };
-export type BodyOf<T extends Type> = Extract<Body, { readonly type: T }>;
+/** The body of a type, or of one of several. */
+export type BodyOf<T extends Type> = Body extends infer B ? (B extends { readonly type: infer K } ? (T extends K ? B : never) : never) : never;
 
 function bad(what: string) {
   return refuse("malformed", what);

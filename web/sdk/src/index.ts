@@ -1,0 +1,9 @@
+// @trunkline/sdk: Trunkline in TypeScript, for the browser and for Node.
+
+export * as envelope from "./envelope/index.ts";
+export * as identity from "./identity/index.ts";
+export * as link from "./link/index.ts";
+export * as sframe from "./sframe.ts";
+export * as transfer from "./transfer/index.ts";
+export * from "./client/index.ts";
+export { codeOf, isCode, TrunklineError, type Code } from "./errors.ts";
