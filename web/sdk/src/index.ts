@@ -1,5 +1,6 @@
 // @trunkline/sdk: Trunkline in TypeScript, for the browser and for Node.
 
+export * as call from "./call/index.ts";
 export * as envelope from "./envelope/index.ts";
 export * as identity from "./identity/index.ts";
 export * as link from "./link/index.ts";

@@ -1,0 +1,6 @@
+// Calls: docs/spec/session.md and media.md.
+
+export * from "./calls.ts";
+export * from "./control.ts";
+export * from "./machine.ts";
+export * from "./sdp.ts";
