@@ -3,3 +3,4 @@
 export * from "./message.ts";
 export * from "./name.ts";
 export * from "./stream.ts";
+export * from "./transfer.ts";

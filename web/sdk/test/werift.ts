@@ -1,0 +1,51 @@
+// A real WebRTC stack in Node, for calls with the Go client: ICE, DTLS and SCTP of the package werift. The SDK
+// itself has no such dependency; in a page the browser's own stack stands here.
+
+import { createHash } from "node:crypto";
+import { RTCPeerConnection, type RTCDataChannel } from "werift";
+import type { CallPeer, PeerFactory } from "../src/call/index.ts";
+import { TrunklineError } from "../src/errors.ts";
+
+export const weriftPeer: PeerFactory = (o): CallPeer => {
+  const pc = new RTCPeerConnection({
+    iceServers: [...o.servers], iceTransportPolicy: o.relayOnly ? "relay" : "all", iceUseIpv6: false,
+  });
+  const open = (label: string, id: number, onMessage: (b: Uint8Array) => void): RTCDataChannel => {
+    const dc = pc.createDataChannel(label, { negotiated: true, id, ordered: true });
+    dc.onMessage.subscribe((m) => {
+      if (typeof m === "string" || m.length === 0) o.onFailed(new TrunklineError("malformed", "a message that no channel has room for"));
+      else onMessage(new Uint8Array(m));
+    });
+    return dc;
+  };
+  const control = open("control", 0, (b) => {
+    o.onControlOpen(); // a message may be reported before the channel is
+    o.onControl(b);
+  });
+  const file = open("file", 1, o.onFile);
+  control.stateChanged.subscribe((s) => { if (s === "open") o.onControlOpen(); });
+  pc.onIceCandidate.subscribe((c) => o.onCandidate(c?.candidate));
+  pc.connectionStateChange.subscribe((s) => { if (s === "failed") o.onFailed(new TrunklineError("unreachable", "no path to the other side")); });
+  return {
+    createOffer: async () => {
+      await pc.setLocalDescription(await pc.createOffer());
+      return pc.localDescription!.sdp;
+    },
+    acceptOffer: async (sdp) => {
+      await pc.setRemoteDescription({ type: "offer", sdp });
+      await pc.setLocalDescription(await pc.createAnswer());
+      return pc.localDescription!.sdp;
+    },
+    acceptAnswer: (sdp) => pc.setRemoteDescription({ type: "answer", sdp }),
+    addCandidate: async (line) => {
+      if (line !== undefined) await pc.addIceCandidate({ candidate: line, sdpMLineIndex: 0, sdpMid: "0" });
+    },
+    peerFingerprint: async () => {
+      const der = pc.dtlsTransports[0]!.dtls!.cipher.remoteCertificate!;
+      return new Uint8Array(createHash("sha256").update(der).digest());
+    },
+    sendControl: (b) => control.send(Buffer.from(b)),
+    sendFile: (b) => file.send(Buffer.from(b)),
+    close: () => void pc.close(),
+  };
+};
