@@ -21,12 +21,12 @@ interface ScalarOf {
   string: string;
 }
 
-interface ScalarField<K extends ScalarType> { readonly no: number; readonly what: "scalar"; readonly type: K }
-interface ListField<K extends "bytes" | "string"> { readonly no: number; readonly what: "list"; readonly type: K }
-interface PackedField<K extends "uint32" | "uint64"> { readonly no: number; readonly what: "packed"; readonly type: K }
-interface MessageField<F extends Fields> { readonly no: number; readonly what: "message"; readonly of: Schema<F> }
-interface MessagesField<F extends Fields> { readonly no: number; readonly what: "messages"; readonly of: Schema<F> }
-interface OneofField<C extends Cases> { readonly what: "oneof"; readonly cases: C }
+export interface ScalarField<K extends ScalarType> { readonly no: number; readonly what: "scalar"; readonly type: K }
+export interface ListField<K extends "bytes" | "string"> { readonly no: number; readonly what: "list"; readonly type: K }
+export interface PackedField<K extends "uint32" | "uint64"> { readonly no: number; readonly what: "packed"; readonly type: K }
+export interface MessageField<F extends Fields> { readonly no: number; readonly what: "message"; readonly of: Schema<F> }
+export interface MessagesField<F extends Fields> { readonly no: number; readonly what: "messages"; readonly of: Schema<F> }
+export interface OneofField<C extends Cases> { readonly what: "oneof"; readonly cases: C }
 
 type Field =
   | ScalarField<ScalarType> | ListField<"bytes" | "string"> | PackedField<"uint32" | "uint64">
