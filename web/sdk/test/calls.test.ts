@@ -74,10 +74,7 @@ function engineOf(c: calling.Call) {
   const engine = new transfer.TransferEngine({
     channels: {
       sendControl: (message) => c.sendControl({ case: "file", value: { message } }),
-      sendChunk: async (chunk) => {
-        c.sendFile(chunk);
-        await new Promise((r) => setImmediate(r));
-      },
+      sendChunk: (chunk) => c.sendFile(chunk),
     },
     fileKey: c.session!.fileKey(), role: c.session!.role, after: (ms, f) => alice.timers.after(ms, f), run: (work) => alice.background("a file", work),
     ask: async () => ({

@@ -1,7 +1,7 @@
 // Two federated nodes as real processes, and people of the Go command line on them.
 
 import { execFile, execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -36,6 +36,7 @@ export class Node {
 [http]
 listen = "127.0.0.1:${this.http === "" ? 0 : new URL(this.http).port}"
 tls    = "off"
+origins = ${JSON.stringify(this.#w.origins)}
 
 [federation]
 listen = ["127.0.0.1:0"]
@@ -134,7 +135,11 @@ export class Organisations {
   readonly acme: Node;
   readonly globex: Node;
 
-  private constructor() {
+  /** Origins of pages that may open links. */
+  readonly origins: readonly string[];
+
+  private constructor(origins: readonly string[]) {
+    this.origins = origins;
     execFileSync("go", ["build", "-o", this.binary, "./cmd/trunkline"], { cwd: repository, stdio: "inherit" });
     this.acme = new Node(this, "acme.example");
     this.globex = new Node(this, "globex.example");
@@ -142,8 +147,8 @@ export class Organisations {
     this.globex.configure(this.acme);
   }
 
-  static async start(): Promise<Organisations> {
-    const w = new Organisations();
+  static async start(origins: readonly string[] = []): Promise<Organisations> {
+    const w = new Organisations(origins);
     await Promise.all([w.acme.start(), w.globex.start()]);
     w.acme.introduce(w.globex);
     w.globex.introduce(w.acme);
@@ -167,9 +172,4 @@ export class Organisations {
       });
     });
   }
-}
-
-/** The bytes of a file. */
-export function contentOf(path: string): Buffer {
-  return readFileSync(path);
 }

@@ -45,7 +45,10 @@ export const weriftPeer: PeerFactory = (o): CallPeer => {
       return new Uint8Array(createHash("sha256").update(der).digest());
     },
     sendControl: (b) => control.send(Buffer.from(b)),
-    sendFile: (b) => file.send(Buffer.from(b)),
+    sendFile: async (b) => {
+      file.send(Buffer.from(b));
+      await new Promise((r) => setImmediate(r));
+    },
     close: () => void pc.close(),
   };
 };

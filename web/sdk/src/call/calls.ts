@@ -50,7 +50,8 @@ export interface CallPeer {
   /** SHA-256 of the certificate that the other side really uses, once there is one. */
   peerFingerprint(): Promise<Bytes>;
   sendControl(message: Bytes): void;
-  sendFile(chunk: Bytes): void;
+  /** Resolves when the channel has room for more. */
+  sendFile(chunk: Bytes): Promise<void>;
   close(): void;
 }
 
@@ -141,9 +142,10 @@ export class Call {
     this.#peer!.sendControl(marshalControlMessage(m));
   }
 
-  sendFile(chunk: Bytes): void {
+  /** Sends a message on the file channel; resolves when there is room for more. */
+  async sendFile(chunk: Bytes): Promise<void> {
     if (!this.bound) throw refuse("malformed", "nothing is sent before the call is bound");
-    this.#peer!.sendFile(chunk);
+    await this.#peer!.sendFile(chunk);
   }
 
   /** Takes one event. Events and what they cause happen one after the other. */

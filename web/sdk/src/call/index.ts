@@ -4,3 +4,4 @@ export * from "./calls.ts";
 export * from "./control.ts";
 export * from "./machine.ts";
 export * from "./sdp.ts";
+export * from "./webrtc.ts";

@@ -1,0 +1,96 @@
+// A connection of the browser's own WebRTC: the two channels of a call. Sound and picture are added by whoever
+// prepares the connection, with transforms that seal every frame.
+
+import { copy, type Bytes } from "../bytes.ts";
+import { refuse } from "../errors.ts";
+import type { CallPeer, PeerFactory, PeerOptions } from "./calls.ts";
+import { parseFingerprint } from "./sdp.ts";
+
+const highWater = 1 << 20;
+const lowWater = highWater / 4;
+
+export interface BrowserPeerOptions {
+  /** Adds transceivers and their transforms before the first description is made. */
+  readonly prepare?: (pc: RTCPeerConnection, o: PeerOptions) => void;
+}
+
+/** Connections of RTCPeerConnection. */
+export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
+  return (o) => {
+    const pc = new RTCPeerConnection({
+      iceServers: o.servers.map((s) => ({ urls: s.urls, username: s.username, credential: s.credential })),
+      iceTransportPolicy: o.relayOnly ? "relay" : "all", bundlePolicy: "max-bundle",
+    });
+    const channel = (label: string, id: number, onMessage: (b: Uint8Array) => void): RTCDataChannel => {
+      const dc = pc.createDataChannel(label, { negotiated: true, id, ordered: true });
+      dc.binaryType = "arraybuffer";
+      dc.onmessage = (e: MessageEvent<unknown>) => {
+        if (!(e.data instanceof ArrayBuffer) || e.data.byteLength === 0) return o.onFailed(refuse("malformed", "a message that no channel has room for"));
+        onMessage(new Uint8Array(e.data));
+      };
+      dc.onclose = () => o.onFailed(refuse("unreachable", "a channel of the call was closed"));
+      return dc;
+    };
+    const control = channel("control", 0, (b) => {
+      o.onControlOpen(); // a message may be reported before the channel is
+      o.onControl(b);
+    });
+    const file = channel("file", 1, o.onFile);
+    file.bufferedAmountLowThreshold = lowWater;
+    control.onopen = () => o.onControlOpen();
+    pc.ondatachannel = () => o.onFailed(refuse("malformed", "a third channel"));
+    pc.onicecandidate = (e) => {
+      if (e.candidate === null) o.onCandidate(undefined);
+      else if (e.candidate.candidate !== "") o.onCandidate(e.candidate.candidate);
+    };
+    pc.onconnectionstatechange = () => {
+      if (pc.connectionState === "failed") o.onFailed(refuse("unreachable", "no path to the other side"));
+    };
+    more.prepare?.(pc, o);
+    const describe = async (d: RTCSessionDescriptionInit): Promise<string> => {
+      await pc.setLocalDescription(d);
+      return d.sdp ?? "";
+    };
+    const peer: CallPeer = {
+      createOffer: async () => describe(await pc.createOffer()),
+      acceptOffer: async (sdp) => {
+        await pc.setRemoteDescription({ type: "offer", sdp });
+        return describe(await pc.createAnswer());
+      },
+      acceptAnswer: (sdp) => pc.setRemoteDescription({ type: "answer", sdp }),
+      addCandidate: async (line) => {
+        if (line !== undefined) await pc.addIceCandidate({ candidate: line, sdpMLineIndex: 0 });
+      },
+      peerFingerprint: () => peerFingerprint(pc),
+      sendControl: (b) => control.send(b),
+      sendFile: async (b) => {
+        file.send(b);
+        if (file.bufferedAmount < highWater) return;
+        await new Promise<void>((resolve) => {
+          file.addEventListener("bufferedamountlow", () => resolve(), { once: true });
+          file.addEventListener("close", () => resolve(), { once: true });
+        });
+      },
+      close: () => {
+        // What the end of the connection reports is no failure any more.
+        for (const dc of [control, file]) dc.onclose = dc.onmessage = null;
+        pc.onconnectionstatechange = pc.onicecandidate = null;
+        pc.close();
+      },
+    };
+    return peer;
+  };
+}
+
+/**
+ * SHA-256 of the certificate in use. A browser that does not show it has compared it with the description, whose
+ * fingerprint was compared with the signed one.
+ */
+async function peerFingerprint(pc: RTCPeerConnection): Promise<Bytes> {
+  const transport = pc.sctp?.transport as (RTCDtlsTransport & { getRemoteCertificates?: () => ArrayBuffer[] }) | undefined;
+  const der = transport?.getRemoteCertificates?.()[0];
+  if (der !== undefined) return copy(new Uint8Array(await crypto.subtle.digest("SHA-256", der)));
+  const line = /^a=fingerprint:(.*)$/m.exec(pc.remoteDescription?.sdp ?? "")?.[1];
+  if (line === undefined) throw refuse("binding", "the other side's certificate is not known");
+  return parseFingerprint(line.trim());
+}
