@@ -496,7 +496,7 @@ type Envelope struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`        // 1
 	Destination   []byte                 `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"` // 38: peer id of the recipient's home node
-	Hop           []byte                 `protobuf:"bytes,3,opt,name=hop,proto3" json:"hop,omitempty"`                 // 99: HPKE box to that node's routing key
+	Hop           []byte                 `protobuf:"bytes,3,opt,name=hop,proto3" json:"hop,omitempty"`                 // 101: HPKE box to that node's routing key
 	Ttl           uint32                 `protobuf:"varint,4,opt,name=ttl,proto3" json:"ttl,omitempty"`                // class: 0 live only, 1 sixty seconds, 2 one day, 3 seven days
 	Payload       []byte                 `protobuf:"bytes,5,opt,name=payload,proto3" json:"payload,omitempty"`         // 1024, 4096, 8192, 16384, 32768 or 65536
 	unknownFields protoimpl.UnknownFields
