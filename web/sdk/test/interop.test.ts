@@ -163,12 +163,14 @@ describe("Go and TypeScript", () => {
     second.start();
     await ear.hear("link", (e) => e.link.state === "up");
     expect(second.mustOwnList().devices).toHaveLength(2);
-    // The first device learns of its sibling, and its contact of both.
-    const bye = await alice.client.sendNote(bob.id, "from the first device");
+    // The first device hears of its sibling and tells it whom they know; Bob hears of both.
+    await ear.hear("contact", (e) => e.id === bob.id && e.state === "accepted");
     await bob.run("inbox");
-    await alice.ear.hear("note-state", (e) => e.id === bye && e.state === "read");
-    const shown = JSON.stringify(await bob.run("contact", "show", alice.client.id));
-    expect(shown).toContain("\"devices\"");
+    await bob.run("send", alice.client.id, "to both of you", "--wait", "read");
+    await Promise.all([alice.ear, ear].map((e) => e.hear("note", (n) => n.text === "to both of you")));
+    const id = await second.sendNote(bob.id, "from the second device");
+    expect(JSON.stringify(await bob.run("inbox"))).toContain("from the second device");
+    await ear.hear("note-state", (e) => e.id === id && e.state === "read");
   }, 180_000);
 });
 

@@ -398,6 +398,8 @@ export class Client {
       const home = await this.#newHome(w, base);
       const list = await this.#listFor(w, root, home);
       await this.#publish(w, list, home, invitation);
+      // The other devices of a recovered identity are told of this one as soon as it can speak.
+      if (list.devices.length > 1 && this.ownList() === undefined) this.records.set("announce", true);
       this.records.set("home", home);
       this.records.set("ownlist", hex(list.signed));
       await this.records.commit();
@@ -486,6 +488,11 @@ export class Client {
     this.#attempts.again();
     this.ledger.linkUp();
     this.background("catch up", async () => {
+      if (this.records.get("announce") !== undefined) {
+        await this.#toOwnDevices({ body: { type: Type.listUpdate, list: this.mustOwnList().signed }, lifeMs: weekMs, ttl: Ttl.week });
+        this.records.delete("announce");
+        await this.records.commit();
+      }
       await this.#giveTokens();
       this.#acknowledgeOld();
       await this.#resendNotes();
@@ -519,6 +526,11 @@ export class Client {
     this.records.set("ownlist", hex(list.signed));
     await this.records.commit();
     this.ownCert();
+    // A device that was recovered from the phrase knows nobody: it is told whom we know.
+    if (own === undefined || list.devices.every((c) => findDevice(own, c.deviceId) !== undefined)) return;
+    this.directory.forget(this.self);
+    for (const k of this.#contacts()) this.#syncContact(k.root);
+    this.background("tell of the new device", () => this.#announceList());
   }
 
   /** Makes the next own list, publishes it and keeps it: kept is what the node has taken. */
@@ -1187,7 +1199,7 @@ export class Client {
       case Type.ring: after.push(() => this.calls?.onRing(o, body)); return;
       case Type.cancel: after.push(() => this.calls?.onCancel(o, body)); return;
       case Type.listUpdate: return this.#onListUpdate(o, body);
-      case Type.contactSync: return this.#onContactSync(body, after);
+      case Type.contactSync: return this.#onContactSync(body, events, after);
       case Type.tokenUpdate: case Type.accept: case Type.decline: case Type.busy: return;
     }
   }
@@ -1256,7 +1268,7 @@ export class Client {
     await this.pin(list);
   }
 
-  #onContactSync(body: BodyOf<typeof Type.contactSync>, after: (() => void)[]): void {
+  #onContactSync(body: BodyOf<typeof Type.contactSync>, events: ClientEvent[], after: (() => void)[]): void {
     if (body.root.equals(this.self)) throw refuse("malformed", "a contact that is this identity");
     const k = this.#contact(body.root) ?? newContact(body.root.hex, body.home.domain, hex(body.home.peerId.bytes), this.now());
     if (k.name === "") k.name = body.name;
@@ -1264,6 +1276,7 @@ export class Client {
     for (const g of body.grants) setGrant(k, grantRecord(g));
     this.records.set(`contact/${k.root}`, k);
     this.records.delete(`knock/${k.root}`);
+    events.push({ type: "contact", id: body.root.id(), state: body.state });
     if (body.state === "blocked") {
       after.push(() => {
         this.calls?.endWith(body.root);
