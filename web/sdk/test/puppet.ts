@@ -139,7 +139,9 @@ export class Puppet {
         for (const f of this.#onAck.splice(0)) f();
         return;
       case "ping": return s.say({ case: "pong", value: k.value }, n);
-      case "turn": case "turnRelease": return;
+      case "turn":
+        return s.say({ case: "turn", value: { urls: ["turn:puppet.example:3478?transport=udp", "turn:puppet.example:3478?transport=tcp"], username: "u", credential: "c", ttlSeconds: 60, handle: random(16), code: "" } }, n);
+      case "turnRelease": return;
     }
   }
 

@@ -25,7 +25,10 @@ export const weriftPeer: PeerFactory = (o): CallPeer => {
   const file = open("file", 1, o.onFile);
   control.stateChanged.subscribe((s) => { if (s === "open") o.onControlOpen(); });
   pc.onIceCandidate.subscribe((c) => o.onCandidate(c?.candidate));
-  pc.connectionStateChange.subscribe((s) => { if (s === "failed") o.onFailed(new TrunklineError("unreachable", "no path to the other side")); });
+  pc.connectionStateChange.subscribe((s) => {
+    if (s === "connected") o.onPath(true);
+    if (s === "failed" || s === "disconnected") o.onPath(false);
+  });
   return {
     createOffer: async () => {
       await pc.setLocalDescription(await pc.createOffer());
@@ -34,6 +37,12 @@ export const weriftPeer: PeerFactory = (o): CallPeer => {
     acceptOffer: async (sdp) => {
       await pc.setRemoteDescription({ type: "offer", sdp });
       await pc.setLocalDescription(await pc.createAnswer());
+      return pc.localDescription!.sdp;
+    },
+    setServers: (servers) => pc.setConfiguration({ iceServers: [...servers] }),
+    restart: async () => {
+      pc.restartIce();
+      await pc.setLocalDescription(await pc.createOffer());
       return pc.localDescription!.sdp;
     },
     acceptAnswer: (sdp) => pc.setRemoteDescription({ type: "answer", sdp }),

@@ -36,7 +36,9 @@ export interface PeerOptions {
   readonly onControlOpen: () => void;
   readonly onControl: (message: Uint8Array) => void;
   readonly onFile: (chunk: Uint8Array) => void;
-  /** The connection failed, was lost for good, or did what the protocol has no room for. */
+  /** Whether packets get through, as the library sees it. */
+  readonly onPath: (up: boolean) => void;
+  /** The connection did what the protocol has no room for. */
   readonly onFailed: (why: TrunklineError) => void;
 }
 
@@ -45,6 +47,10 @@ export interface CallPeer {
   createOffer(): Promise<string>;
   acceptOffer(sdp: string): Promise<string>;
   acceptAnswer(sdp: string): Promise<void>;
+  /** Servers for the next ICE generation. */
+  setServers(servers: readonly IceServer[]): void;
+  /** An offer of a new ICE generation under the same certificate. */
+  restart(): Promise<string>;
   /** A line without "a="; absent: the other side has no more. */
   addCandidate(line: string | undefined): Promise<void>;
   /** SHA-256 of the certificate that the other side really uses, once there is one. */
@@ -72,6 +78,10 @@ const sessionGraceMs = 120_000;
 const maxEarlyCandidates = 64;
 const frameTries = 8;
 const framePauseMs = 400;
+const widenMs = 2_000; // the relay's TCP ports are tried when UDP has found nothing by then
+const restartMs = 4_000;
+const pathGivenUpMs = 45_000;
+const filesGivenUpMs = 6_000; // whoever sends rings again and goes on where it was
 
 interface OutRing { readonly to: Addressee; readonly state: RingState }
 
@@ -99,14 +109,21 @@ export class Call {
   #peer: CallPeer | undefined;
   #gate: Gate | undefined;
   #payload: Bytes | undefined; // caller: the first frame; callee: the answer
-  #described = false;
-  #early: (string | undefined)[] = [];
+  #early: { readonly line: string | undefined; readonly generation: number }[] = [];
   #ownFingerprint: Bytes | undefined;
+  #theirFingerprint: Bytes | undefined;
   #answerTo: { readonly offer: Bytes; readonly answer: SessionMessage } | undefined;
+  #offered = -1; // generation of our newest offer
+  #pendingOffer: SessionMessage | undefined; // while no answer has come
+  #taken = -1; // generation of the other side's newest description
+  readonly #ufrags = new Map<string, number>(); // our user names and their generation
+  #pathUp = false;
+  #brokenMs: number | undefined;
+  #triedMs = -Infinity;
   readonly #hops = new SharedHop();
   #cancelTick: () => void = () => undefined;
   readonly #cancels: (() => void)[] = [];
-  #turn: Bytes | undefined;
+  readonly #turns: Bytes[] = []; // handles of the relay
   #queue: Promise<void> = Promise.resolve();
 
   constructor(calls: Calls, c: Client, s: {
@@ -128,7 +145,7 @@ export class Call {
   /** Why the call failed, where it did. */
   get why(): TrunklineError | undefined { return this.#why; }
   get session(): Session | undefined { return this.#session; }
-  get bound(): boolean { return this.#gate?.bound ?? false; }
+  get bound(): boolean { return this.#state.phase !== "ended" && (this.#gate?.bound ?? false); }
 
   /** Says yes to an incoming ring. */
   accept(): void { this.happen({ type: "accept" }); }
@@ -232,8 +249,9 @@ export class Call {
     for (const r of this.rings.values()) r.state.close();
     this.#session?.close();
     this.#calls.leave(this);
-    const handle = this.#turn;
-    if (handle !== undefined) this.#c.background("give the relay back", async () => this.#c.link.wire?.send({ case: "turnRelease", value: { handle } }));
+    this.#c.background("give the relay back", async () => {
+      for (const handle of this.#turns) this.#c.link.wire?.send({ case: "turnRelease", value: { handle } });
+    });
   }
 
   #adopt(s: Session): void {
@@ -352,54 +370,123 @@ export class Call {
     switch (m.type) {
       case SessionType.offer: {
         if (this.#session!.role !== Role.responder) throw refuse("malformed", "an offer of the side that answers");
-        // A repeated offer gets the same answer; one of a later generation needs a restart, which this side does not do yet.
-        if (this.#answerTo !== undefined) {
-          if (equal(this.#answerTo.offer, m.sdp)) await this.#send(this.#answerTo.answer);
+        if (m.generation < this.#taken) return; // frames may overtake each other
+        if (m.generation === this.#taken) {
+          // A repeated offer gets the same answer.
+          if (this.#answerTo !== undefined && equal(this.#answerTo.offer, m.sdp)) await this.#send(this.#answerTo.answer);
           return;
         }
-        const answer = this.#describe(SessionType.answer, await peer.acceptOffer(this.#checked(m)));
+        if (m.generation !== this.#taken + 1) throw refuse("malformed", "an offer out of turn");
+        const sdp = this.#checked(m);
+        if (m.generation > 0) peer.setServers(await this.#relay(true));
+        this.#taken = m.generation;
+        const answer = this.#describe(SessionType.answer, await peer.acceptOffer(sdp), m.generation);
         this.#answerTo = { offer: m.sdp, answer };
         await this.#send(answer);
         return this.#addEarly();
       }
       case SessionType.answer:
         if (this.#session!.role !== Role.initiator || m.setup === 3) throw refuse("malformed", "an answer of the side that offers");
-        if (this.#described) return; // a second answer
+        if (m.generation !== this.#offered || this.#taken === this.#offered) return; // to an older offer, or a second one
         await peer.acceptAnswer(this.#checked(m));
+        this.#taken = m.generation;
+        this.#pendingOffer = undefined;
+        if (m.generation === 0) this.#lookAgain(widenMs);
         return this.#addEarly();
       case SessionType.ice:
-        for (const line of m.candidates) await this.#candidate(line);
+        for (const line of m.candidates) await this.#candidate(line, m.generation);
         return;
-      case SessionType.iceEnd: return this.#candidate(undefined);
+      case SessionType.iceEnd: return this.#candidate(undefined, m.generation);
+      case SessionType.restart:
+        // Followed once in four seconds at most; one about an older offer brings the newest again while that is unanswered.
+        if (this.#session!.role === Role.initiator && (m.generation === this.#offered || this.#offered > this.#taken) && this.#mayTry()) await this.#restart();
+        return;
       case SessionType.confirm: case SessionType.bye: return;
     }
   }
 
+  // ---- A new path ----
+
+  #mayTry(): boolean {
+    const now = this.#c.now();
+    if (now - this.#triedMs < restartMs) return false;
+    this.#triedMs = now;
+    return true;
+  }
+
+  /** Restarts with all ports of the relay where no path has been found by then. */
+  #lookAgain(ms: number): void {
+    this.#cancels.push(this.#c.timers.after(ms, () => this.#do(async () => {
+      if (this.#state.phase !== "connecting" || this.#pathUp) return;
+      await this.#restart();
+      this.#lookAgain(restartMs);
+    })));
+  }
+
+  async #restart(): Promise<void> {
+    if (this.#offered > this.#taken) {
+      if (this.#pendingOffer !== undefined) await quiet(this.#send(this.#pendingOffer));
+      return;
+    }
+    this.#peer!.setServers(await this.#relay(true));
+    this.#offered++;
+    this.#pendingOffer = this.#describe(SessionType.offer, await this.#peer!.restart(), this.#offered);
+    await quiet(this.#send(this.#pendingOffer));
+  }
+
+  #onPath(up: boolean): void {
+    this.#pathUp = up;
+    if (up) {
+      this.#brokenMs = undefined;
+      return;
+    }
+    if (this.#state.phase !== "live" || this.#brokenMs !== undefined) return;
+    const broken = this.#brokenMs = this.#c.now();
+    const mend = () => this.#do(async () => {
+      if (this.#brokenMs !== broken || this.#state.phase !== "live") return;
+      if (this.#c.now() - broken > (this.media === 0 ? filesGivenUpMs : pathGivenUpMs)) throw refuse("unreachable", "the connection broke and did not come back");
+      this.#cancels.push(this.#c.timers.after(restartMs, mend));
+      if (this.#session!.role === Role.initiator) {
+        if (this.#mayTry()) await this.#restart();
+      } else {
+        // Only the side that offered first offers, so that two restarts do not cross: the other asks it to.
+        await quiet(this.#send({ type: SessionType.restart, generation: this.#taken }));
+      }
+    });
+    mend();
+  }
+
   /** What a library may see of a description: checked against what was signed. */
   #checked(m: Extract<SessionMessage, { type: 2 | 3 }>): string {
-    checkDescription(m);
+    const { fingerprint } = checkDescription(m);
+    // A restart keeps the certificate; another one needs another call.
+    if (this.#theirFingerprint !== undefined && !equal(fingerprint, this.#theirFingerprint)) throw refuse("key_alarm", "the other side's certificate changed within a call");
+    this.#theirFingerprint = fingerprint;
     return text(cleanDescription(m.sdp, this.relayOnly));
   }
 
   /** What of an own description is sent, with what is signed beside it. */
-  #describe(type: 2 | 3, sdp: string): Extract<SessionMessage, { type: 2 | 3 }> {
+  #describe(type: 2 | 3, sdp: string, generation: number): Extract<SessionMessage, { type: 2 | 3 }> {
     const clean = cleanDescription(new TextEncoder().encode(sdp), this.relayOnly);
     const p = parseSdp(clean);
     this.#ownFingerprint = p.fingerprint;
-    return { type, sdp: clean, fingerprint: p.fingerprint, ufrag: p.ufrag, setup: p.setup, generation: 0 };
+    this.#ufrags.set(p.ufrag, generation);
+    return { type, sdp: clean, fingerprint: p.fingerprint, ufrag: p.ufrag, setup: p.setup, generation };
   }
 
   async #offer(): Promise<void> {
-    const offer = this.#describe(SessionType.offer, await this.#peer!.createOffer());
+    this.#offered = 0;
+    const offer = this.#describe(SessionType.offer, await this.#peer!.createOffer(), 0);
     // It is kept: the same bytes go out again until the other side answers.
     this.#payload = this.#session!.seal(marshalSessionMessage(offer));
     await this.#resend();
   }
 
   // Frames may overtake each other: a candidate waits for its description.
-  async #candidate(line: string | undefined): Promise<void> {
-    if (!this.#described) {
-      if (this.#early.length < maxEarlyCandidates) this.#early.push(line);
+  async #candidate(line: string | undefined, generation: number): Promise<void> {
+    if (generation < this.#taken) return;
+    if (generation > this.#taken) {
+      if (this.#early.length < maxEarlyCandidates) this.#early.push({ line, generation });
       return;
     }
     if (line !== undefined) {
@@ -414,37 +501,29 @@ export class Call {
   }
 
   async #addEarly(): Promise<void> {
-    this.#described = true;
-    for (const line of this.#early.splice(0)) await this.#candidate(line);
+    for (const e of this.#early.splice(0)) await this.#candidate(e.line, e.generation);
   }
 
   // ---- The connection ----
 
   async #openConnection(): Promise<void> {
     const s = this.#session!;
-    let servers: IceServer[] = [];
-    try {
-      const w = await this.#c.wire();
-      const t = await w.call({ case: "turn", value: { purpose: "call" } }, "turn");
-      this.#turn = t.handle;
-      // Over UDP alone: a path over TCP stalls with each lost packet, and ICE nominates what answers first.
-      servers = t.urls.filter((u) => !/transport=tcp|^turns:/.test(u)).map((urls) => ({ urls, username: t.username, credential: t.credential }));
-    } catch (err) {
-      if (!(err instanceof TrunklineError)) throw err;
-      if (this.relayOnly) throw refuse("unreachable", "relay only was asked for and the own node gives no relay", err);
-    }
+    // Over UDP alone at first: a path over TCP stalls with each lost packet, and ICE nominates what answers first.
+    const servers = await this.#relay(false);
     this.#peer = this.#calls.options.peer({
       role: s.role, media: this.media, relayOnly: this.relayOnly, servers,
       onCandidate: (line) => this.#do(async () => {
         if (this.#state.phase === "ended") return;
-        if (line === undefined) return quiet(this.#send({ type: SessionType.iceEnd, generation: 0 }));
+        const now = s.role === Role.initiator ? this.#offered : this.#taken;
+        const generation = this.#ufrags.get(/ ufrag (\S+)/.exec(line ?? "")?.[1] ?? "") ?? Math.max(now, 0);
+        if (line === undefined) return quiet(this.#send({ type: SessionType.iceEnd, generation }));
         let c;
         try {
           c = parseCandidate(line);
         } catch {
           return; // a name that the browser put in place of an address helps nobody
         }
-        if (!this.relayOnly || c.type === "relay") await quiet(this.#send({ type: SessionType.ice, candidates: [line.replace(/^a=/, "")], generation: 0 }));
+        if (!this.relayOnly || c.type === "relay") await quiet(this.#send({ type: SessionType.ice, candidates: [line.replace(/^a=/, "")], generation }));
       }),
       onControlOpen: () => this.#do(async () => {
         if (this.#gate !== undefined || this.#state.phase === "ended") return;
@@ -469,8 +548,23 @@ export class Call {
         if (this.#gate === undefined || !this.#gate.verified) throw refuse("binding", "a file before the channel binding");
         this.onFile(chunk);
       }),
+      onPath: (up) => this.#do(async () => this.#onPath(up)),
       onFailed: (why) => this.happen({ type: "failed" }, { why }),
     });
+  }
+
+  /** The own node's relay, with fresh credentials. Without one the call is tried without, unless addresses are to be hidden. */
+  async #relay(allPorts: boolean): Promise<IceServer[]> {
+    try {
+      const w = await this.#c.wire();
+      const t = await w.call({ case: "turn", value: { purpose: "call" } }, "turn");
+      this.#turns.push(t.handle);
+      return t.urls.filter((u) => allPorts || !/transport=tcp|^turns:/.test(u)).map((urls) => ({ urls, username: t.username, credential: t.credential }));
+    } catch (err) {
+      if (!(err instanceof TrunklineError)) throw err;
+      if (this.relayOnly) throw refuse("unreachable", "relay only was asked for and the own node gives no relay", err);
+      return [];
+    }
   }
 
   toJSON(): string { return "[redacted]"; }

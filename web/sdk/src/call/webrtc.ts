@@ -17,10 +17,11 @@ export interface BrowserPeerOptions {
 /** Connections of RTCPeerConnection. */
 export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
   return (o) => {
-    const pc = new RTCPeerConnection({
-      iceServers: o.servers.map((s) => ({ urls: s.urls, username: s.username, credential: s.credential })),
+    const configuration = (servers: PeerOptions["servers"]): RTCConfiguration => ({
+      iceServers: servers.map((s) => ({ urls: s.urls, username: s.username, credential: s.credential })),
       iceTransportPolicy: o.relayOnly ? "relay" : "all", bundlePolicy: "max-bundle",
     });
+    const pc = new RTCPeerConnection(configuration(o.servers));
     const channel = (label: string, id: number, onMessage: (b: Uint8Array) => void): RTCDataChannel => {
       const dc = pc.createDataChannel(label, { negotiated: true, id, ordered: true });
       dc.binaryType = "arraybuffer";
@@ -44,7 +45,8 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       else if (e.candidate.candidate !== "") o.onCandidate(e.candidate.candidate);
     };
     pc.onconnectionstatechange = () => {
-      if (pc.connectionState === "failed") o.onFailed(refuse("unreachable", "no path to the other side"));
+      if (pc.connectionState === "connected") o.onPath(true);
+      if (pc.connectionState === "disconnected" || pc.connectionState === "failed") o.onPath(false);
     };
     more.prepare?.(pc, o);
     const describe = async (d: RTCSessionDescriptionInit): Promise<string> => {
@@ -57,6 +59,8 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
         await pc.setRemoteDescription({ type: "offer", sdp });
         return describe(await pc.createAnswer());
       },
+      setServers: (servers) => pc.setConfiguration(configuration(servers)),
+      restart: async () => describe(await pc.createOffer({ iceRestart: true })),
       acceptAnswer: (sdp) => pc.setRemoteDescription({ type: "answer", sdp }),
       addCandidate: async (line) => {
         if (line !== undefined) await pc.addIceCandidate({ candidate: line, sdpMLineIndex: 0 });

@@ -146,7 +146,8 @@ export class Client {
   readonly #seldom = { answering: new Seldom(), giving: new Seldom(), acking: new Seldom(), asking: new Seldom(), knocking: new Seldom() };
   readonly #refusedTokens = new Map<string, string>(); // by device: a token that a node did not take
   readonly #writing = new Set<string>(); // notes that are being sealed
-  #inbox: NodeKindOf<"deliver">[] = [];
+  #inbox: { readonly d: NodeKindOf<"deliver">; readonly over: Wire }[] = [];
+  #early = new Map<Wire, number>(); // acknowledged before the wire became the link
   #opening: Promise<void> | undefined;
   #backlog = 0;
   #shown = "";
@@ -200,7 +201,7 @@ export class Client {
         const home = this.home();
         return {
           base: home.url, pin: PeerId.fromBytes(unhex(home.peerId)), who: { device, cert: this.ownCert() }, socket: o.socket, tap: o.tap,
-          onDeliver: (d) => this.#deliver(d),
+          onDeliver: (d, over) => this.#deliver(d, over),
         };
       },
       join: (w) => this.#join(w),
@@ -481,7 +482,10 @@ export class Client {
   async #join(w: Wire): Promise<void> {
     await this.directory.learn(w.node.descriptor);
     await this.#publishOwn(w);
-    this.#backlog = await this.#registerMailbox(w, this.home());
+    const waiting = await this.#registerMailbox(w, this.home());
+    this.#backlog = waiting - (this.#early.get(w) ?? 0);
+    this.#early = new Map();
+    this.#over = w;
   }
 
   #linkUp(): void {
@@ -1083,19 +1087,23 @@ export class Client {
 
   // ---- Receiving ----
 
-  #deliver(d: NodeKindOf<"deliver">): void {
+  #over: Wire | undefined; // the wire that the backlog belongs to
+
+  #deliver(d: NodeKindOf<"deliver">, over: Wire): void {
     // A mailbox holds 128 envelopes and a call a few dozen frames; what does not fit comes again with the next link.
-    if (this.#inbox.length >= 1024) return this.link.wire?.close(refuse("unreachable", "more came than could be taken"));
-    this.#inbox.push(d);
+    if (this.#inbox.length >= 1024) return over.close(refuse("unreachable", "more came than could be taken"));
+    this.#inbox.push({ d, over });
     this.#opening ??= this.#openAll().catch((err: unknown) => this.#end(err instanceof Error ? err : new Error(String(err)))).finally(() => { this.#opening = undefined; });
   }
 
   /** Opens what arrived, one after the other, and acknowledges what is safely kept. */
   async #openAll(): Promise<void> {
     while (this.#inbox.length > 0) {
+      const { over } = this.#inbox[0]!;
       const acks: bigint[] = [];
       const late: NodeKindOf<"deliver">[] = [];
-      for (let d = this.#inbox.shift(); d !== undefined; d = acks.length < maxAcks ? this.#inbox.shift() : undefined) {
+      while (this.#inbox.length > 0 && this.#inbox[0]!.over === over && acks.length < maxAcks) {
+        const { d } = this.#inbox.shift()!;
         try {
           await this.#handle(d);
         } catch (err) {
@@ -1110,13 +1118,14 @@ export class Client {
       }
       if (late.length > 0) {
         this.#cancels.push(this.#timers.after(500, () => {
-          for (const d of late) this.#deliver(d);
+          for (const d of late) this.#deliver(d, over);
         }));
       }
-      const w = this.link.wire;
-      if (acks.length === 0 || w === undefined || w.ended !== undefined) continue; // they come again with the next link, and are recognised
-      w.send({ case: "ack", value: { storedIds: acks } });
-      this.#backlog -= acks.length;
+      // Where the wire has ended they come again with the next one, and are recognised.
+      if (acks.length === 0 || over.ended !== undefined) continue;
+      over.send({ case: "ack", value: { storedIds: acks } });
+      if (this.#over === over) this.#backlog -= acks.length;
+      else this.#early.set(over, (this.#early.get(over) ?? 0) + acks.length);
     }
   }
 

@@ -224,7 +224,12 @@ export class Ledger {
   async #ask(r: LedgerRecord, over: boolean): Promise<void> {
     if (this.#h.linked() === undefined) throw refuse("unreachable", "there is no link");
     const node = await this.#h.directory.node(r.domain, PeerId.fromBytes(unhex(r.dest)));
-    const answer = await this.#h.directory.ask(node, Operation.outcome, unhex(r.id));
+    let answer = await this.#h.directory.ask(node, Operation.outcome, unhex(r.id));
+    if (answer.status !== AnswerStatus.found) {
+      // What the own node had called durable and what ended on the way, it knows itself.
+      const own = this.#h.linked()?.node;
+      if (own !== undefined && !own.peerId.equals(node.peerId)) answer = await this.#h.directory.ask(own.descriptor, Operation.outcome, unhex(r.id));
+    }
     if (answer.status !== AnswerStatus.found) {
       if (over) this.settle(r, "expired", "expired");
       else if (r.fate !== "stored") this.#send(r); // never came there: the same bytes once more

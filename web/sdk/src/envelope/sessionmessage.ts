@@ -7,7 +7,7 @@ import { checkText, isReason, type Reason } from "./bodies.ts";
 import { maxFrameBody } from "./session.ts";
 import { SessionMessageMessage } from "./wire.ts";
 
-export const SessionType = { confirm: 1, offer: 2, answer: 3, ice: 4, iceEnd: 5, bye: 6 } as const;
+export const SessionType = { confirm: 1, offer: 2, answer: 3, ice: 4, iceEnd: 5, bye: 6, restart: 7 } as const;
 
 export type SessionMessage =
   | {
@@ -16,7 +16,7 @@ export type SessionMessage =
     readonly setup: 1 | 2 | 3; readonly generation: number;
   }
   | { readonly type: 4; readonly candidates: readonly string[]; readonly generation: number }
-  | { readonly type: 1 | 5; readonly generation: number }
+  | { readonly type: 1 | 5 | 7; readonly generation: number }
   | { readonly type: 6; readonly reason: Reason; readonly generation: number };
 
 const maxSdp = 16000;
@@ -55,7 +55,7 @@ export function parseSessionMessage(b: Uint8Array): SessionMessage {
         if (line === "") throw bad();
       }
       return { type: m.type, candidates: m.candidates, generation };
-    case SessionType.confirm: case SessionType.iceEnd:
+    case SessionType.confirm: case SessionType.iceEnd: case SessionType.restart:
       only("none");
       return { type: m.type, generation };
     case SessionType.bye:

@@ -123,6 +123,9 @@ export class Link {
     if (!current()) return;
     if (isFinal(why)) return this.#end(why);
     const { timers } = this.#o;
+    // A node that takes nobody now says when to come back; not all at one moment.
+    const asked = (why as { readonly retryAfterMs?: number }).retryAfterMs ?? 0;
+    if (asked > 0) hint = Math.max(hint, Math.min(asked, maxHintMs) + timers.random() * 1_000);
     if (timers.now() - began > lastPauseMs) this.#pause = firstPauseMs;
     const wait = Math.max(hint, this.#pause / 2 + timers.random() * this.#pause);
     this.#pause = Math.min(2 * this.#pause, lastPauseMs);

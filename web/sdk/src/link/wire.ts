@@ -52,7 +52,8 @@ export interface DialOptions {
   /** Absent: the name decides whether it is the right node (see checkHost). */
   readonly pin?: PeerId | undefined;
   readonly who?: { readonly device: Signer; readonly cert: DeviceCert } | undefined;
-  readonly onDeliver: (d: NodeKindOf<"deliver">) => void;
+  /** Acknowledge over the wire that brought it: it may be about to become the link. */
+  readonly onDeliver: (d: NodeKindOf<"deliver">, over: Wire) => void;
   readonly onDrain?: (d: NodeKindOf<"drain">) => void;
   readonly onEnd: (err: TrunklineError) => void;
   readonly tap?: Tap | undefined;
@@ -243,7 +244,7 @@ export class Wire {
     } catch (err) {
       return this.#end(err instanceof TrunklineError ? err : refuse("malformed", "frame", err));
     }
-    if (f.kind.case === "deliver") return this.#o.onDeliver(f.kind.value);
+    if (f.kind.case === "deliver") return this.#o.onDeliver(f.kind.value, this);
     if (f.kind.case === "drain") {
       this.#o.onDrain?.(f.kind.value);
       return this.#end(refuse("unreachable", "the node is going down or restarting"));

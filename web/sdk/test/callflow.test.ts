@@ -1,0 +1,231 @@
+// Whole calls between two TypeScript participants over a node in memory. The WebRTC stack is a stand-in that
+// writes real descriptions and joins two channels; a real one is in calls.test.ts and browser.test.ts.
+
+import { afterEach, describe, expect, it } from "vitest";
+import { hex, random, utf8, type Bytes } from "../src/bytes.ts";
+import { call as calling, Client, createIdentity, MemoryStore, StoreVault, type ClientEvent } from "../src/index.ts";
+import { Puppet } from "./puppet.ts";
+
+const open: Client[] = [];
+afterEach(async () => { await Promise.all(open.splice(0).map((c) => c.close())); });
+
+/** Joins the two ends of a connection by the fingerprints in their descriptions. */
+class Ether {
+  readonly peers = new Map<string, StandIn>();
+  readonly made: StandIn[] = [];
+  /** Whether connections come up as soon as both descriptions are there. */
+  works = true;
+  readonly factory: calling.PeerFactory = (o) => {
+    const p = new StandIn(this, o);
+    this.made.push(p);
+    return p;
+  };
+}
+
+class StandIn implements calling.CallPeer {
+  fingerprint = random(32);
+  readonly candidates: (string | undefined)[] = [];
+  readonly servers: (readonly calling.IceServer[])[] = [];
+  /** What it says the other side's certificate is, if not the truth. */
+  seen: Bytes | undefined;
+  closed = false;
+  generation = 0;
+  other: StandIn | undefined;
+  readonly o: calling.PeerOptions;
+  readonly #e: Ether;
+
+  constructor(e: Ether, o: calling.PeerOptions) {
+    this.#e = e;
+    this.o = o;
+    e.peers.set(hex(this.fingerprint), this);
+  }
+
+  sdp(setup: string): string {
+    return ["v=0", "o=- 1 1 IN IP4 192.0.2.1", "s=-", "t=0 0", `a=fingerprint:${calling.formatFingerprint(this.fingerprint)}`, `a=ice-ufrag:gen${this.generation}`,
+      "a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa", `a=setup:${setup}`, "m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 0.0.0.0", "a=mid:0", ""].join("\r\n");
+  }
+  #meet(sdp: string): void {
+    this.other = this.#e.peers.get(hex(calling.parseSdp(utf8(sdp)).fingerprint));
+  }
+  async createOffer(): Promise<string> {
+    this.o.onCandidate(`candidate:1 1 udp 1 192.0.2.1 9 typ host ufrag gen${this.generation}`);
+    return this.sdp("actpass");
+  }
+  async restart(): Promise<string> {
+    this.generation++;
+    return this.createOffer();
+  }
+  async acceptOffer(sdp: string): Promise<string> {
+    this.#meet(sdp);
+    this.generation = Number(/gen(\d+)/.exec(sdp)![1]);
+    return this.sdp("active");
+  }
+  async acceptAnswer(sdp: string): Promise<void> {
+    this.#meet(sdp);
+    if (this.#e.works) this.connect();
+  }
+  connect(): void {
+    for (const p of [this, this.other!]) {
+      p.o.onPath(true);
+      p.o.onControlOpen();
+    }
+  }
+  setServers(s: readonly calling.IceServer[]): void { this.servers.push(s); }
+  async addCandidate(line: string | undefined): Promise<void> { this.candidates.push(line); }
+  async peerFingerprint(): Promise<Bytes> { return this.seen ?? this.other!.fingerprint; }
+  sendControl(b: Bytes): void { queueMicrotask(() => { if (!this.other!.closed) this.other!.o.onControl(b); }); }
+  async sendFile(b: Bytes): Promise<void> { queueMicrotask(() => this.other!.o.onFile(b)); }
+  close(): void { this.closed = true; }
+}
+
+interface Person { readonly client: Client; readonly calls: calling.Calls; readonly rung: calling.Call[]; readonly hear: (match: (e: ClientEvent) => boolean) => Promise<void> }
+
+async function someone(node: Puppet, ether: Ether): Promise<Person> {
+  const store = new MemoryStore();
+  const { client } = await createIdentity({ store, vault: new StoreVault(store), socket: node.socket });
+  open.push(client);
+  await client.register(node.invite);
+  const heard: ClientEvent[] = [];
+  let wake: (() => void)[] = [];
+  client.listen((e) => {
+    heard.push(e);
+    for (const f of wake.splice(0)) f();
+  });
+  const rung: calling.Call[] = [];
+  const calls = new calling.Calls(client, { peer: ether.factory, onCall: (c) => { if (c.direction === "incoming") rung.push(c); } });
+  client.start();
+  await client.wire();
+  const hear = async (match: (e: ClientEvent) => boolean) => {
+    while (!heard.some(match)) await new Promise<void>((resolve) => wake.push(resolve));
+  };
+  return { client, calls, rung, hear };
+}
+
+async function friends() {
+  const node = new Puppet();
+  const ether = new Ether();
+  const [a, b] = [await someone(node, ether), await someone(node, ether)];
+  await a.client.knock(b.client.address);
+  await b.hear((e) => e.type === "knock");
+  await b.client.accept(a.client.id);
+  await a.hear((e) => e.type === "knock-accepted");
+  return { node, ether, a, b };
+}
+
+const phase = (p: Person, c: calling.Call, state: string) => p.hear((e) => e.type === "call" && e.call === c.id && e.state === state);
+
+async function ringing(a: Person, b: Person) {
+  const out = await a.calls.call(b.client.id);
+  await b.hear((e) => e.type === "ringing");
+  return { out, into: b.rung.at(-1)! };
+}
+
+async function live() {
+  const w = await friends();
+  const { out, into } = await ringing(w.a, w.b);
+  into.accept();
+  await Promise.all([phase(w.a, out, "live"), phase(w.b, into, "live")]);
+  return { ...w, out, into, caller: w.ether.made[1]!.o.role === 0 ? w.ether.made[1]! : w.ether.made[0]!, callee: w.ether.made[1]!.o.role === 1 ? w.ether.made[1]! : w.ether.made[0]! };
+}
+
+describe("a call", () => {
+  it("is bound on both sides before anything is said, and ends by a goodbye", async () => {
+    const { a, b, out, into } = await live();
+    expect([out.bound, into.bound]).toEqual([true, true]);
+    const said: string[] = [];
+    into.onControl = (m) => said.push(m.case);
+    out.sendControl({ case: "mediaStart", value: { audio: 1 } });
+    out.hangup();
+    await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
+    expect(said).toEqual(["mediaStart"]);
+    expect([a.calls.active, b.calls.active]).toEqual([[], []]);
+    expect(() => out.sendControl({ case: "bye", value: {} })).toThrow();
+  });
+
+  it("shows no address of the callee before the caller has proven that it holds the keys", async () => {
+    const { ether, a, b } = await friends();
+    const { into } = await ringing(a, b);
+    expect(ether.made).toHaveLength(0);
+    into.accept();
+    await phase(b, into, "connecting");
+    expect(ether.made.map((p) => p.o.role)).toEqual([0, 1]);
+  });
+
+  it("is declined, is cancelled, and is missed", async () => {
+    const { a, b } = await friends();
+    const one = await ringing(a, b);
+    one.into.decline();
+    await a.hear((e) => e.type === "call" && e.call === one.out.id && e.reason === "declined");
+    const two = await a.calls.call(b.client.id);
+    await b.hear((e) => e.type === "ringing" && e.call === b.rung.at(-1)!.id && b.rung.length === 2);
+    two.hangup();
+    await b.hear((e) => e.type === "missed" && e.reason === "ended");
+    expect(b.calls.active).toEqual([]);
+  });
+
+  it("is busy while another one is under way", async () => {
+    const w = await live();
+    const c = await someone(w.node, w.ether);
+    await c.client.knock(w.b.client.address);
+    await w.b.hear((e) => e.type === "knock" && e.from === c.client.id);
+    await w.b.client.accept(c.client.id);
+    await c.hear((e) => e.type === "knock-accepted");
+    const out = await c.calls.call(w.b.client.id);
+    await c.hear((e) => e.type === "call" && e.call === out.id && e.reason === "busy");
+    await w.b.hear((e) => e.type === "missed" && e.reason === "busy");
+    expect(w.into.state.phase).toBe("live");
+  });
+
+  it("two people who ring each other are in one call without asking", async () => {
+    const { a, b } = await friends();
+    const [x, y] = await Promise.all([a.calls.call(b.client.id), b.calls.call(a.client.id)]);
+    await Promise.all([a, b].map((p) => p.hear((e) => e.type === "call" && e.state === "live")));
+    expect([a.calls.active.length, b.calls.active.length]).toEqual([1, 1]);
+    expect([x.state.phase, y.state.phase].sort()).toEqual(["ended", "live"]);
+  });
+});
+
+describe("somebody in between", () => {
+  it("a certificate that is not the signed one ends the call at the binding (54, 55)", async () => {
+    const { ether, a, b } = await friends();
+    ether.works = false;
+    const { out, into } = await ringing(a, b);
+    into.accept();
+    await Promise.all([phase(a, out, "connecting"), phase(b, into, "connecting")]);
+    const [caller, callee] = ether.made as [StandIn, StandIn];
+    while (caller.other === undefined) await new Promise((r) => setImmediate(r));
+    callee.seen = random(32);
+    caller.connect();
+    await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
+    expect([out.why?.code, into.why?.code]).toContain("binding");
+    expect([out.bound, into.bound]).toEqual([false, false]);
+  });
+
+  it("another certificate within a call ends it with the alarm's code", async () => {
+    const { a, b, out, into, caller, ether } = await live();
+    caller.fingerprint = random(32);
+    ether.peers.set(hex(caller.fingerprint), caller);
+    caller.o.onPath(false);
+    await phase(b, into, "ended");
+    expect(into.why?.code).toBe("key_alarm");
+    await phase(a, out, "ended");
+  });
+});
+
+describe("a broken path", () => {
+  it("the caller restarts with fresh servers; certificates stay, and the call goes on", async () => {
+    const { caller, callee, into, out } = await live();
+    caller.o.onPath(false);
+    while (callee.generation !== 1 || callee.candidates.length < 2) await new Promise((r) => setImmediate(r));
+    expect([caller.servers.length, callee.servers.length]).toEqual([1, 1]);
+    expect(callee.candidates.some((c) => c?.includes("ufrag gen1"))).toBe(true);
+    expect([out.state.phase, into.state.phase]).toEqual(["live", "live"]);
+  });
+
+  it("the callee asks for it, because only the side that offered offers", async () => {
+    const { caller, callee } = await live();
+    callee.o.onPath(false);
+    while (callee.generation !== 1) await new Promise((r) => setImmediate(r));
+    expect(caller.generation).toBe(1);
+  });
+});
