@@ -1,8 +1,10 @@
 // A TypeScript participant and Go participants, over two federated nodes that are real processes.
 
+import { spawn } from "node:child_process";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Client, createIdentity, recoverIdentity, type ClientEvent } from "../src/index.ts";
+import { Client, createIdentity, parseDeviceRequest, recoverIdentity, type ClientEvent } from "../src/index.ts";
 import { inFolder } from "../src/node.ts";
 import { GoPerson, Organisations } from "./organisations.ts";
 import { refusal } from "./vectors.ts";
@@ -172,6 +174,52 @@ describe("Go and TypeScript", () => {
     expect(JSON.stringify(await bob.run("inbox"))).toContain("from the second device");
     await ear.hear("note-state", (e) => e.id === id && e.state === "read");
   }, 180_000);
+});
+
+describe("devices of one identity, in both languages", () => {
+  it("a Go client approves a TypeScript device, which then speaks for it", async () => {
+    const frank = new GoPerson(w, "frank");
+    await frank.join(w.acme.invite(), "acme.example");
+    const gina = await someone("gina", w.globex.invite());
+    await frank.run("contact", "add", gina.client.address, "--name", "Frank");
+    await gina.ear.hear("knock", (e) => e.from === frank.id);
+    await gina.client.accept(frank.id);
+    await frank.run("inbox");
+
+    const o = { ...inFolder(join(w.folder, "frank2")), log: (what: string, code: string) => dropped.push(`${what}: ${code}`) };
+    const request = await Client.requestDevice(o);
+    const { approval } = await frank.run("device", "add", request.text) as { approval: string };
+    expect((await refusal(() => Client.join(o, { secret: new Uint8Array(32).fill(1) }, approval))).code).toBe("other_identity");
+    const joined = await Client.join(o, request, approval);
+    open.push(joined);
+    expect([joined.id, joined.contacts().map((c) => [c.id, c.state])]).toEqual([frank.id, [[gina.client.id, "accepted"]]]);
+    const ear = new Ear(joined);
+    joined.start();
+    const id = await joined.sendNote(gina.client.id, "from Frank's new device");
+    expect((await gina.ear.hear("note", (e) => e.from === frank.id)).text).toBe("from Frank's new device");
+    await ear.hear("note-state", (e) => e.id === id && e.state === "read");
+    // The root key is not on it.
+    expect((await refusal(() => joined.root())).code).toBe("storage");
+  }, 180_000);
+
+  it("a TypeScript client approves a Go device, and takes it out again", async () => {
+    const hugo = await someone("hugo", w.acme.invite());
+    await hugo.ear.hear("link", (e) => e.link.state === "up");
+    const child = spawn(w.binary, ["device", "add", "--data", join(w.folder, "hugo2"), "--json"], { stdio: ["pipe", "pipe", "ignore"] });
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const next = async () => JSON.parse(((await lines.next()) as IteratorResult<string>).value as string) as Record<string, string>;
+    const { request } = await next();
+    child.stdin.end(await hugo.client.approveDevice(request!) + "\n");
+    const became = await next();
+    expect(became["id"]).toBe(hugo.client.id);
+    expect(hugo.client.mustOwnList().devices.map((c) => c.deviceId.hex)).toContain(became["device"]);
+    await hugo.client.revokeDevice(hugo.client.mustOwnList().devices[1]!.deviceId);
+    expect([hugo.client.mustOwnList().epoch, hugo.client.mustOwnList().devices.length]).toEqual([3, 1]);
+  }, 120_000);
+
+  it("a request that is damaged or no request is refused with words", async () => {
+    for (const s of ["", "tlda1-x", "tldr1-AAAA", "tldr1-!!!!"]) expect((await refusal(() => parseDeviceRequest(s))).code).toBe("malformed");
+  });
 });
 
 describe("TypeScript and TypeScript", () => {

@@ -7,7 +7,7 @@
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, copy, equal, hex, random, u64, unhex, utf8, type Bytes } from "../bytes.ts";
-import { Type, maxNoteText, type Body, type BodyOf, type Grant } from "../envelope/bodies.ts";
+import { marshalBody, maxNoteText, Type, type Body, type BodyOf, type Grant } from "../envelope/bodies.ts";
 import { Opener, ReplayError, wantsList, type Known, type Opened, type Standing } from "../envelope/open.ts";
 import { Prekey, prekeyDeletedMs, prekeyRotationMs, signBundle, type Bundle } from "../envelope/prekey.ts";
 import { AnswerStatus, Operation } from "../envelope/query.ts";
@@ -27,6 +27,7 @@ import { maxAcks, type NodeKindOf } from "../link/frames.ts";
 import { parseInvite } from "../link/handshake.ts";
 import { Link } from "../link/link.ts";
 import { isTemporary, systemTimers, Wire, type SocketFactory, type Tap, type Timers } from "../link/wire.ts";
+import { deviceRequest, openApproval, parseDeviceRequest, sealApproval } from "./devices.ts";
 import { askOver, Directory, type Person } from "./directory.ts";
 import { Attempts, Seldom, type ClientEvent, type Listener } from "./events.ts";
 import { Ledger } from "./ledger.ts";
@@ -233,6 +234,30 @@ export class Client {
       { key: "profile", value: text(profile) },
       { key: "secret/root", value: await o.vault.wrap(root.seed()) },
       { key: `secret/prekey/${hex(prekey.id)}`, value: await wrapPrekey(o.vault, prekey) },
+    ]);
+    return Client.open(o);
+  }
+
+  /** Begins on a new device, in an empty store: show the text on both screens, and keep the value for join. */
+  static async requestDevice(o: ClientOptions): Promise<{ readonly text: string; readonly secret: Bytes }> {
+    return deviceRequest((await o.vault.device()).publicKey);
+  }
+
+  /** Makes this store a device of the identity that approved the request. The root key stays where it was. */
+  static async join(o: ClientOptions, request: { readonly secret: Uint8Array }, approval: string): Promise<Client> {
+    const map = await o.store.load();
+    if (map.has("profile")) throw refuse("storage", "this storage holds an identity already");
+    const p = openApproval(approval, (await o.vault.device()).publicKey, request.secret);
+    const now = (o.timers ?? systemTimers).now();
+    const prekey = Prekey.generate(now);
+    const text = (v: unknown) => utf8(JSON.stringify(v));
+    const profile: ProfileRecord = { version: formatVersion, root: p.list.root.hex, createdMs: now };
+    const home: HomeRecord = { peerId: hex(p.peerId.bytes), domain: p.domain, url: p.url, tag: hex(random(16)), tokenEpoch: 1, grace: false };
+    await o.store.write([
+      { key: "profile", value: text(profile) }, { key: "ownlist", value: text(hex(p.list.signed)) }, { key: "home", value: text(home) },
+      { key: "secret/mailbox", value: await o.vault.wrap(random(32)) },
+      { key: `secret/prekey/${hex(prekey.id)}`, value: await wrapPrekey(o.vault, prekey) },
+      ...p.contacts.map((c) => ({ key: `contact/${c.root.hex}`, value: text(syncedContact(undefined, c, now)) })),
     ]);
     return Client.open(o);
   }
@@ -554,6 +579,23 @@ export class Client {
         await this.#adoptOwnList(w);
       }
     }
+  }
+
+  /** Signs a device list with the new device in it, publishes it, and gives the approval to carry to it. */
+  async approveDevice(request: string): Promise<string> {
+    const r = parseDeviceRequest(request);
+    const root = await this.root();
+    const list = await this.#changeOwnList(async (own) => (
+      // Approved before: the approval may have been lost on its way.
+      findDevice(own, DeviceId.of(r.device)) === undefined ? nextList(root, own, { kind: "add", device: r.device }, this.now()) : own
+    ));
+    this.background("tell of the new device", () => this.#announceList());
+    const h = this.home();
+    const contacts = [...this.#contacts()].flatMap((k) => {
+      const body = syncBody(k);
+      return body === undefined ? [] : [marshalBody(body)];
+    });
+    return sealApproval(r, list, { url: h.url, domain: h.domain, peerId: PeerId.fromBytes(unhex(h.peerId)) }, contacts);
   }
 
   /** Signs a device list without the device, changes the token that it knew, and tells the contacts. */
@@ -1279,10 +1321,7 @@ export class Client {
 
   #onContactSync(body: BodyOf<typeof Type.contactSync>, events: ClientEvent[], after: (() => void)[]): void {
     if (body.root.equals(this.self)) throw refuse("malformed", "a contact that is this identity");
-    const k = this.#contact(body.root) ?? newContact(body.root.hex, body.home.domain, hex(body.home.peerId.bytes), this.now());
-    if (k.name === "") k.name = body.name;
-    k.state = body.state;
-    for (const g of body.grants) setGrant(k, grantRecord(g));
+    const k = syncedContact(this.#contact(body.root), body, this.now());
     this.records.set(`contact/${k.root}`, k);
     this.records.delete(`knock/${k.root}`);
     events.push({ type: "contact", id: body.root.id(), state: body.state });
@@ -1300,14 +1339,8 @@ export class Client {
   #syncContact(root: string): void {
     this.background("tell the own devices of a contact", async () => {
       const k = this.#contact(root);
-      if (k === undefined || k.home === "" || (k.state !== "accepted" && k.state !== "blocked")) return;
-      await this.#toOwnDevices({
-        body: {
-          type: Type.contactSync, root: key(root), home: { peerId: PeerId.fromBytes(unhex(k.home)), domain: k.domain }, state: k.state, name: k.name,
-          grants: k.grants.map(grantOf),
-        },
-        lifeMs: weekMs, ttl: Ttl.week,
-      });
+      const body = k === undefined ? undefined : syncBody(k);
+      if (body !== undefined) await this.#toOwnDevices({ body, lifeMs: weekMs, ttl: Ttl.week });
     });
   }
 }
@@ -1338,6 +1371,24 @@ function newContact(root: string, domain: string, home: string, addedMs: number)
     root, domain, home, state: "known", name: "", petname: "", text: "", verified: false, changed: false, pin: null, list: "", evidence: [], grants: [],
     given: {}, told: {}, addedMs,
   };
+}
+
+/** What own devices are told of a contact; nothing where there is nothing decided. */
+function syncBody(k: ContactRecord): BodyOf<typeof Type.contactSync> | undefined {
+  if (k.home === "" || (k.state !== "accepted" && k.state !== "blocked")) return undefined;
+  return {
+    type: Type.contactSync, root: key(k.root), home: { peerId: PeerId.fromBytes(unhex(k.home)), domain: k.domain }, state: k.state, name: k.name,
+    grants: k.grants.map(grantOf),
+  };
+}
+
+/** Another own device's decision taken over. The contact's list is fetched and pinned here before anything is sent. */
+function syncedContact(old: ContactRecord | undefined, b: BodyOf<typeof Type.contactSync>, nowMs: number): ContactRecord {
+  const k = old ?? newContact(b.root.hex, b.home.domain, hex(b.home.peerId.bytes), nowMs);
+  if (k.name === "") k.name = b.name;
+  k.state = b.state;
+  for (const g of b.grants) setGrant(k, grantRecord(g));
+  return k;
 }
 
 function contactOf(k: ContactRecord): Contact {
