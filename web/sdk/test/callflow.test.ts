@@ -15,6 +15,8 @@ class Ether {
   readonly made: StandIn[] = [];
   /** Whether connections come up as soon as both descriptions are there. */
   works = true;
+  /** Whether the library throws at offers. */
+  refuses = false;
   readonly factory: calling.PeerFactory = (o) => {
     const p = new StandIn(this, o);
     this.made.push(p);
@@ -56,6 +58,7 @@ class StandIn implements calling.CallPeer {
     return this.createOffer();
   }
   async acceptOffer(sdp: string): Promise<string> {
+    if (this.#e.refuses) throw new TypeError("no transceiver");
     this.#meet(sdp);
     this.generation = Number(/gen(\d+)/.exec(sdp)![1]);
     return this.sdp("active");
@@ -209,6 +212,19 @@ describe("somebody in between", () => {
     await phase(b, into, "ended");
     expect(into.why?.code).toBe("key_alarm");
     await phase(a, out, "ended");
+  });
+});
+
+describe("a library that throws", () => {
+  it("ends the call, and the client goes on", async () => {
+    const { ether, a, b } = await friends();
+    ether.refuses = true; // the description passes every check and is still too much for it
+    const { out, into } = await ringing(a, b);
+    into.accept();
+    await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
+    expect([into.why?.code, into.why?.cause instanceof TypeError]).toEqual(["unreachable", true]);
+    await a.client.sendNote(b.client.id, "still here");
+    await b.hear((e) => e.type === "note" && e.text === "still here");
   });
 });
 

@@ -510,7 +510,7 @@ export class Call {
     const s = this.#session!;
     // Over UDP alone at first: a path over TCP stalls with each lost packet, and ICE nominates what answers first.
     const servers = await this.#relay(false);
-    this.#peer = this.#calls.options.peer({
+    this.#peer = guarded(this.#calls.options.peer)({
       role: s.role, media: this.media, relayOnly: this.relayOnly, servers,
       onCandidate: (line) => this.#do(async () => {
         if (this.#state.phase === "ended") return;
@@ -573,6 +573,39 @@ export class Call {
 function reasonWord(r: Reason): string {
   const words: Record<Reason, string> = { 1: "ended", 2: "answered elsewhere", 3: "declined", 4: "busy", 5: "timeout", 6: "failed" };
   return words[r];
+}
+
+/**
+ * The same connections, but what the library throws ends the call and nothing else: it may be made to throw by
+ * what the other side sends.
+ */
+function guarded(make: PeerFactory): PeerFactory {
+  const ours = (err: unknown) => (err instanceof TrunklineError ? err : refuse("unreachable", "the connection could not do what the call needs", err));
+  const now = <T>(f: () => T): T => {
+    try {
+      return f();
+    } catch (err) {
+      throw ours(err);
+    }
+  };
+  const later = async <T>(f: () => Promise<T>): Promise<T> => {
+    try {
+      return await f();
+    } catch (err) {
+      throw ours(err);
+    }
+  };
+  return (o) => {
+    const p = now(() => make(o));
+    return {
+      createOffer: () => later(() => p.createOffer()), acceptOffer: (s) => later(() => p.acceptOffer(s)), acceptAnswer: (s) => later(() => p.acceptAnswer(s)),
+      restart: () => later(() => p.restart()), setServers: (s) => now(() => p.setServers(s)),
+      // A candidate that the library has no use for is none of the call's business.
+      addCandidate: (line) => p.addCandidate(line).catch(() => undefined),
+      peerFingerprint: () => later(() => p.peerFingerprint()), sendControl: (b) => now(() => p.sendControl(b)), sendFile: (b) => later(() => p.sendFile(b)),
+      close: () => p.close(),
+    };
+  };
 }
 
 /** Waits and hides what ends by itself: the machine's timers say what comes of it. */

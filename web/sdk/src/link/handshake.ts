@@ -83,7 +83,12 @@ export function parseInvite(s: string): { readonly base: string; readonly invita
   const text = s.trim();
   linkAddress(text);
   const u = new URL(text);
-  const fragment = decodeURIComponent(u.hash.slice(1));
+  let fragment: string;
+  try {
+    fragment = decodeURIComponent(u.hash.slice(1));
+  } catch (err) {
+    throw refuse("malformed", "the invitation is damaged: copy the whole line that the node printed", err);
+  }
   u.hash = "";
   if (fragment === "") return { base: u.href, invitation: "" };
   const invitation = fragment.startsWith("invite=") ? fragment.slice("invite=".length) : "";

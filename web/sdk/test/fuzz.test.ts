@@ -1,0 +1,105 @@
+// Every reader of outside bytes, with changed, cut and lengthened input: it gives a value or a TrunklineError, and
+// nothing else; an error of another kind would end the client. The seed is printed with a failure: FUZZ_SEED=n.
+
+import { describe, it } from "vitest";
+import { utf8, type Bytes } from "../src/bytes.ts";
+import * as calling from "../src/call/index.ts";
+import { openApproval, parseDeviceRequest, sealApproval, deviceRequest } from "../src/client/devices.ts";
+import * as env from "../src/envelope/index.ts";
+import { parseInner } from "../src/envelope/message.ts";
+import { TrunklineError } from "../src/errors.ts";
+import * as id from "../src/identity/index.ts";
+import * as link from "../src/link/index.ts";
+import { parseHeader } from "../src/sframe.ts";
+import * as file from "../src/transfer/index.ts";
+import { unhex, vectors } from "./vectors.ts";
+
+const seed = Number(process.env["FUZZ_SEED"] ?? Date.now() % 1_000_000_007);
+let state = seed >>> 0 || 1;
+function draw(n: number): number {
+  state ^= state << 13;
+  state >>>= 0;
+  state ^= state >>> 17;
+  state ^= state << 5;
+  state >>>= 0;
+  return state % n;
+}
+
+function changed(b: Uint8Array): Bytes {
+  let out = new Uint8Array(b);
+  for (let k = draw(4); k >= 0; k--) {
+    const at = draw(out.length + 1);
+    switch (draw(5)) {
+      case 0: if (at < out.length) out[at]! ^= 1 << draw(8); break;
+      case 1: out = out.slice(0, at); break;
+      case 2: out = new Uint8Array([...out.slice(0, at), draw(256), ...out.slice(at)]); break;
+      case 3: if (at < out.length) out[at] = [0, 1, 0x7f, 0x80, 0xff][draw(5)]!; break;
+      case 4: out = new Uint8Array([...out, ...out.slice(at, at + draw(16))]); break;
+    }
+  }
+  return out;
+}
+
+function fuzz(name: string, read: (b: Bytes) => unknown, inputs: readonly Uint8Array[], rounds = 1500): void {
+  it(`${name}, ${rounds} times`, () => {
+    for (const b of inputs) void attempt(name, read, new Uint8Array(b));
+    for (let i = 0; i < rounds; i++) attempt(name, read, changed(inputs[draw(inputs.length)]!));
+  });
+}
+
+function attempt(name: string, read: (b: Bytes) => unknown, b: Bytes): void {
+  try {
+    read(b);
+  } catch (err) {
+    if (!(err instanceof TrunklineError)) throw new Error(`${name}: FUZZ_SEED=${seed}: ${Buffer.from(b).toString("hex")}`, { cause: err });
+  }
+}
+
+const bytesOf = (list: readonly { bytes?: string; body?: string; signed?: string; plain?: string }[]) => list.map((v) => unhex(v.bytes ?? v.body ?? v.signed ?? v.plain ?? ""));
+const text = (read: (s: string) => unknown) => (b: Bytes) => read(new TextDecoder().decode(b));
+
+describe(`readers, seed ${seed}`, () => {
+  const frames = vectors<{ client_frames: { bytes: string }[]; node_frames: { bytes: string }[] }>("link.json");
+  fuzz("node frame", link.parseNodeFrame, bytesOf(frames.node_frames).filter((b) => b.length < 2000));
+  fuzz("client frame", link.parseClientFrame, bytesOf(frames.client_frames));
+
+  const bodies = vectors<{ bodies: { type: number; body: string }[]; session_messages: { body: string }[]; hop_plaintexts: { plain: string }[]; bundle_list: string; now_ms: number; bundles: { bundle: string }[] }>("bodies.json");
+  fuzz("body", (b) => env.parseBody(draw(14), b), bytesOf(bodies.bodies));
+  for (const v of bodies.bodies) fuzz(`body of type ${v.type}`, (b) => env.parseBody(v.type, b), [unhex(v.body)], 150);
+  fuzz("session message", env.parseSessionMessage, bytesOf(bodies.session_messages));
+  fuzz("hop", env.parseHop, bytesOf(bodies.hop_plaintexts));
+  const list = id.parseDeviceList(unhex(bodies.bundle_list));
+  fuzz("bundle", (b) => env.parseBundle(b, list, bodies.now_ms), bodies.bundles.map((v) => unhex(v.bundle)), 200);
+
+  const objects = vectors<{ accepted: { type: string; signed: string }[] }>("identity_objects.json").accepted;
+  const readers: Record<string, (b: Bytes) => unknown> = {
+    DeviceCert: id.parseDeviceCert, DeviceList: id.parseDeviceList, NodeDescriptor: id.parseDescriptor, DomainDocument: id.parseDomain, DomainHandover: id.parseHandover,
+  };
+  for (const [type, read] of Object.entries(readers)) fuzz(type, read, bytesOf(objects.filter((o) => o.type === type)), 300);
+
+  const sealed = vectors<{ sealed: { signed: string }; envelope: { box: string; destination: string } }>("envelope.json");
+  fuzz("message", (b) => parseInner(b), [unhex(sealed.sealed.signed).subarray(64)]);
+  const e = { destination: id.PeerId.fromBytes(unhex(sealed.envelope.destination)), hop: unhex(sealed.envelope.box), ttl: env.Ttl.week, payload: new Uint8Array(1024) };
+  fuzz("envelope", env.parseEnvelope, [env.marshalEnvelope(e)]);
+  fuzz("padding", env.unpad, [env.pad(64, utf8("x"))]);
+
+  fuzz("SFrame header", parseHeader, [unhex("00"), unhex("9901234567"), unhex("ffffffffffffffffffffffffffffffffff")]);
+  const attempt16 = new Uint8Array(16).fill(1);
+  fuzz("file control", file.parseControl, (["accept", "done"] as const).map((kind) => file.marshalControl(kind === "accept" ? { kind, attempt: attempt16, unit: 3n } : { kind, attempt: attempt16 })));
+  fuzz("chunk", file.parseChunk, [new Uint8Array(100)]);
+  fuzz("file name", text(file.cleanName), [utf8("../a b\u202e.exe"), utf8("CON.txt"), utf8("ä".repeat(200))]);
+  fuzz("control message", calling.parseControlMessage, [calling.marshalControlMessage({ case: "leg", value: { kind: 2 } }), calling.marshalControlMessage({ case: "binding", value: { mac: new Uint8Array(32).fill(1) } })]);
+  const sdp = `v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\na=fingerprint:${calling.formatFingerprint(new Uint8Array(32))}\r\na=ice-ufrag:abcd\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa\r\na=setup:active\r\nm=audio 9 X 0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n`;
+  fuzz("description", (b) => [calling.parseSdp(b), calling.cleanDescription(b, true)], [utf8(sdp)]);
+  fuzz("candidate", text(calling.parseCandidate), ["candidate:1 1 udp 1 192.0.2.1 9 typ host", "candidate:1 1 udp 1 2001:db8::1 9 typ relay raddr :: rport 9 ufrag x", "candidate:1 1 udp 1 1::1.2.3.4 9 typ srflx"].map(utf8), 6000);
+
+  const key = id.SeedSigner.generate().publicKey;
+  fuzz("id", text(id.parseId), [utf8(key.id())]);
+  fuzz("address", text(id.parseAddress), [utf8(`${key.id()}@a.example/${key.peerId()}`)]);
+  fuzz("phrase", text(id.normalizePhrase), [utf8(id.generatePhrase(12))], 300);
+  fuzz("invite", text(link.parseInvite), [utf8("https://node.example/#invite=abc"), utf8("http://[::1]:7420/#invite=%41")]);
+  const request = deviceRequest(key);
+  fuzz("device request", text(parseDeviceRequest), [utf8(request.text)], 300);
+  const approval = sealApproval(parseDeviceRequest(request.text), list, { url: "https://a.example", domain: "a.example", peerId: list.homes[0]!.peerId }, []);
+  fuzz("approval", text((s) => openApproval(s, key, request.secret)), [utf8(approval)], 60);
+});
