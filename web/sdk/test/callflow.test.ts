@@ -33,6 +33,7 @@ class StandIn implements calling.CallPeer {
   closed = false;
   generation = 0;
   other: StandIn | undefined;
+  taken = ""; // the other side's description, as it came
   readonly o: calling.PeerOptions;
   readonly #e: Ether;
 
@@ -47,6 +48,7 @@ class StandIn implements calling.CallPeer {
       "a=ice-pwd:aaaaaaaaaaaaaaaaaaaaaaaa", `a=setup:${setup}`, "m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "c=IN IP4 0.0.0.0", "a=mid:0", ""].join("\r\n");
   }
   #meet(sdp: string): void {
+    this.taken = sdp;
     this.other = this.#e.peers.get(hex(calling.parseSdp(utf8(sdp)).fingerprint));
   }
   async createOffer(): Promise<string> {
@@ -185,6 +187,24 @@ describe("a call", () => {
     await Promise.all([a, b].map((p) => p.hear((e) => e.type === "call" && e.state === "live")));
     expect([a.calls.active.length, b.calls.active.length]).toEqual([1, 1]);
     expect([x.state.phase, y.state.phase].sort()).toEqual(["ended", "live"]);
+  });
+});
+
+describe("hide my address", () => {
+  it("tells the other side no address but the relay's", async () => {
+    const { ether, a, b } = await friends();
+    const out = await a.calls.call(b.client.id, { relayOnly: true });
+    await b.hear((e) => e.type === "ringing");
+    const into = b.rung[0]!;
+    into.accept();
+    await Promise.all([phase(a, out, "live"), phase(b, into, "live")]);
+    const [caller, callee] = ether.made as [StandIn, StandIn];
+    expect([caller.o.relayOnly, caller.o.role, callee.o.relayOnly]).toEqual([true, 0, false]);
+    caller.o.onCandidate("candidate:2 1 udp 1 198.51.100.7 6000 typ relay raddr 192.0.2.1 rport 7000");
+    while (callee.candidates.length === 0) await new Promise((r) => setImmediate(r));
+    expect(callee.candidates).toEqual(["candidate:2 1 udp 1 198.51.100.7 6000 typ relay raddr 0.0.0.0 rport 9"]);
+    expect(callee.taken).toContain("o=- 1 1 IN IP4 0.0.0.0");
+    expect(callee.taken).not.toContain("192.0.2.1");
   });
 });
 

@@ -19,7 +19,7 @@ import { listOf, type ContactRecord } from "../client/records.ts";
 import { isTemporary, nodeRefusal } from "../link/wire.ts";
 import { bindingMs, Gate, marshalControlMessage, type Control, type ControlInit } from "./control.ts";
 import { deadlineOf, glareIsOurs, incoming, next, outgoing, type CallAction, type CallEvent, type CallState } from "./machine.ts";
-import { checkDescription, cleanDescription, parseCandidate, parseSdp } from "./sdp.ts";
+import { checkDescription, cleanDescription, formatCandidate, hidden, parseCandidate, parseSdp } from "./sdp.ts";
 
 export type Media = 0 | 1 | 2;
 
@@ -523,7 +523,10 @@ export class Call {
         } catch {
           return; // a name that the browser put in place of an address helps nobody
         }
-        if (!this.relayOnly || c.type === "relay") await quiet(this.#send({ type: SessionType.ice, candidates: [line.replace(/^a=/, "")], generation }));
+        // With relay only not even the address behind the relay's.
+        if (this.relayOnly && c.type !== "relay") return;
+        const told = this.relayOnly ? formatCandidate(hidden(c)) : line.replace(/^a=/, "");
+        await quiet(this.#send({ type: SessionType.ice, candidates: [told], generation }));
       }),
       onControlOpen: () => this.#do(async () => {
         if (this.#gate !== undefined || this.#state.phase === "ended") return;
