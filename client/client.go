@@ -10,6 +10,7 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,9 @@ type Config struct {
 	Now        func() time.Time // nil: the machine's clock
 	// Loopback gathers 127.0.0.1 for calls: two participants on one machine without a network.
 	Loopback bool
+	// RootCAs are the authorities that a node's certificate may come from: those of the system
+	// when nil. A node with a local authority says where its certificate is.
+	RootCAs *x509.CertPool
 	// Dial makes the connections to the home node; nil: the machine's network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Commit carries out every write to the data folder in tests (kv.Options).

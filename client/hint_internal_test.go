@@ -16,7 +16,7 @@ func TestANodeThatTakesNobodyNowSaysWhenToComeBack(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	defer busy.Close()
-	_, err := dialWire(t.Context(), nil, busy.URL, identity.PeerID{}, nil, nil)
+	_, err := dialWire(t.Context(), nil, nil, busy.URL, identity.PeerID{}, nil, nil)
 	if err == nil || retryHint(err) != 7*time.Second {
 		t.Errorf("%v, hint %v", err, retryHint(err))
 	}

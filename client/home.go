@@ -75,7 +75,7 @@ func (c *Client) Register(ctx context.Context, invite string) (Registration, err
 	if err != nil {
 		return Registration{}, err
 	}
-	w, err := dialWire(ctx, c.cfg.Dial, base, identity.PeerID{}, c.device, cert)
+	w, err := dialWire(ctx, c.cfg.Dial, c.cfg.RootCAs, base, identity.PeerID{}, c.device, cert)
 	if err != nil {
 		return Registration{}, err
 	}
@@ -253,7 +253,7 @@ func (c *Client) serveLink(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	w, err := dialWire(ctx, c.cfg.Dial, home.URL, home.PeerID, c.device, cert)
+	w, err := dialWire(ctx, c.cfg.Dial, c.cfg.RootCAs, home.URL, home.PeerID, c.device, cert)
 	if err != nil {
 		return 0, err
 	}

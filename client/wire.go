@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -80,7 +82,7 @@ type dialer = func(ctx context.Context, network, address string) (net.Conn, erro
 
 // dialWire connects, checks that the node is the one that is meant and proves the device.
 // With a zero pin the node's name decides (see link.CheckHost), with a pin its key.
-func dialWire(ctx context.Context, dial dialer, base string, pin identity.PeerID, device *identity.Device, cert *identity.DeviceCert) (*wire, error) {
+func dialWire(ctx context.Context, dial dialer, roots *x509.CertPool, base string, pin identity.PeerID, device *identity.Device, cert *identity.DeviceCert) (*wire, error) {
 	address, host, err := linkURL(base)
 	if err != nil {
 		return nil, err
@@ -91,11 +93,16 @@ func dialWire(ctx context.Context, dial dialer, base string, pin identity.PeerID
 		ReadBufferSize:   4 << 10,
 		WriteBufferSize:  4 << 10,
 		NetDialContext:   dial,
+		TLSClientConfig:  &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 	}
 	conn, resp, err := d.DialContext(ctx, address, http.Header{})
 	if err != nil {
 		if resp != nil && errors.Is(err, websocket.ErrBadHandshake) {
 			return nil, &UnreachableError{What: fmt.Sprintf("%s does not answer as a Trunkline node (%s)", host, resp.Status), err: err, retryAfter: redial.Hint(resp.Header)}
+		}
+		var unknown x509.UnknownAuthorityError
+		if errors.As(err, &unknown) {
+			return nil, &UnreachableError{What: fmt.Sprintf("the certificate of %s comes from an authority that this machine does not know; if it is the node's own, give its ca.crt with --ca", host), err: err}
 		}
 		return nil, &UnreachableError{What: fmt.Sprintf("%s cannot be reached", host), err: err}
 	}

@@ -295,14 +295,15 @@ func (c *Config) checkHTTP() error {
 	switch c.HTTP.TLS {
 	case "off":
 		if !loopbackListen(c.HTTP.Listen) {
-			return fmt.Errorf("http.tls: \"off\" is for loopback only and http.listen is %q; set tls = \"files\" with cert_file and key_file", c.HTTP.Listen)
+			return fmt.Errorf("http.tls: \"off\" is for loopback only and http.listen is %q; set tls = \"files\" with cert_file and key_file, or tls = \"local\"", c.HTTP.Listen)
 		}
 	case "files":
 		if c.HTTP.CertFile == "" || c.HTTP.KeyFile == "" {
 			return errors.New("http.tls: \"files\" needs http.cert_file and http.key_file")
 		}
-	case "local", "acme":
-		return fmt.Errorf("http.tls: %q comes with a later version; use \"files\" with cert_file and key_file, or \"off\" on loopback", c.HTTP.TLS)
+	case "local":
+	case "acme":
+		return fmt.Errorf("http.tls: %q comes with a later version; use \"files\" with cert_file and key_file, \"local\" in a network of your own, or \"off\" on loopback", c.HTTP.TLS)
 	default:
 		return fmt.Errorf("http.tls: %q is not one of off, files, local, acme", c.HTTP.TLS)
 	}

@@ -64,7 +64,6 @@ func TestAMistakeInNodeTomlIsNamedWithItsLine(t *testing.T) {
 		"a size that is none":        {"[mailbox]\nmax_bytes = \"4 apples\"\n", "node.toml:2"},
 		"TLS off to the world":       {"[http]\nlisten = \"0.0.0.0:80\"\n", "loopback only"},
 		"acme":                       {"[http]\ntls = \"acme\"\n", `comes with a later version; use "files"`},
-		"local":                      {"[http]\ntls = \"local\"\n", `comes with a later version; use "files"`},
 		"files without files":        {"[http]\ntls = \"files\"\n", "needs http.cert_file"},
 		"another word for TLS":       {"[http]\ntls = \"on\"\n", "is not one of off, files, local, acme"},
 		"a domain of no form":        {"domain = \"Acme.Example\"\n", "domain:"},

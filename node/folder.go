@@ -27,6 +27,8 @@ const (
 	filePolicy    = "policy.toml"     // unless Config.PolicyFile says another
 	fileStore     = "node.db"         // 0600, the store
 	fileSocket    = "admin.sock"      // 0600, while the node runs
+
+	folderAuthority = "ca" // 0700, the local authority, when http.tls is local
 )
 
 // maxKeyFile is far above an Ed25519 key in PEM.

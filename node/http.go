@@ -59,6 +59,7 @@ func (n *Node) handler() http.Handler {
 			plain(w, http.StatusOK, "ready\n")
 		}
 	})
+	mux.HandleFunc("GET "+caPath, n.serveAuthority)
 	mux.HandleFunc("GET /{$}", n.servePage)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -250,18 +251,6 @@ func (n *Node) metricsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.metrics.registry, promhttp.HandlerOpts{}))
 	return mux
-}
-
-// certificates holds the TLS certificate that is in force.
-func (n *Node) loadCertificate() (*tls.Certificate, error) {
-	if n.cfg.HTTP.TLS != "files" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(n.cfg.HTTP.CertFile, n.cfg.HTTP.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("http.cert_file and http.key_file: %w", err)
-	}
-	return &cert, nil
 }
 
 func (n *Node) tlsConfig() *tls.Config {

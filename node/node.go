@@ -27,6 +27,7 @@ import (
 	"github.com/trunkline-net/trunkline/federation"
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/internal/localca"
 	"github.com/trunkline-net/trunkline/internal/store"
 	"github.com/trunkline-net/trunkline/internal/store/bolt"
 	"github.com/trunkline-net/trunkline/internal/store/kv"
@@ -76,6 +77,8 @@ type Node struct {
 	turnHost        string
 	upgrader        websocket.Upgrader
 	certificate     atomic.Pointer[tls.Certificate]
+	authority       *localca.Authority // nil unless http.tls is local
+	certified       []string           // what its certificate names; the start's, then the clock's and the reload's under reloading
 
 	guard       *guard
 	maxLinks    int
@@ -111,6 +114,8 @@ type Facts struct {
 	Metrics    string   `json:"metrics,omitempty"`
 	Invite     string   `json:"invite,omitempty"`
 	Setup      string   `json:"setup,omitempty"`
+	// Authority is set when http.tls is local.
+	Authority *Authority `json:"authority,omitempty"`
 }
 
 // ErrRunning means that another process has the data folder's store: a node, or for a moment
@@ -228,11 +233,7 @@ func loadPolicy(path string) (*policy.Current, error) {
 }
 
 func (n *Node) listen() error {
-	cert, err := n.loadCertificate()
-	if err != nil {
-		return err
-	}
-	n.certificate.Store(cert)
+	var err error
 	listen := n.ground.Listen
 	if listen == nil {
 		listen = net.Listen
@@ -258,7 +259,10 @@ func (n *Node) listen() error {
 		return fmt.Errorf("http.public_url: %w", err)
 	}
 	n.publicURL, n.publicHost = u.Scheme+"://"+u.Host, u.Host
-	return nil
+	if err := n.openAuthority(); err != nil {
+		return err
+	}
+	return n.certify()
 }
 
 // newPlanes makes the federation and the relay.

@@ -154,6 +154,7 @@ func (n *Node) becomeReady(ctx context.Context, failed <-chan error) error {
 	facts := Facts{
 		Ready: true, Domain: n.cfg.Domain, PeerID: n.self.String(),
 		HTTP: scheme + n.httpAddr, Federation: n.fed.Addrs(), TURN: n.turn.Addr().String(), Invite: invite,
+		Authority: n.authorityFacts(n.publicURL),
 	}
 	if n.metricsListener != nil {
 		facts.Metrics = "http://" + n.metricsListener.Addr().String() + "/metrics"
@@ -273,6 +274,7 @@ func (n *Node) reload() error {
 		return err
 	}
 	n.certificate.Store(cert)
+	n.certified = n.certificateNames()
 	n.closeDenied()
 	n.fed.Reload()
 	return nil

@@ -30,6 +30,9 @@ func (n *Node) tickLoop() {
 		}
 		if i%3600 == 0 {
 			n.renewKeys()
+			n.reloading.Lock()
+			n.renewCertificate()
+			n.reloading.Unlock()
 		}
 	}
 }

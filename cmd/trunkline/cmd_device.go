@@ -28,7 +28,7 @@ ring, and all get notes. The root key stays on the device that has it.`,
 }
 
 func newDeviceAddCommand(a *app) *cobra.Command {
-	var unlockFile string
+	var unlockFile, caFile string
 	cmd := &cobra.Command{
 		Use:   "add [REQUEST]",
 		Short: "Add a device to an identity",
@@ -44,19 +44,20 @@ and then what it has become.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return a.joinDevice(cmd.Context())
+				return a.joinDevice(cmd.Context(), caFile)
 			}
 			return a.approveDevice(cmd.Context(), args[0], unlockFile)
 		},
 	}
 	unlockFlag(cmd, &unlockFile)
+	cmd.Flags().StringVar(&caFile, "ca", "", "on the new device: certificate of the node's own authority, its ca.crt")
 	return cmd
 }
 
 // maxApprovalText is a little more than the longest approval.
 const maxApprovalText = 1 << 20
 
-func (a *app) joinDevice(ctx context.Context) error {
+func (a *app) joinDevice(ctx context.Context, caFile string) error {
 	dir, err := a.clientData()
 	if err != nil {
 		return err
@@ -91,6 +92,11 @@ func (a *app) joinDevice(ctx context.Context) error {
 	self, err := c.Self()
 	if err = errors.Join(err, c.Close()); err != nil {
 		return keepError(err)
+	}
+	if caFile != "" {
+		if err := a.trustAuthority(caFile); err != nil {
+			return err
+		}
 	}
 	result := struct {
 		ID      string `json:"id"`

@@ -16,7 +16,7 @@ import (
 const registerPatience = 30 * time.Second
 
 func newRegisterCommand(a *app) *cobra.Command {
-	var unlockFile string
+	var unlockFile, caFile string
 	cmd := &cobra.Command{
 		Use:   "register INVITE",
 		Short: "Get a mailbox at a node",
@@ -26,8 +26,13 @@ administrator gave you, https://node.example/#invite=…; a node that is open to
 needs only https://node.example.
 
 "-" reads the invitation from standard input, so that it does not stand in the history
-of the shell. Registering again renews what the node knows of you.`,
+of the shell. Registering again renews what the node knows of you.
+
+A node in a network of its own may have a certificate authority of its own. Give its
+certificate with --ca, after comparing the fingerprint that is shown with the one that
+the node prints: it is kept in the data folder, for this identity alone.`,
 		Example: `  trunkline register 'https://acme.example/#invite=q83vEjRWeJA'
+  trunkline register --ca acme.example.crt 'https://192.168.7.1:7420/#invite=q83vEjRWeJA'
   trunkline register - < invitation.txt`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +46,11 @@ of the shell. Registering again renews what the node knows of you.`,
 			}
 			if _, _, err := client.ParseInvite(invite); err != nil {
 				return &exitError{code: exitUsage, what: "this is not an invitation: " + err.Error(), do: "copy the whole line that the administrator gave you, in quotes", err: err}
+			}
+			if caFile != "" {
+				if err := a.trustAuthority(caFile); err != nil {
+					return err
+				}
 			}
 			c, err := a.openClient(unlockFile, true)
 			if err != nil {
@@ -65,5 +75,6 @@ of the shell. Registering again renews what the node knows of you.`,
 		},
 	}
 	unlockFlag(cmd, &unlockFile)
+	cmd.Flags().StringVar(&caFile, "ca", "", "certificate of the node's own authority, its ca.crt")
 	return cmd
 }

@@ -35,7 +35,9 @@ if one has an error the old ones stay in force and the log says where it is.
 
 With --json it prints one line when it is ready and then logs on standard error:
   {"ready":true,"domain":…,"peer_id":…,"http":…,"federation":[…],"turn":…,
-   "metrics":…,"invite":…,"setup":…,"domain_key":…,"data":…,"created":[…]}
+   "metrics":…,"invite":…,"setup":…,"domain_key":…,"data":…,"created":[…],
+   "authority":null|{"file":…,"url":…,"fingerprint":…,"not_after":…}}
+"authority" is what to install where the node is to be trusted, with http.tls = "local".
 "invite" is for one person and one day; a new start takes an unused one back. "setup"
 will be the address of the administrator's page and is empty until there is one.`,
 		Example: `  trunkline serve
@@ -66,6 +68,8 @@ type readyLine struct {
 	DomainKey  string   `json:"domain_key"` // for the policies of partners; empty when it is kept elsewhere
 	Data       string   `json:"data"`
 	Created    []string `json:"created"` // files that were not there before
+	// Authority is null unless the node has one of its own.
+	Authority *node.Authority `json:"authority"`
 }
 
 func (a *app) serve(ctx context.Context, flags *nodeFlags) error {
@@ -133,7 +137,7 @@ func (a *app) printReady(n *node.Node, cfg node.Config, file string) error {
 	line := readyLine{
 		Ready: facts.Ready, Domain: facts.Domain, PeerID: facts.PeerID, HTTP: facts.HTTP, Federation: facts.Federation,
 		TURN: facts.TURN, Metrics: facts.Metrics, Invite: facts.Invite, Setup: facts.Setup,
-		DomainKey: made.DomainKey, Data: made.Data, Created: made.Created,
+		DomainKey: made.DomainKey, Data: made.Data, Created: made.Created, Authority: facts.Authority,
 	}
 	if line.Federation == nil {
 		line.Federation = []string{}
@@ -151,6 +155,7 @@ func (a *app) tellReady(w io.Writer, l readyLine, policyFile string, cfg node.Co
 		about := map[string]string{
 			"host.key":    "this node's key; back it up",
 			"domain.key":  "the key of the domain; back it up, partners trust it",
+			"ca.crt":      "the authority of its certificates; devices that trust it open the app without a warning",
 			"policy.toml": "whom this node trusts: nobody yet, mailboxes by invitation",
 		}
 		var rows [][]string
@@ -191,6 +196,9 @@ func (a *app) tellReady(w io.Writer, l readyLine, policyFile string, cfg node.Co
 	if a.quiet {
 		return
 	}
+	if ca := l.Authority; ca != nil {
+		a.tellAuthority(w, ca)
+	}
 	client := ""
 	if a.data != "" {
 		client = " --data " + shellQuote(filepath.Join(filepath.Dir(filepath.Clean(cfg.Data)), "alice"))
@@ -207,6 +215,24 @@ func (a *app) tellReady(w io.Writer, l readyLine, policyFile string, cfg node.Co
 	}
 	fmt.Fprintf(w, "Connect with another organisation: see docs/TWO-NODES.md, and\n  trunkline peers%s\n", a.dataFlag())
 	fmt.Fprintf(w, "Stop with Ctrl-C.\n")
+}
+
+// tellAuthority says how a device comes to trust a node whose authority nobody knows.
+func (a *app) tellAuthority(w io.Writer, ca *node.Authority) {
+	fmt.Fprintf(w, `
+This node has a certificate authority of its own, for its own names and private addresses.
+Install its certificate where the node is to be trusted, and compare the fingerprint:
+  %s
+  %s   (or copy %s)
+  Debian, Ubuntu   copy it to /usr/local/share/ca-certificates/ and run update-ca-certificates
+  Fedora           trust anchor --store FILE
+  macOS            open it in Keychain Access and set Always Trust
+  Windows          certutil -addstore Root FILE
+  Firefox          Settings, Certificates, Authorities, Import
+  iPhone           open the address, install the profile, then General, About, Certificate Trust Settings
+  Android          Security, Encryption and credentials, Install a certificate, CA certificate
+  trunkline        trunkline register --ca FILE INVITE
+`, ca.Fingerprint, ca.URL, ca.File)
 }
 
 // serveError says what to do when a node does not start or ends by itself.

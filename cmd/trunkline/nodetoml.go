@@ -42,7 +42,7 @@ func nodeTomlText(c node.Config) string {
 	b.WriteString("\n[http]    # clients, the app, .well-known\n")
 	text("listen", c.HTTP.Listen, `public: "0.0.0.0:443"`)
 	text("public_url", c.HTTP.PublicURL, `what people dial, like "https://`+c.Domain+`"; made from listen when empty`)
-	text("tls", c.HTTP.TLS, `off (this machine only) | files; public: "files"`)
+	text("tls", c.HTTP.TLS, `off (this machine only) | files | local (an authority of its own); public: "files"`)
 	text("cert_file", c.HTTP.CertFile, "certificate chain in PEM, for files; SIGHUP reads it again")
 	text("key_file", c.HTTP.KeyFile, "its private key in PEM")
 	list("origins", c.HTTP.Origins, "other web origins that may open a link")

@@ -39,6 +39,9 @@ func (a *app) openClient(unlockFile string, rootKey bool) (*client.Client, error
 		return nil, keepError(err)
 	}
 	cfg := client.Config{Dir: dir, Logger: a.logger(levelSilent), Now: a.now}
+	if cfg.RootCAs, err = trustedAuthorities(dir); err != nil {
+		return nil, err
+	}
 	for _, h := range homes {
 		// A node on this very machine means that others are here too, and on a machine
 		// without a network loopback is the only way to them.

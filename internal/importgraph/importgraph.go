@@ -39,6 +39,7 @@ var table = []struct {
 	{"envelope/…", []string{"identity", "internal/canon"}},
 	{"policy", []string{"identity"}},
 	{"internal/link/…", []string{"identity", "envelope", "internal/canon"}},
+	{"internal/localca", nil},
 	// ws is the WebSocket's frames as the node's data path reads and writes them.
 	{"internal/ws", nil},
 
@@ -71,7 +72,7 @@ var table = []struct {
 	{"client/…", []string{"identity", "envelope", "internal/canon", "internal/link", "internal/store/keep", "media/sframe", "client/…"}},
 
 	{"web", nil},
-	{"node/…", []string{"internal/canon", "identity", "envelope", "policy", "internal/link", "internal/ws", "internal/store/…",
+	{"node/…", []string{"internal/canon", "identity", "envelope", "policy", "internal/link", "internal/ws", "internal/localca", "internal/store/…",
 		"federation/…", "media/…", "web", "node/…"}},
 
 	{"internal/protogen", nil},
