@@ -1,0 +1,48 @@
+// Builds the app into web/dist (or the folder that is named) with stable file names, and writes
+// bundle.txt, whose SHA-256 is the digest of the app. Nothing in the output depends on the
+// folder, the time or the machine.
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'vite';
+
+const app = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const out = path.resolve(process.argv[2] ?? path.join(app, '..', 'dist'));
+
+const common = {
+  root: app,
+  configFile: path.join(app, 'vite.config.ts'),
+  logLevel: 'warn',
+};
+
+await rm(out, { recursive: true, force: true });
+await mkdir(out, { recursive: true });
+await build({ ...common, build: { outDir: out, emptyOutDir: false } });
+// The service worker is a file of its own: it shares no chunk with the page, so its bytes
+// change only when it changes.
+await build({
+  ...common,
+  publicDir: false,
+  build: {
+    outDir: out,
+    emptyOutDir: false,
+    rollupOptions: {
+      input: path.join(app, 'src', 'sw', 'sw.ts'),
+      output: { format: 'iife', entryFileNames: 'sw.js', inlineDynamicImports: true },
+    },
+  },
+});
+await cp(path.join(app, 'src', 'routes.json'), path.join(out, 'routes.json'));
+
+const names = [];
+for (const entry of await readdir(out, { recursive: true, withFileTypes: true })) {
+  if (entry.isFile()) names.push(path.relative(out, path.join(entry.parentPath, entry.name)).split(path.sep).join('/'));
+}
+names.sort((a, b) => (a < b ? -1 : 1));
+let listing = '';
+for (const name of names) {
+  listing += `${createHash('sha256').update(await readFile(path.join(out, name))).digest('hex')}  ${name}\n`;
+}
+await writeFile(path.join(out, 'bundle.txt'), listing);
+console.log(`sha256:${createHash('sha256').update(listing).digest('hex')}  ${names.length} files`);

@@ -1,0 +1,40 @@
+import type { TakeResult } from './sw/protocol.ts';
+import type { Prefs } from './prefs.ts';
+import type { Problem } from './state.ts';
+
+/** What a person can do. Each method ends in a state that tells the truth: a problem that the
+ * person can do something about is returned, and everything else is thrown. */
+export interface Engine {
+  setPrefs(prefs: Prefs): void;
+
+  /** Takes the identity over from another tab. */
+  takeOver(): void;
+  register(invite: string): Promise<void>;
+  /** Null when it worked; otherwise what is wrong, and with which word. */
+  recover(phrase: string): Promise<{ problem: Problem; word?: string } | null>;
+
+  knock(address: string, text: string, name: string): Promise<{ id: string } | { problem: Problem }>;
+  accept(id: string): Promise<Problem | null>;
+  decline(id: string): Promise<Problem | null>;
+  block(id: string): Promise<Problem | null>;
+  rename(id: string, name: string): Promise<Problem | null>;
+
+  /** Loads the history with somebody who is on the screen, and marks it as seen. */
+  open(id: string): void;
+  send(id: string, text: string): Promise<Problem | null>;
+
+  safetyNumber(id: string): Promise<string>;
+  confirm(id: string, digits: string): Promise<Problem | null>;
+  resolve(id: string): Promise<Problem | null>;
+  /** What the other side's camera reads, and what to make of what ours read. */
+  verifyText(id: string): string;
+  matchScan(id: string, text: string): 'same' | 'different' | 'other';
+
+  revealPhrase(): Promise<void>;
+  askForWords(): void;
+  confirmWords(words: string[]): void;
+  lookAgain(): void;
+
+  lookForBundle(): Promise<void>;
+  takeBundle(digest: string): Promise<TakeResult>;
+}

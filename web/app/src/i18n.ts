@@ -1,0 +1,49 @@
+import en from './locales/en.json' with { type: 'json' };
+import type { Language } from './prefs.ts';
+
+export type Key = keyof typeof en;
+export type Messages = Record<Key, string>;
+export type Params = Record<string, string | number>;
+
+/** A message with {names} in it. Plurals are two messages behind "|": one and many, chosen by
+ * {count}; both of our languages need no more. */
+export function format(message: string, params: Params | undefined, plural: Intl.PluralRules): string {
+  let text = message;
+  if (text.includes('|') && params && typeof params['count'] === 'number') {
+    const [one = '', many = one] = text.split('|');
+    text = plural.select(params['count']) === 'one' ? one : many;
+  }
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => {
+    const value = params?.[name];
+    return value === undefined ? whole : String(value);
+  });
+}
+
+const accents: Record<string, string> = { a: 'á', e: 'é', i: 'í', o: 'ó', u: 'ú', A: 'Á', E: 'É', I: 'Í', O: 'Ó', U: 'Ú', n: 'ñ', c: 'ç' };
+
+/** The pseudo-language: longer by a third, accented, and run from right to left, so that a screen
+ * that is too narrow or has a text in the code shows it. */
+export function pseudo(message: string): string {
+  return message
+    .split('|')
+    .map((part) => {
+      const text = part.replace(/\{\w+\}|[a-zA-Z]/g, (c) => (c.length > 1 ? c : (accents[c] ?? c)));
+      return `[${text}${'~'.repeat(Math.ceil(part.length / 4))}]`;
+    })
+    .join('|');
+}
+
+export interface Translator {
+  (key: Key, params?: Params): string;
+  readonly language: Language;
+  readonly locale: string;
+}
+
+export async function translator(language: Language): Promise<Translator> {
+  let messages: Messages = en;
+  if (language === 'de') messages = (await import('./locales/de.json')).default;
+  if (language === 'qps') messages = Object.fromEntries(Object.entries(en).map(([k, v]) => [k, pseudo(v)])) as Messages;
+  const locale = language === 'qps' ? 'en' : language;
+  const plural = new Intl.PluralRules(locale);
+  return Object.assign((key: Key, params?: Params) => format(messages[key], params, plural), { language, locale });
+}

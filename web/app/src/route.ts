@@ -1,0 +1,93 @@
+import routes from './routes.json' with { type: 'json' };
+
+// Paths say which screen; who is meant stands behind the # and never reaches a server.
+
+export type Route =
+  | { screen: 'home' }
+  | { screen: 'contact'; id: string; tab: ContactTab }
+  | { screen: 'add'; address: string }
+  | { screen: 'invite'; invite: string }
+  | { screen: 'settings' }
+  | { screen: 'phrase' }
+  | { screen: 'about' }
+  | { screen: 'unknown' };
+
+export type ContactTab = 'chat' | 'verify' | 'details';
+
+const contactTabs: readonly string[] = ['chat', 'verify', 'details'] satisfies ContactTab[];
+
+/** The scheme under which the installed app opens links. */
+export const scheme = 'web+trunkline:';
+
+/** Longest fragment that is looked at; an address has at most 318 characters. */
+const maxFragment = 1024;
+
+export function parseRoute(location: { origin: string; pathname: string; hash: string }): Route {
+  const hash = location.hash.length > maxFragment ? '' : location.hash.slice(1);
+  switch (location.pathname) {
+    case '/': {
+      if (hash.startsWith('invite=')) return { screen: 'invite', invite: `${location.origin}/#${hash}` };
+      if (hash.startsWith('add=')) return { screen: 'add', address: addressOf(decode(hash.slice(4))) };
+      return { screen: 'home' };
+    }
+    case '/contact': {
+      const [id = '', tab = 'chat'] = hash.split('/');
+      return id && contactTabs.includes(tab) ? { screen: 'contact', id, tab: tab as ContactTab } : { screen: 'home' };
+    }
+    case '/add':
+      return { screen: 'add', address: addressOf(decode(hash)) };
+    case '/settings':
+    case '/phrase':
+    case '/about':
+      return { screen: location.pathname.slice(1) as 'settings' | 'phrase' | 'about' };
+    default:
+      return { screen: 'unknown' };
+  }
+}
+
+export function routeText(route: Route): string {
+  switch (route.screen) {
+    case 'home':
+    case 'unknown':
+      return '/';
+    case 'contact':
+      return `/contact#${route.id}${route.tab === 'chat' ? '' : `/${route.tab}`}`;
+    case 'add':
+      return route.address ? `/add#${encodeURIComponent(route.address)}` : '/add';
+    case 'invite':
+      return route.invite.slice(route.invite.indexOf('/#'));
+    default:
+      return `/${route.screen}`;
+  }
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a lone percent sign is somebody's typing, and is shown as it is
+  }
+}
+
+/** What somebody pasted, scanned or opened as a contact: an address, a link with one, or our own
+ * scheme. Whether it is an address is decided by the SDK. */
+export function addressOf(text: string): string {
+  let s = text.trim();
+  if (s.toLowerCase().startsWith(scheme)) s = decode(s.slice(scheme.length)).replace(/^\/\//, '');
+  const link = s.indexOf('#add=');
+  if (link >= 0) s = decode(s.slice(link + 5));
+  return s.trim();
+}
+
+/** The link that a person gives to others. */
+export function contactLink(origin: string, address: string): string {
+  return `${origin}/#add=${encodeURIComponent(address)}`;
+}
+
+/** Whether a pasted text is an invitation to a node. */
+export function isInvite(text: string): boolean {
+  return /^https?:\/\/[^\s#]{1,300}\/?#invite=[^\s]{1,128}$/.test(text.trim());
+}
+
+/** Paths with a screen, as the node knows them too. */
+export const paths: readonly string[] = routes;

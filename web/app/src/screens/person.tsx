@@ -1,0 +1,348 @@
+import { Avatar, Dialog, Field, Icon, MenuButton, once, Tabs } from '@trunkline/ui';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { useApp, useT, useView } from '../app.ts';
+import type { Key } from '../i18n.ts';
+import { sendable } from '../reduce.ts';
+import type { ContactTab } from '../route.ts';
+import type { Contact, Fate, Note } from '../state.ts';
+import { Copy, nameOf, Notice, problemKey, Screen, TrustMark, useContact } from './parts.tsx';
+import { Verify } from './verify.tsx';
+
+/** Longest note in bytes of UTF-8, of the specification. */
+const maxNote = 16_384;
+
+export function Person(props: { id: string; tab: ContactTab }) {
+  const app = useApp();
+  const t = useT();
+  const contact = useContact(props.id);
+  const [asking, setAsking] = useState<'block' | null>(null);
+  useEffect(() => {
+    if (contact) app.engine.open(props.id);
+  }, [props.id, contact === undefined]);
+  if (!contact) {
+    return (
+      <Screen title={t('noContact')}>
+        <p>{t('noContactText')}</p>
+      </Screen>
+    );
+  }
+  const name = nameOf(contact);
+  const act = once(
+    async (what: 'accept' | 'decline' | 'block') => {
+      const problem = await app.engine[what](contact.id);
+      if (problem) app.store.dispatch({ type: 'toast', text: t(problemKey(problem)) });
+      else if (what === 'decline') app.go({ screen: 'home' });
+    },
+    () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
+  );
+  const block = () => setAsking('block');
+  const dialog = asking === 'block' && (
+    <Dialog title={t('blockTitle', { name })} closeLabel={t('close')} onClose={() => setAsking(null)} alert>
+      <p>{t('blockText', { name })}</p>
+      <div class="actions">
+        <button type="button" class="button" onClick={() => setAsking(null)}>
+          {t('cancel')}
+        </button>
+        <button
+          type="button"
+          class="button danger"
+          onClick={() => {
+            setAsking(null);
+            act('block');
+          }}
+        >
+          {t('block')}
+        </button>
+      </div>
+    </Dialog>
+  );
+
+  if (contact.standing === 'asks') {
+    return (
+      <Screen title={t('knockTitle', { name })} narrow>
+        <div class="card">
+          <div class="row">
+            <Avatar name={name} seed={contact.id} large />
+            <div class="grow">
+              <h2>{name}</h2>
+              <code>{contact.address || contact.id}</code>
+            </div>
+          </div>
+          {contact.knock && <blockquote>{contact.knock}</blockquote>}
+          <p class="muted">{t('knockText')}</p>
+          <div class="row wrap">
+            <button type="button" class="button main" onClick={() => act('accept')}>
+              <Icon name="check" />
+              {t('accept')}
+            </button>
+            <button type="button" class="button" onClick={() => act('decline')}>
+              {t('decline')}
+            </button>
+            <button type="button" class="button plain" onClick={block}>
+              {t('block')}
+            </button>
+          </div>
+        </div>
+        {dialog}
+      </Screen>
+    );
+  }
+
+  const tabs = [
+    { key: 'chat', label: t('chat'), body: () => <ChatPane contact={contact} /> },
+    { key: 'verify', label: t('verify'), body: () => <Verify contact={contact} /> },
+    { key: 'details', label: t('details'), body: () => <Details contact={contact} onBlock={block} onUnblock={() => act('accept')} /> },
+  ];
+  return (
+    <Screen
+      title={name}
+      head={
+        <>
+          <TrustMark trust={contact.trust} words />
+          <MenuButton
+            label={t('moreAbout', { name })}
+            items={[
+              { label: t('verify'), icon: <Icon name="shield" />, run: () => app.go({ screen: 'contact', id: contact.id, tab: 'verify' }) },
+              contact.standing === 'blocked'
+                ? { label: t('unblock'), icon: <Icon name="check" />, run: () => act('accept') }
+                : { label: t('block'), icon: <Icon name="close" />, danger: true, run: block },
+            ]}
+          >
+            <Icon name="more" />
+          </MenuButton>
+        </>
+      }
+    >
+      <Tabs label={name} tabs={tabs} active={props.tab} onChange={(key) => app.go({ screen: 'contact', id: contact.id, tab: key as ContactTab })} />
+      {dialog}
+    </Screen>
+  );
+}
+
+function ChatPane(props: { contact: Contact }) {
+  const app = useApp();
+  const t = useT();
+  const { contact } = props;
+  const chat = useView((s) => s.chats.get(contact.id));
+  const notes = chat?.notes ?? [];
+  const end = useRef<HTMLDivElement>(null);
+  const count = notes.length;
+  useLayoutEffect(() => {
+    end.current?.scrollIntoView({ block: 'end' });
+  }, [count]);
+  useEffect(() => {
+    app.engine.open(contact.id);
+  }, [count]);
+  const may = sendable(contact);
+  let day = '';
+  return (
+    <div class="chat">
+      <div class="notes" role="log" aria-label={t('chatWith', { name: nameOf(contact) })} tabIndex={0}>
+        {count === 0 && may === 'yes' && (
+          <p class="muted small start">
+            <Icon name="lock" /> {t('chatStart', { name: nameOf(contact) })}
+          </p>
+        )}
+        {notes.map((note) => {
+          const date = new Date(note.created).toLocaleDateString(t.locale, { weekday: 'long', day: 'numeric', month: 'long' });
+          const heading = date === day ? null : <div class="day small muted">{date}</div>;
+          day = date;
+          return (
+            <div key={note.id} class="note-row">
+              {heading}
+              <Bubble note={note} />
+            </div>
+          );
+        })}
+        <div ref={end} />
+      </div>
+      {may === 'yes' ? <Composer contact={contact} draft={chat?.draft ?? ''} /> : <Held contact={contact} why={may} />}
+    </div>
+  );
+}
+
+const fates: Record<Fate, { key: Key; icon: 'clock' | 'check' | 'checks' | 'alert' }> = {
+  queued: { key: 'fateQueued', icon: 'clock' },
+  accepted: { key: 'fateAccepted', icon: 'clock' },
+  stored: { key: 'fateStored', icon: 'check' },
+  delivered: { key: 'fateDelivered', icon: 'check' },
+  read: { key: 'fateRead', icon: 'checks' },
+  expired: { key: 'fateExpired', icon: 'alert' },
+  refused: { key: 'fateRefused', icon: 'alert' },
+};
+
+function Bubble(props: { note: Note }) {
+  const t = useT();
+  const { note } = props;
+  const time = new Date(note.created).toLocaleTimeString(t.locale, { hour: '2-digit', minute: '2-digit' });
+  const fate = fates[note.fate];
+  return (
+    <div class={note.out ? 'bubble mine' : 'bubble'}>
+      <span class="hidden-text">{note.out ? t('you') : t('them')}: </span>
+      <div class="text" dir="auto">
+        {note.text}
+      </div>
+      <div class="meta small">
+        <time dateTime={new Date(note.created).toISOString()}>{time}</time>
+        {note.out && (
+          <span class={`row fate ${note.fate}`} title={t(fate.key)}>
+            <Icon name={fate.icon} />
+            <span class={note.fate === 'expired' || note.fate === 'refused' ? '' : 'hidden-text'}>{t(fate.key)}</span>
+          </span>
+        )}
+      </div>
+    </div>
+  );
+}
+
+function Composer(props: { contact: Contact; draft: string }) {
+  const app = useApp();
+  const t = useT();
+  const { contact, draft } = props;
+  const area = useRef<HTMLTextAreaElement>(null);
+  useLayoutEffect(() => {
+    const a = area.current;
+    if (!a) return;
+    a.style.height = 'auto';
+    a.style.height = `${Math.min(a.scrollHeight + 2, 160)}px`;
+  }, [draft]);
+  const tooLong = new TextEncoder().encode(draft).length > maxNote;
+  const send = once(
+    async () => {
+      const text = draft.trim();
+      if (!text || tooLong) return;
+      app.store.dispatch({ type: 'draft', id: contact.id, text: '' });
+      const problem = await app.engine.send(contact.id, text);
+      if (problem) {
+        app.store.dispatch({ type: 'draft', id: contact.id, text });
+        app.store.dispatch({ type: 'toast', text: t(problemKey(problem)) });
+      }
+    },
+    () => {
+      app.store.dispatch({ type: 'draft', id: contact.id, text: draft });
+      app.store.dispatch({ type: 'toast', text: t('problemOther') });
+    },
+  );
+  return (
+    <form
+      class="composer"
+      onSubmit={(e) => {
+        e.preventDefault();
+        send();
+      }}
+    >
+      <textarea
+        ref={area}
+        class="input"
+        rows={1}
+        dir="auto"
+        placeholder={t('writeTo', { name: nameOf(contact) })}
+        aria-label={t('writeTo', { name: nameOf(contact) })}
+        aria-invalid={tooLong}
+        value={draft}
+        onInput={(e) => app.store.dispatch({ type: 'draft', id: contact.id, text: e.currentTarget.value })}
+        onKeyDown={(e) => {
+          if (e.key !== 'Enter' || e.shiftKey || e.isComposing) return;
+          e.preventDefault();
+          send();
+        }}
+      />
+      <button type="submit" class="button main only-icon" aria-label={t('send')} disabled={!draft.trim() || tooLong}>
+        <Icon name="send" />
+      </button>
+      {tooLong && (
+        <div class="problem" role="alert">
+          {t('problemTooLong')}
+        </div>
+      )}
+    </form>
+  );
+}
+
+function Held(props: { contact: Contact; why: Exclude<ReturnType<typeof sendable>, 'yes'> }) {
+  const app = useApp();
+  const t = useT();
+  const name = nameOf(props.contact);
+  if (props.why === 'changed') {
+    return (
+      <div class="held">
+        <Notice kind="danger">
+          <p class="strong">{t('changedTitle', { name })}</p>
+          <p>{t('changedText')}</p>
+          <div>
+            <button type="button" class="button" onClick={() => app.go({ screen: 'contact', id: props.contact.id, tab: 'verify' })}>
+              {t('changedCompare')}
+            </button>
+          </div>
+        </Notice>
+      </div>
+    );
+  }
+  const text: Record<Exclude<typeof props.why, 'changed'>, Key> = { blocked: 'heldBlocked', asked: 'heldAsked', asks: 'heldAsks', known: 'heldKnown' };
+  return (
+    <div class="held">
+      <Notice icon="info">
+        <p>{t(text[props.why], { name })}</p>
+        {props.why === 'known' && (
+          <div>
+            <button type="button" class="button" onClick={() => app.go({ screen: 'add', address: props.contact.address })}>
+              {t('knockAgain')}
+            </button>
+          </div>
+        )}
+      </Notice>
+    </div>
+  );
+}
+
+function Details(props: { contact: Contact; onBlock: () => void; onUnblock: () => void }) {
+  const app = useApp();
+  const t = useT();
+  const { contact } = props;
+  const [name, setName] = useState(contact.name);
+  const rename = once(
+    async () => {
+      const problem = await app.engine.rename(contact.id, name.trim());
+      app.store.dispatch({ type: 'toast', text: problem ? t(problemKey(problem)) : t('saved') });
+    },
+    () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
+  );
+  return (
+    <div class="stack padded">
+      <form
+        class="card"
+        onSubmit={(e) => {
+          e.preventDefault();
+          rename();
+        }}
+      >
+        <Field label={t('petname')} hint={t('petnameHint')} value={name} onInput={setName} attributes={{ maxLength: 64, autocomplete: 'off' }} />
+        <div>
+          <button type="submit" class="button" disabled={name.trim() === contact.name}>
+            {t('save')}
+          </button>
+        </div>
+      </form>
+      <div class="card">
+        <h2>{t('address')}</h2>
+        <code>{contact.address || contact.id}</code>
+        <div>
+          <Copy text={contact.address || contact.id} label={t('copyAddress')} />
+        </div>
+        <p class="muted">{t('deviceCount', { count: contact.devices })}</p>
+        {contact.devicesChanged && <Notice kind="warn">{t('devicesChanged')}</Notice>}
+      </div>
+      <div>
+        {contact.standing === 'blocked' ? (
+          <button type="button" class="button" onClick={props.onUnblock}>
+            {t('unblock')}
+          </button>
+        ) : (
+          <button type="button" class="button danger" onClick={props.onBlock}>
+            {t('block')}
+          </button>
+        )}
+      </div>
+    </div>
+  );
+}

@@ -1,0 +1,118 @@
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { useT } from '../app.ts';
+import { type DeviceProblem, deviceProblem } from '../devices.ts';
+import { deviceProblemKey } from './deviceproblem.ts';
+
+interface Detector {
+  detect(source: HTMLVideoElement): Promise<{ rawValue: string }[]>;
+}
+interface DetectorClass {
+  new (options: { formats: string[] }): Detector;
+  getSupportedFormats(): Promise<string[]>;
+}
+
+type Reader = (video: HTMLVideoElement) => Promise<string | null>;
+
+/** The browser's own reader where it has one, else a small decoder that is loaded for it. */
+async function reader(): Promise<Reader> {
+  const native = (globalThis as { BarcodeDetector?: DetectorClass }).BarcodeDetector;
+  if (native && (await native.getSupportedFormats()).includes('qr_code')) {
+    const detector = new native({ formats: ['qr_code'] });
+    return async (video) => (await detector.detect(video))[0]?.rawValue ?? null;
+  }
+  const { default: decode } = await import('jsqr');
+  const canvas = document.createElement('canvas');
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  return async (video) => {
+    if (!context || !video.videoWidth) return null;
+    // A camera has more pixels than a code needs; a third of a million is enough.
+    const scale = Math.min(1, 640 / Math.max(video.videoWidth, video.videoHeight));
+    canvas.width = Math.round(video.videoWidth * scale);
+    canvas.height = Math.round(video.videoHeight * scale);
+    context.drawImage(video, 0, 0, canvas.width, canvas.height);
+    const image = context.getImageData(0, 0, canvas.width, canvas.height);
+    return decode(image.data, image.width, image.height)?.data ?? null;
+  };
+}
+
+/** Looks through the camera for a QR code. `onText` says whether the code was the right kind. */
+export function Scanner(props: { onText: (text: string) => boolean; onClose: () => void }) {
+  const t = useT();
+  const video = useRef<HTMLVideoElement>(null);
+  const [problem, setProblem] = useState<DeviceProblem | null>(null);
+  const [wrong, setWrong] = useState(false);
+  const [attempt, setAttempt] = useState(0);
+  const onText = useRef(props.onText);
+  onText.current = props.onText;
+  useEffect(() => {
+    let gone = false;
+    let stream: MediaStream | null = null;
+    let timer = 0;
+    const run = async () => {
+      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
+      const element = video.current;
+      if (gone || !element) {
+        for (const track of stream.getTracks()) track.stop();
+        return;
+      }
+      element.srcObject = stream;
+      await element.play();
+      const read = await reader();
+      const look = async () => {
+        if (gone) return;
+        const text = await read(element).catch(() => null);
+        if (gone) return;
+        if (text && onText.current(text)) return;
+        if (text) setWrong(true);
+        timer = window.setTimeout(() => void look(), 150);
+      };
+      await look();
+    };
+    run().catch(async (error: unknown) => {
+      const found = await deviceProblem(error, 'camera');
+      if (!gone) setProblem(found);
+    });
+    return () => {
+      gone = true;
+      clearTimeout(timer);
+      for (const track of stream?.getTracks() ?? []) track.stop();
+    };
+  }, [attempt]);
+  return (
+    <div class="stack tight">
+      {problem ? (
+        <>
+          <p class="problem" role="alert">
+            {t(deviceProblemKey(problem))}
+          </p>
+          <div class="row wrap">
+            <button
+              type="button"
+              class="button"
+              onClick={() => {
+                setProblem(null);
+                setAttempt(attempt + 1);
+              }}
+            >
+              {t('retry')}
+            </button>
+            <button type="button" class="button plain" onClick={props.onClose}>
+              {t('cancel')}
+            </button>
+          </div>
+        </>
+      ) : (
+        <>
+          {/* A picture of one's own camera has no words to caption. */}
+          <video ref={video} class="viewfinder" muted playsInline aria-label={t('viewfinder')} />
+          {wrong && <p class="small muted">{t('scanWrong')}</p>}
+          <div>
+            <button type="button" class="button plain" onClick={props.onClose}>
+              {t('cancel')}
+            </button>
+          </div>
+        </>
+      )}
+    </div>
+  );
+}

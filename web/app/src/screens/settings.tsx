@@ -1,0 +1,41 @@
+import { Field, Listbox } from '@trunkline/ui';
+import { useApp, useT, useView } from '../app.ts';
+import { type Language, languages, type Theme, themes } from '../prefs.ts';
+import { Screen } from './parts.tsx';
+
+export function Settings() {
+  const app = useApp();
+  const t = useT();
+  const prefs = useView((s) => s.prefs);
+  const languageNames: Record<Language, string> = { en: 'English', de: 'Deutsch', qps: t('pseudo') };
+  const themeNames: Record<Theme, string> = { system: t('themeSystem'), light: t('themeLight'), dark: t('themeDark') };
+  return (
+    <Screen title={t('settings')} narrow>
+      <section class="card">
+        <h2>{t('you')}</h2>
+        <Field
+          label={t('yourName')}
+          hint={t('yourNameHint')}
+          value={prefs.name}
+          onInput={(name) => app.engine.setPrefs({ ...prefs, name: name.slice(0, 64) })}
+          attributes={{ maxLength: 64, autocomplete: 'nickname' }}
+        />
+      </section>
+      <section class="card">
+        <h2>{t('look')}</h2>
+        <Listbox
+          label={t('language')}
+          value={prefs.language}
+          options={languages.map((value) => ({ value, label: languageNames[value] }))}
+          onChange={(value) => app.engine.setPrefs({ ...prefs, language: value as Language })}
+        />
+        <Listbox
+          label={t('theme')}
+          value={prefs.theme}
+          options={themes.map((value) => ({ value, label: themeNames[value] }))}
+          onChange={(value) => app.engine.setPrefs({ ...prefs, theme: value as Theme })}
+        />
+      </section>
+    </Screen>
+  );
+}

@@ -1,0 +1,113 @@
+import { Icon, once } from '@trunkline/ui';
+import { useEffect, useState } from 'preact/hooks';
+import { useApp, useT, useView } from '../app.ts';
+import type { Contact } from '../state.ts';
+import { nameOf, Notice, problemKey, QR, TrustMark } from './parts.tsx';
+import { Scanner } from './scan.tsx';
+
+/** Comparing: sixty digits for the voice, a code for the camera. */
+export function Verify(props: { contact: Contact }) {
+  const app = useApp();
+  const t = useT();
+  const { contact } = props;
+  const mine = useView((s) => s.prefs.name) || t('you');
+  const [digits, setDigits] = useState('');
+  const [scanning, setScanning] = useState(false);
+  const [mismatch, setMismatch] = useState(false);
+  const name = nameOf(contact);
+  useEffect(() => {
+    let gone = false;
+    app.engine.safetyNumber(contact.id).then(
+      (text) => {
+        if (!gone) setDigits(text);
+      },
+      () => {
+        if (!gone) app.store.dispatch({ type: 'toast', text: t('problemOther') });
+      },
+    );
+    return () => {
+      gone = true;
+    };
+  }, [contact.id]);
+  const decide = once(
+    async (what: 'confirm' | 'resolve') => {
+      const problem = what === 'confirm' ? await app.engine.confirm(contact.id, digits) : await app.engine.resolve(contact.id);
+      if (problem) app.store.dispatch({ type: 'toast', text: t(problemKey(problem)) });
+    },
+    () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
+  );
+  const scanned = (text: string): boolean => {
+    const match = app.engine.matchScan(contact.id, text);
+    if (match === 'other') return false;
+    setScanning(false);
+    if (match === 'same') decide('confirm');
+    else setMismatch(true);
+    return true;
+  };
+  return (
+    <div class="stack padded">
+      {contact.trust.is === 'changed' && (
+        <Notice kind="danger">
+          <p class="strong">{t('changedTitle', { name })}</p>
+          <p>{t('changedExplain', { name })}</p>
+          <div>
+            <button type="button" class="button" onClick={() => decide('resolve')}>
+              {t('changedResolve')}
+            </button>
+          </div>
+        </Notice>
+      )}
+      {mismatch && (
+        <Notice kind="danger">
+          <p class="strong">{t('scanMismatchTitle')}</p>
+          <p>{t('scanMismatch', { name })}</p>
+        </Notice>
+      )}
+      <section class="card">
+        <div class="row apart wrap">
+          <h2>{t('verifyTitle', { me: mine, name })}</h2>
+          <TrustMark trust={contact.trust} words />
+        </div>
+        <p class="muted">{t('verifyText', { name })}</p>
+        {digits ? (
+          <ol class="digits" aria-label={t('safetyNumber')}>
+            {digits.split(' ').map((group, i) => (
+              <li key={`${i}-${group}`}>{group}</li>
+            ))}
+          </ol>
+        ) : (
+          <p class="row" role="status">
+            <span class="spinner" />
+            {t('computing')}
+          </p>
+        )}
+        <div class="row wrap">
+          <button type="button" class="button main" disabled={!digits || contact.trust.is !== 'unverified'} onClick={() => decide('confirm')}>
+            <Icon name="verified" />
+            {contact.trust.is === 'verified' ? t('trustVerified') : t('theyMatch')}
+          </button>
+          <button type="button" class="button" onClick={() => setMismatch(true)}>
+            {t('theyDiffer')}
+          </button>
+        </div>
+      </section>
+      <section class="card share">
+        <QR text={app.engine.verifyText(contact.id)} label={t('qrVerify', { name })} />
+        <div class="stack grow">
+          <h2>{t('inTheSameRoom')}</h2>
+          <p class="muted">{t('scanText', { name })}</p>
+          {scanning ? (
+            <Scanner onText={scanned} onClose={() => setScanning(false)} />
+          ) : (
+            <div>
+              <button type="button" class="button" onClick={() => setScanning(true)}>
+                <Icon name="scan" />
+                {t('scan')}
+              </button>
+            </div>
+          )}
+        </div>
+      </section>
+    </div>
+  );
+}

@@ -1,0 +1,117 @@
+import { Field, Icon, once } from '@trunkline/ui';
+import { useState } from 'preact/hooks';
+import { linkTo, useApp, useT, useView } from '../app.ts';
+import { isInvite } from '../route.ts';
+import { Notice, problemKey } from './parts.tsx';
+
+/** Everything before there is a mailbox. With an invitation in the link nobody sees more of it
+ * than a moment's line. */
+export function Welcome() {
+  const app = useApp();
+  const t = useT();
+  const me = useView((s) => s.me);
+  return (
+    <main class="welcome" id="main">
+      <div class="welcome-card">
+        <img src="/icon.svg" width="64" height="64" alt="" />
+        <h1>Trunkline</h1>
+        <p class="muted">{t('welcomeText')}</p>
+        {me.is === 'opening' && (
+          <p class="row" role="status">
+            <span class="spinner" />
+            {t('opening')}
+          </p>
+        )}
+        {me.is === 'elsewhere' && (
+          <Notice>
+            <p>{t('elsewhere')}</p>
+            <div>
+              <button type="button" class="button" onClick={() => app.engine.takeOver()}>
+                {t('useHere')}
+              </button>
+            </div>
+          </Notice>
+        )}
+        {me.is === 'broken' && (
+          <Notice kind="danger">
+            <p>{t(problemKey(me.problem))}</p>
+            <div>
+              <button type="button" class="button" onClick={() => location.reload()}>
+                {t('retry')}
+              </button>
+            </div>
+          </Notice>
+        )}
+        {me.is === 'unregistered' && (me.registering ? <p class="row" role="status"><span class="spinner" />{t('registering')}</p> : <Invite problem={me.problem === null ? null : t(problemKey(me.problem))} />)}
+        <nav class="row wrap welcome-links" aria-label={t('more')}>
+          <a {...linkTo(app, { screen: 'settings' })}>{t('settings')}</a>
+          <a {...linkTo(app, { screen: 'about' })}>{t('aboutTitle')}</a>
+        </nav>
+      </div>
+    </main>
+  );
+}
+
+function Invite(props: { problem: string | null }) {
+  const app = useApp();
+  const t = useT();
+  const [text, setText] = useState('');
+  const [problem, setProblem] = useState(props.problem ?? undefined);
+  const [recovering, setRecovering] = useState(false);
+  const register = once(
+    (invite: string) => app.engine.register(invite),
+    () => setProblem(t('problemOther')),
+  );
+  if (recovering) return <Recover onBack={() => setRecovering(false)} />;
+  return (
+    <form
+      class="stack wide"
+      onSubmit={(e) => {
+        e.preventDefault();
+        if (!isInvite(text)) setProblem(t('problemInviteForm'));
+        else register(text.trim());
+      }}
+    >
+      <Field label={t('inviteLabel')} hint={t('inviteHint')} value={text} onInput={setText} problem={problem} attributes={{ autocomplete: 'off', spellcheck: false, inputMode: 'url' }} />
+      <button type="submit" class="button main wide">
+        {t('join')}
+      </button>
+      <button type="button" class="button plain wide" onClick={() => setRecovering(true)}>
+        <Icon name="key" />
+        {t('recover')}
+      </button>
+    </form>
+  );
+}
+
+function Recover(props: { onBack: () => void }) {
+  const app = useApp();
+  const t = useT();
+  const [words, setWords] = useState('');
+  const [problem, setProblem] = useState<string>();
+  const recover = once(
+    async (phrase: string) => {
+      const bad = await app.engine.recover(phrase);
+      setProblem(bad === null ? undefined : bad.word ? t('problemWord', { word: bad.word }) : t(problemKey(bad.problem)));
+      if (bad === null) props.onBack();
+    },
+    () => setProblem(t('problemOther')),
+  );
+  return (
+    <form
+      class="stack wide"
+      onSubmit={(e) => {
+        e.preventDefault();
+        recover(words);
+      }}
+    >
+      <Field label={t('recoverLabel')} hint={t('recoverHint')} value={words} onInput={setWords} problem={problem} multiline attributes={{ autocomplete: 'off', spellcheck: false, autocapitalize: 'none' }} />
+      <button type="submit" class="button main wide">
+        {t('recoverDo')}
+      </button>
+      <button type="button" class="button plain wide" onClick={props.onBack}>
+        {t('back')}
+      </button>
+    </form>
+  );
+}

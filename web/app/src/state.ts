@@ -1,0 +1,134 @@
+import type { Translator } from './i18n.ts';
+import type { Prefs } from './prefs.ts';
+import type { Route } from './route.ts';
+import type { BundleState } from './sw/protocol.ts';
+
+// What the page shows. Every connection state is a discriminated union, and nothing here holds a
+// key. Reducers are in reduce.ts, effects in engine.ts.
+
+/** Why something did not work, as far as the person can do something about it. */
+export type Problem =
+  | 'address' // it is no address, or a character in it is wrong
+  | 'own-address'
+  | 'invite' // no invitation, or one that is used up
+  | 'closed' // the node registers nobody
+  | 'not-found'
+  | 'unreachable'
+  | 'refused'
+  | 'alarm' // keys contradict what was pinned
+  | 'verification'
+  | 'not-accepted'
+  | 'too-long'
+  | 'limited' // too much in too short a time
+  | 'storage' // the browser keeps nothing, or its disk is full
+  | 'phrase'
+  | 'camera'
+  | 'other';
+
+export type Me =
+  | { is: 'opening' }
+  | { is: 'elsewhere' } // another tab has this identity open
+  | { is: 'broken'; problem: Problem }
+  | { is: 'unregistered'; id: string; registering: boolean; problem: Problem | null }
+  | { is: 'ready'; self: Self };
+
+export interface Self {
+  id: string;
+  address: string;
+  domain: string;
+  fingerprint: string;
+  devices: Device[];
+}
+
+export interface Device {
+  id: string;
+  own: boolean;
+  expires: number | null;
+}
+
+export type Link =
+  | { is: 'down' }
+  | { is: 'connecting'; attempt: number }
+  | { is: 'up' }
+  | { is: 'ended'; why: 'replaced' | 'removed' | 'refused' | 'verification' };
+
+export type Standing = 'known' | 'asked' | 'asks' | 'accepted' | 'blocked';
+
+export type Trust =
+  | { is: 'unverified' }
+  | { is: 'verified' }
+  | { is: 'changed' }; // keys contradict what was seen: nothing is sent until the person decides
+
+export interface Contact {
+  id: string;
+  address: string;
+  name: string;
+  standing: Standing;
+  trust: Trust;
+  /** The devices were exchanged over a gap; worth a look, no alarm. */
+  devicesChanged: boolean;
+  devices: number;
+  knock: string;
+}
+
+export type Fate = 'queued' | 'accepted' | 'stored' | 'delivered' | 'read' | 'expired' | 'refused';
+
+export interface Note {
+  id: string;
+  out: boolean;
+  text: string;
+  created: number;
+  fate: Fate;
+  unread: boolean;
+}
+
+export interface Chat {
+  notes: Note[];
+  draft: string;
+}
+
+export type Phrase =
+  | { is: 'hidden' }
+  | { is: 'shown'; words: string[] }
+  | { is: 'confirming'; words: string[]; asked: number[]; wrong: boolean }
+  | { is: 'confirmed' }
+  | { is: 'absent' };
+
+export interface Toast {
+  id: number;
+  text: string;
+}
+
+export interface State {
+  t: Translator;
+  prefs: Prefs;
+  route: Route;
+  me: Me;
+  link: Link;
+  contacts: ReadonlyMap<string, Contact>;
+  chats: ReadonlyMap<string, Chat>;
+  bundle: BundleState | null;
+  /** The offered bundle was looked at and put off. */
+  bundlePutOff: string;
+  phrase: Phrase;
+  toasts: Toast[];
+  version: string;
+}
+
+export type Action =
+  | { type: 'language'; t: Translator }
+  | { type: 'prefs'; prefs: Prefs }
+  | { type: 'route'; route: Route }
+  | { type: 'me'; me: Me }
+  | { type: 'link'; link: Link }
+  | { type: 'contacts'; contacts: Contact[] }
+  | { type: 'notes'; id: string; notes: Note[] }
+  | { type: 'note'; id: string; note: Note }
+  | { type: 'fate'; id: string; note: string; fate: Fate }
+  | { type: 'seen'; id: string }
+  | { type: 'draft'; id: string; text: string }
+  | { type: 'bundle'; bundle: BundleState }
+  | { type: 'bundle-later' }
+  | { type: 'phrase'; phrase: Phrase }
+  | { type: 'toast'; text: string }
+  | { type: 'dismiss'; id: number };

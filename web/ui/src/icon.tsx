@@ -1,0 +1,46 @@
+// Drawn for this project on a grid of 24. `turns` marks what has a direction and is mirrored
+// where the text runs from right to left.
+const shapes = {
+  add: ['M12 5v14M5 12h14'],
+  alert: ['M12 4 2.8 19.5h18.4Z', 'M12 10v4.5M12 17v.01'],
+  back: ['M15 5l-7 7 7 7'],
+  check: ['M5 12.5l4.5 4.5L19 7.5'],
+  checks: ['M2 12.5 6.5 17 15 7.5', 'M11.5 16.5l.5.5L21 7.5'],
+  clock: ['M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z', 'M12 8v4.5l3 2'],
+  close: ['M6 6l12 12M18 6 6 18'],
+  copy: ['M9 9h10v11H9Z', 'M15 9V4H5v11h4'],
+  device: ['M4 5h16v10H4Z', 'M9 19.5h6M12 15v4.5'],
+  down: ['M6 9.5l6 6 6-6'],
+  eye: ['M2.5 12C5 7.5 8.3 5.5 12 5.5s7 2 9.5 6.5c-2.5 4.5-5.8 6.5-9.5 6.5S5 16.5 2.5 12Z', 'M12 9a3 3 0 1 0 0 6 3 3 0 0 0 0-6Z'],
+  file: ['M6 3h8l4 4v14H6Z', 'M14 3v4h4'],
+  info: ['M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17Z', 'M12 11v5.5M12 7.7v.01'],
+  key: ['M8 11a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9Z', 'M11.3 12.2 20 3.5M16.5 7l3 3'],
+  leave: ['M3.5 14.5c4.5-4.5 12.5-4.5 17 0l-2.6 2.6-3.4-1.6v-2.3c-1.6-.6-3.4-.6-5 0v2.3l-3.4 1.6Z'],
+  link: ['M10 14a4 4 0 0 0 5.7 0l3.5-3.5a4 4 0 0 0-5.7-5.7L12 6.3', 'M14 10a4 4 0 0 0-5.7 0l-3.5 3.5a4 4 0 0 0 5.7 5.7L12 17.7'],
+  lock: ['M6 11h12v9H6Z', 'M8.5 11V8a3.5 3.5 0 0 1 7 0v3'],
+  more: ['M5.5 12h.01M12 12h.01M18.5 12h.01'],
+  people: ['M9 5a3.5 3.5 0 1 0 0 7 3.5 3.5 0 0 0 0-7Z', 'M2.5 20c.5-3.5 3-5.5 6.5-5.5s6 2 6.5 5.5', 'M16 5.3a3.5 3.5 0 0 1 0 6.4M18 15c2 .8 3.2 2.5 3.5 5'],
+  phone: ['M5 4h4l1.5 5-2.2 1.6a13 13 0 0 0 5.1 5.1L15 13.5l5 1.5v4c0 .6-.4 1-1 1C11 20 4 13 4 5c0-.6.4-1 1-1Z'],
+  qr: ['M4 4h6v6H4ZM14 4h6v6h-6ZM4 14h6v6H4Z', 'M14 14h2v2h-2ZM18 18h2v2h-2ZM18 14h2M14 18v2'],
+  scan: ['M4 8V4h4M16 4h4v4M20 16v4h-4M8 20H4v-4', 'M4 12h16'],
+  send: ['M4 12 3.5 4.5 21 12 3.5 19.5 4 12Zm0 0h8'],
+  settings: ['M4 7h9M17 7h3M4 17h3M11 17h9', 'M15 5a2 2 0 1 0 0 4 2 2 0 0 0 0-4ZM9 15a2 2 0 1 0 0 4 2 2 0 0 0 0-4Z'],
+  shield: ['M12 3l7.5 3v5.5c0 4.5-3 7.8-7.5 9.5-4.5-1.7-7.5-5-7.5-9.5V6Z'],
+  verified: ['M12 3l7.5 3v5.5c0 4.5-3 7.8-7.5 9.5-4.5-1.7-7.5-5-7.5-9.5V6Z', 'M8.5 12l2.5 2.5 4.5-5'],
+  video: ['M3 6.5h12v11H3Z', 'M15 10.5l6-3.5v10l-6-3.5Z'],
+} as const;
+
+const turning = new Set<string>(['back', 'send', 'phone']);
+
+export type IconName = keyof typeof shapes;
+
+/** An icon beside words. It is never the only name of a control. */
+export function Icon(props: { name: IconName }) {
+  return (
+    <svg class={turning.has(props.name) ? 'icon turns' : 'icon'} viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+      {shapes[props.name].map((d) => (
+        <path key={d} d={d} />
+      ))}
+    </svg>
+  );
+}

@@ -1,0 +1,10 @@
+export { Avatar } from './avatar.tsx';
+export { Dialog } from './dialog.tsx';
+export { Field } from './field.tsx';
+export { Icon, type IconName } from './icon.tsx';
+export { Listbox, type Option } from './listbox.tsx';
+export { MenuButton, type MenuItem } from './menu.tsx';
+export { once } from './once.ts';
+export { Switch } from './switch.tsx';
+export { Tabs, type Tab } from './tabs.tsx';
+export { Toasts, type Toast } from './toast.tsx';
