@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test check plain race gcc labtools faulttools vet lint generate fuzz sim bench demo lab faults clean
+.PHONY: help build test check plain race gcc labtools vet lint generate fuzz bench demo lab clean web modules fresh
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ help: ## list the targets
 build: ## bin/trunkline, static, without cgo
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/trunkline ./cmd/trunkline
 
-test: gcc vet check plain race ## everything a change has to pass (installs gcc if it is missing)
+test: gcc vet check fresh plain race ## everything a change has to pass (installs gcc if it is missing)
 
 # Zero-allocation tests only mean something without the race detector, so both passes count.
 plain: labtools faulttools ## the tests, without the race detector
@@ -55,6 +55,18 @@ vet: ## go vet
 
 check: # generated code is what would be generated now
 	$(GO) run ./internal/protogen -check
+
+web: modules ## write web/dist, the app for the browser, from web/app (needs npm)
+	cd web && npm run build --workspace app
+
+modules:
+	cd web && npm ci
+
+# Building needs no Node, so a machine without it takes the committed app as it is.
+fresh: # web/dist is what its sources build now, in any folder
+	@if command -v npm >/dev/null 2>&1; then \
+		cd web && { test -d node_modules || npm ci; } && npm run fresh --workspace app; \
+	else echo "no npm: web/dist is taken as it is"; fi
 
 lint: ## golangci-lint with .golangci.yml
 	@if command -v golangci-lint >/dev/null 2>&1; then golangci-lint run; \

@@ -2,10 +2,7 @@ package node
 
 import (
 	"crypto/tls"
-	_ "embed"
 	"encoding/hex"
-	"fmt"
-	"html/template"
 	"io"
 	"log"
 	"net"
@@ -21,7 +18,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/trunkline-net/trunkline/internal/link"
-	"github.com/trunkline-net/trunkline/policy"
 )
 
 const (
@@ -35,14 +31,6 @@ const (
 	// address or IPv6 /64.
 	maxStrangersPerPrefix = 64
 )
-
-//go:embed page.html
-var pageText string
-
-var page = template.Must(template.New("page").Parse(pageText))
-
-// pageCSP allows the page its own style sheet and nothing else from anywhere.
-const pageCSP = "default-src 'none'; style-src 'sha256-%s'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 func (n *Node) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -60,7 +48,7 @@ func (n *Node) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("GET "+caPath, n.serveAuthority)
-	mux.HandleFunc("GET /{$}", n.servePage)
+	mux.HandleFunc("GET /", n.serveApp)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -100,19 +88,6 @@ func (n *Node) serveDocument(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = w.Write(doc.Bytes())
-}
-
-// servePage says in plain words what answers here.
-func (n *Node) servePage(w http.ResponseWriter, _ *http.Request) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", fmt.Sprintf(pageCSP, pageStyleHash))
-	h.Set("Cache-Control", "no-cache")
-	mode, _ := n.policy.Policy().Register()
-	_ = page.Execute(w, map[string]any{
-		"Domain": n.cfg.Domain, "PeerID": n.self.String(), "URL": n.publicURL, "Style": template.CSS(pageStyle),
-		"Open": mode == policy.RegisterOpen, "Invitation": mode == policy.RegisterInvitation,
-	})
 }
 
 // serveLink upgrades to the client link and returns: the request's goroutine, with the

@@ -57,6 +57,7 @@ type Node struct {
 	hops      *hopMemory
 	touched   touched
 	hub       *hub
+	app       *appFiles
 	fed       *federation.Federation
 	turn      *turn.Server
 	metrics   *metrics
@@ -178,6 +179,9 @@ func NewOn(cfg Config, log *slog.Logger, ground Ground) (_ *Node, err error) {
 		},
 	}
 	n.upgrader.CheckOrigin = n.originAllowed
+	if n.app, err = builtApp(); err != nil {
+		return nil, err
+	}
 	n.guard = newGuard(n.metrics.turnedAway.Inc)
 	n.coarse.Store(now().Unix())
 	rand.Read(n.turnSecret[:])

@@ -17,10 +17,10 @@ import (
 func newVerifyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Check what a node keeps",
-		Long:  `Checks that what a node keeps is whole. It changes nothing.`,
+		Short: "Check what a node keeps and serves",
+		Long:  `Checks that what a node keeps is whole, and that it serves the app it should. It changes nothing.`,
 	}
-	cmd.AddCommand(newVerifyStoreCommand(a))
+	cmd.AddCommand(newVerifyStoreCommand(a), newVerifyWebCommand(a))
 	return cmd
 }
 

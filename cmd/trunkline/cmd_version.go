@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/trunkline-net/trunkline/web"
 )
 
 // releaseVersion is set by the linker for a release: -ldflags "-X main.releaseVersion=v1.2.3".
@@ -20,6 +22,7 @@ type versionInfo struct {
 	Go       string `json:"go"`
 	OS       string `json:"os"`
 	Arch     string `json:"arch"`
+	Web      string `json:"web"` // digest of the app for the browser
 }
 
 // version is what this binary knows of where it came from.
@@ -43,14 +46,18 @@ func version() versionInfo {
 	if releaseVersion != "" {
 		v.Version = releaseVersion
 	}
+	if app, err := web.Load(); err == nil {
+		v.Web = app.DigestText()
+	}
 	return v
 }
 
 func newVersionCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "version",
-		Short:   "Say which version this is",
-		Long:    "Says which version this is, from which commit it was built, and with which Go.",
+		Use:   "version",
+		Short: "Say which version this is",
+		Long: `Says which version this is, from which commit it was built, with which Go, and which
+app for the browser is in it: the digest is the SHA-256 of the app's bundle.txt.`,
 		Example: "  trunkline version\n  trunkline version --json",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
@@ -65,6 +72,9 @@ func newVersionCommand(a *app) *cobra.Command {
 					fmt.Fprint(w, ")")
 				}
 				fmt.Fprintf(w, " %s %s/%s\n", v.Go, v.OS, v.Arch)
+				if v.Web != "" {
+					fmt.Fprintf(w, "app %s\n", v.Web)
+				}
 			})
 		},
 	}

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
+import manifest from './package.json' with { type: 'json' };
 
 const at = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -7,6 +8,7 @@ const at = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 // named, so that a person can say what each of them is for.
 export default defineConfig({
   root: at('.'),
+  define: { __VERSION__: JSON.stringify(manifest.version) },
   resolve: {
     alias: { '@trunkline/sdk': at('../sdk/src/index.ts') },
     dedupe: ['preact', '@noble/curves', '@noble/hashes', '@noble/ciphers', '@noble/post-quantum', '@scure/base'],
@@ -22,7 +24,7 @@ export default defineConfig({
     rollupOptions: {
       output: {
         entryFileNames: 'app.js',
-        chunkFileNames: '[name].js',
+        chunkFileNames: (chunk) => `${chunk.name.toLowerCase()}.js`,
         assetFileNames: (asset) => (asset.names[0]?.endsWith('.css') ? 'app.css' : '[name][extname]'),
       },
     },

@@ -1,4 +1,4 @@
-import type { ComponentChildren, JSX } from 'preact';
+import type { ComponentChildren } from 'preact';
 import { useId } from 'preact/hooks';
 
 /** A labelled input with its hint and its problem tied to it. */
@@ -10,7 +10,13 @@ export function Field(props: {
   problem?: string | undefined;
   multiline?: boolean;
   autofocus?: boolean;
-  attributes?: JSX.HTMLAttributes<HTMLInputElement> & JSX.HTMLAttributes<HTMLTextAreaElement>;
+  attributes?: {
+    autocomplete?: string;
+    autocapitalize?: 'none' | 'words';
+    spellcheck?: boolean;
+    inputMode?: 'url' | 'text';
+    maxLength?: number;
+  };
 }) {
   const id = useId();
   const described = [props.hint ? `${id}-hint` : '', props.problem ? `${id}-problem` : ''].filter(Boolean).join(' ');
