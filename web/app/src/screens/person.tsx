@@ -139,7 +139,7 @@ function ChatPane(props: { contact: Contact }) {
     <div class="chat">
       <div class="notes" role="log" aria-label={t('chatWith', { name: nameOf(contact) })} tabIndex={0}>
         {count === 0 && may === 'yes' && (
-          <p class="muted small start">
+          <p class="muted small chat-start">
             <Icon name="lock" /> {t('chatStart', { name: nameOf(contact) })}
           </p>
         )}

@@ -35,7 +35,7 @@ export function Shell() {
           {(!phone || !atHome) && <Pane route={route} />}
         </div>
       ) : free ? (
-        <div class="shell alone">
+        <div class={phone ? 'shell alone phone' : 'shell alone'}>
           <Pane route={route} />
         </div>
       ) : (

@@ -1,0 +1,115 @@
+// What the scripts and tests that use a real browser share: a real node, a real Chromium, a log of
+// every request, and axe. Everything that is started here ends with stop().
+import { spawn, execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import readline from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
+const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+export const sizes = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+
+export class World {
+  constructor() {
+    this.dir = mkdtempSync(path.join(os.tmpdir(), 'trunkline-look-'));
+    this.children = [];
+    this.origins = new Set();
+    this.foreign = [];
+    this.problems = [];
+  }
+
+  build() {
+    this.binary = path.join(this.dir, 'trunkline');
+    execFileSync('go', ['build', '-buildvcs=false', '-o', this.binary, './cmd/trunkline'], { cwd: repository, stdio: 'inherit', env: { ...process.env, CGO_ENABLED: '0' } });
+    return this;
+  }
+
+  /** Starts a node and returns its ready line and how to end it. */
+  async node(name, domain, extra = []) {
+    const child = spawn(
+      this.binary,
+      ['serve', '--data', path.join(this.dir, name), '--domain', domain, '--http-listen', '127.0.0.1:0', '--federation-listen', '127.0.0.1:0',
+        '--turn-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--json', ...extra],
+      { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH, HOME: this.dir } },
+    );
+    this.children.push(child);
+    let errors = '';
+    child.stderr.on('data', (data) => {
+      errors = (errors + data).slice(-4000);
+    });
+    const lines = readline.createInterface({ input: child.stdout });
+    const ready = await new Promise((resolve, reject) => {
+      lines.once('line', (line) => resolve(JSON.parse(line)));
+      child.once('exit', (code) => reject(new Error(`the node ended with ${code}: ${errors}`)));
+    });
+    this.origins.add(ready.http);
+    this.origins.add(ready.http.replace(/^http/, 'ws'));
+    return { ready, child, data: path.join(this.dir, name), stop: () => end(child) };
+  }
+
+  /** Runs a command of the binary and returns what it printed. */
+  run(...args) {
+    return execFileSync(this.binary, args, { encoding: 'utf8', env: { PATH: process.env.PATH, HOME: this.dir } });
+  }
+
+  invite(node) {
+    return JSON.parse(this.run('invite', 'create', '--data', node.data, '--json')).url;
+  }
+
+  async browser(flags = []) {
+    this.chromium = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
+        '--disable-sync', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--mute-audio', ...flags],
+    });
+    return this.chromium;
+  }
+
+  /** A person: a browser profile of its own, whose every request is looked at. */
+  async person(options = {}) {
+    const context = await this.chromium.newContext({ viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'], ...options });
+    const seen = (url) => {
+      const { protocol, origin } = new URL(url);
+      if (protocol === 'blob:' || protocol === 'data:') return;
+      if (!this.origins.has(origin)) this.foreign.push(url);
+    };
+    context.on('request', (request) => seen(request.url()));
+    const page = await context.newPage();
+    page.on('websocket', (socket) => seen(socket.url()));
+    page.on('pageerror', (error) => this.problems.push(`${error.name}: ${error.message}\n${error.stack ?? ''}`));
+    page.on('console', (message) => {
+      if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|ERR_CONNECTION_REFUSED/.test(message.text())) this.problems.push(`console: ${message.text()} ${message.location().url}`);
+    });
+    return { context, page };
+  }
+
+  /** Violations that axe finds on the page as it is now. */
+  async axe(page) {
+    // The page's policy forbids what a test injects as a script; the debugger's evaluation is not
+    // bound by it.
+    await page.evaluate(axeSource);
+    const result = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+    return result.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.target.join(' ')} ${n.any[0]?.message ?? ''}`).join(' | ')}`);
+  }
+
+  async stop() {
+    await this.chromium?.close();
+    await Promise.all(this.children.map(end));
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+}
+
+function end(child) {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    child.once('exit', resolve);
+    child.kill('SIGTERM');
+    // A node that does not drain is killed, so that nothing outlives the test.
+    setTimeout(() => child.kill('SIGKILL'), 10_000).unref();
+  });
+}

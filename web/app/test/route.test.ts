@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest';
+import { addressOf, contactLink, isInvite, parseRoute, paths, type Route, routeText } from '../src/route.ts';
+
+const origin = 'https://acme.example';
+const at = (path: string): Route => {
+  const url = new URL(path, origin);
+  return parseRoute({ origin: url.origin, pathname: url.pathname, hash: url.hash });
+};
+const address = `tl1${'q'.repeat(59)}@acme.example`;
+
+test('every screen has a path that comes back as the same screen', () => {
+  const routes: Route[] = [
+    { screen: 'home' },
+    { screen: 'contact', id: 'tl1abc', tab: 'chat' },
+    { screen: 'contact', id: 'tl1abc', tab: 'verify' },
+    { screen: 'add', address },
+    { screen: 'add', address: '' },
+    { screen: 'invite', invite: `${origin}/#invite=abc-_1` },
+    { screen: 'settings' },
+    { screen: 'phrase' },
+    { screen: 'about' },
+  ];
+  for (const route of routes) expect(at(routeText(route))).toEqual(route);
+});
+
+test('who is meant stands behind the # and is sent to nobody', () => {
+  for (const route of [{ screen: 'contact', id: 'tl1abc', tab: 'chat' }, { screen: 'add', address }] satisfies Route[]) {
+    const url = new URL(routeText(route), origin);
+    expect(url.pathname + url.search).not.toContain('tl1');
+    expect(paths).toContain(url.pathname);
+  }
+  const link = new URL(contactLink(origin, address));
+  expect(link.pathname + link.search).toBe('/');
+  expect(at(link.pathname + link.hash)).toEqual({ screen: 'add', address });
+});
+
+test('every path that the node serves has a screen, and others have none', () => {
+  for (const path of paths) expect(at(path).screen).not.toBe('unknown');
+  expect(at('/nothing').screen).toBe('unknown');
+});
+
+test('an address is found in whatever it comes in', () => {
+  for (const text of [address, ` ${address}\n`, `web+trunkline:${address}`, `web+trunkline://${address}`, `WEB+TRUNKLINE:${encodeURIComponent(address)}`, contactLink(origin, address)]) {
+    expect(addressOf(text), text).toBe(address);
+  }
+  // The protocol handler puts the whole link behind the #.
+  expect(at(`/add#${encodeURIComponent(`web+trunkline:${address}`)}`)).toEqual({ screen: 'add', address });
+  for (const odd of ['', '%', '#add=%', 'javascript:alert(1)']) expect(typeof addressOf(odd)).toBe('string');
+});
+
+test('a fragment without end is not looked at', () => {
+  expect(at(`/#add=${'a'.repeat(2000)}`)).toEqual({ screen: 'home' });
+});
+
+test('an invitation is told from anything else', () => {
+  for (const good of ['https://acme.example/#invite=abc', 'http://127.0.0.1:7420/#invite=q83vEjRWeJA', ' https://acme.example#invite=a ']) expect(isInvite(good), good).toBe(true);
+  for (const bad of ['', 'https://acme.example/', 'javascript:1#invite=a', 'https://acme.example/#invite=', `https://acme.example/#invite=${'a'.repeat(200)}`, address]) expect(isInvite(bad), bad).toBe(false);
+});

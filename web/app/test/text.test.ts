@@ -1,0 +1,51 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect, test } from 'vitest';
+import de from '../src/locales/de.json' with { type: 'json' };
+import en from '../src/locales/en.json' with { type: 'json' };
+import { format, type Key, pseudo, translator } from '../src/i18n.ts';
+import { defaults, parsePrefs } from '../src/prefs.ts';
+
+const names = (text: string) => (text.match(/\{\w+\}/g) ?? []).filter((n, i, all) => all.indexOf(n) === i).sort();
+
+test('both languages say the same things with the same names in them', () => {
+  expect(Object.keys(de).sort()).toEqual(Object.keys(en).sort());
+  for (const key of Object.keys(en) as Key[]) {
+    expect(de[key].trim(), key).not.toBe('');
+    expect(names(de[key]), key).toEqual(names(en[key]));
+    expect(de[key].split('|').length, key).toBe(en[key].split('|').length);
+  }
+});
+
+test('no message is left that nothing shows', () => {
+  const source: string[] = [];
+  for (const dir of ['src', 'src/screens']) {
+    const full = path.join(import.meta.dirname, '..', dir);
+    for (const name of readdirSync(full)) if (/\.tsx?$/.test(name)) source.push(readFileSync(path.join(full, name), 'utf8'));
+  }
+  const text = source.join('\n');
+  expect(Object.keys(en).filter((key) => !text.includes(`'${key}'`))).toEqual([]);
+});
+
+test('plurals and names are put in', async () => {
+  const t = await translator('en');
+  expect(t('deviceCount', { count: 1 })).toBe('1 device');
+  expect(t('deviceCount', { count: 3 })).toBe('3 devices');
+  expect(t('writeTo', { name: 'Bo{b}' })).toBe('Write to Bo{b}');
+  expect(format('{a}{b}', { a: 1 }, new Intl.PluralRules('en'))).toBe('1{b}');
+});
+
+test('the pseudo-language keeps names and plurals', () => {
+  for (const text of Object.values(en)) {
+    expect(names(pseudo(text))).toEqual(names(text));
+    expect(pseudo(text).split('|').length).toBe(text.split('|').length);
+    expect(pseudo(text).length).toBeGreaterThan(text.length);
+  }
+});
+
+test('preferences that are damaged are the default', () => {
+  const good = defaults(['en']);
+  for (const bad of [null, '', '{', '[]', 'null', '3', '{"language":"xx","theme":5,"name":7}', `{"name":"${'a'.repeat(5000)}"}`]) expect(parsePrefs(bad, ['en'])).toEqual(good);
+  expect(parsePrefs('{"theme":"dark","language":"de","name":"Ada"}', ['en'])).toEqual({ ...good, theme: 'dark', language: 'de', name: 'Ada' });
+  expect(defaults(['de-AT']).language).toBe('de');
+});
