@@ -10,7 +10,11 @@ export default defineConfig({
   root: at('.'),
   define: { __VERSION__: JSON.stringify(manifest.version) },
   resolve: {
-    alias: { '@trunkline/sdk': at('../sdk/src/index.ts') },
+    // The SDK's sources, so that what nobody calls is left out.
+    alias: [
+      { find: /^@trunkline\/sdk\/browser$/, replacement: at('../sdk/src/browser.ts') },
+      { find: /^@trunkline\/sdk$/, replacement: at('../sdk/src/index.ts') },
+    ],
     dedupe: ['preact', '@noble/curves', '@noble/hashes', '@noble/ciphers', '@noble/post-quantum', '@scure/base'],
   },
   esbuild: { jsx: 'automatic', jsxImportSource: 'preact', legalComments: 'none' },

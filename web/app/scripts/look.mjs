@@ -51,14 +51,116 @@ process.exit(bad.length === 0 ? 0 : 1);
 
 async function story(world, look) {
   const acme = await world.node('acme', 'acme.example');
+  const { http } = acme.ready;
+
+  // Without an invitation: what a stranger sees.
+  const stranger = await world.person();
+  await stranger.page.goto(`${http}/`);
+  await stranger.page.getByLabel('Invitation').waitFor();
+  await look(stranger.page, 'welcome');
+  await stranger.page.getByLabel('Invitation').fill('hello');
+  await stranger.page.getByRole('button', { name: 'Join' }).click();
+  await stranger.page.getByRole('alert').waitFor();
+  await look(stranger.page, 'welcome-wrong');
+  await stranger.context.close();
+
   const alice = await world.person();
-  await alice.page.goto(`${acme.ready.http}/`);
-  await alice.page.getByRole('heading', { name: 'Trunkline' }).waitFor();
-  await look(alice.page, 'welcome');
-  await alice.page.goto(`${acme.ready.http}/settings`);
-  await alice.page.getByRole('heading', { name: 'Settings' }).waitFor();
-  await look(alice.page, 'settings');
-  await alice.page.goto(`${acme.ready.http}/about`);
-  await alice.page.getByTestId('digest').waitFor();
-  await look(alice.page, 'about');
+  await alice.page.goto(acme.ready.invite);
+  await alice.page.getByRole('heading', { name: 'How others reach you' }).waitFor();
+  await look(alice.page, 'home-empty');
+  const bob = await world.person();
+  await bob.page.goto(world.invite(acme));
+  await bob.page.getByRole('heading', { name: 'How others reach you' }).waitFor();
+
+  // Bob opens Alice's link and asks.
+  const link = await contactLink(alice.page);
+  await bob.page.goto(link);
+  await bob.page.getByRole('heading', { name: 'Add somebody' }).waitFor();
+  await bob.page.getByLabel('Your name').fill('Bob Okafor');
+  await bob.page.getByLabel('Message with the request').fill('Hello Alice, it is Bob from the harbour office.');
+  await look(bob.page, 'add');
+  await bob.page.getByRole('button', { name: 'Ask to connect' }).click();
+  await bob.page.getByText('has not answered yet').waitFor();
+  await look(bob.page, 'asked');
+
+  // Alice hears of it and says yes.
+  await alice.page.getByRole('link', { name: /Bob Okafor/ }).waitFor();
+  await look(alice.page, 'home-knock');
+  await alice.page.getByRole('link', { name: /Bob Okafor/ }).click();
+  await alice.page.getByRole('heading', { name: 'Bob Okafor wants to connect' }).waitFor();
+  await look(alice.page, 'knock');
+  await alice.page.getByRole('button', { name: 'Accept' }).click();
+  await alice.page.getByRole('textbox', { name: 'Write to Bob Okafor' }).waitFor();
+  await look(alice.page, 'chat-empty');
+
+  await bob.page.getByRole('textbox', { name: /Write to/ }).waitFor();
+  await bob.page.getByRole('tab', { name: 'Details' }).click();
+  await bob.page.getByLabel('Your name for this person').fill('Alice Lindqvist');
+  await bob.page.getByRole('button', { name: 'Save' }).click();
+  await bob.page.getByRole('heading', { name: 'Alice Lindqvist' }).waitFor();
+  await look(bob.page, 'details');
+  await bob.page.getByRole('tab', { name: 'Chat' }).click();
+
+  const say = async (from, to, text) => {
+    await from.page.getByRole('textbox', { name: /Write to/ }).fill(text);
+    await from.page.getByRole('button', { name: 'Send' }).click();
+    await to.page.locator('.bubble:not(.mine)', { hasText: text }).waitFor();
+    await from.page.locator('.bubble.mine', { hasText: text }).locator('.fate.read').waitFor();
+  };
+  await say(alice, bob, 'Hello Bob! So this is the new exchange?');
+  await say(bob, alice, 'Yes. The node carries it and cannot read a word.');
+  await say(bob, alice, 'The plans are at https://harbour.example/plans if you want to look before noon. They are long, so take your time, and tell me what you think of the second quay.');
+  await say(alice, bob, '<b>not bold</b> \u{1F6A2}');
+  await look(alice.page, 'chat');
+
+  await alice.page.getByRole('tab', { name: 'Verify' }).click();
+  await alice.page.locator('.digits').waitFor();
+  await look(alice.page, 'verify');
+  await alice.page.getByRole('button', { name: 'They match' }).click();
+  await alice.page.locator('.trust.verified').first().waitFor();
+  await look(alice.page, 'verified');
+
+  await alice.page.goto(`${http}/phrase`);
+  await alice.page.getByRole('button', { name: 'Show the words' }).waitFor();
+  await look(alice.page, 'phrase');
+  await alice.page.getByRole('button', { name: 'Show the words' }).click();
+  await alice.page.locator('.words').waitFor();
+  await look(alice.page, 'phrase-shown');
+  await alice.page.getByRole('button', { name: 'I have written them down' }).click();
+  await look(alice.page, 'phrase-confirm');
+
+  for (const path of ['settings', 'about']) {
+    await alice.page.goto(`${http}/${path}`);
+    await alice.page.getByRole('heading', { level: 1 }).waitFor();
+    if (path === 'about') await alice.page.getByTestId('digest').waitFor();
+    await look(alice.page, path);
+  }
+  await alice.page.getByRole('button', { name: 'Menu' }).click();
+  await look(alice.page, 'menu');
+  await alice.page.keyboard.press('Escape');
+
+  // Another language, and the other direction.
+  await alice.page.goto(`${http}/settings`);
+  await alice.page.getByRole('combobox', { name: 'Language' }).click();
+  await look(alice.page, 'settings-open');
+  await alice.page.getByRole('option', { name: 'Deutsch' }).click();
+  await alice.page.getByRole('heading', { name: 'Einstellungen' }).waitFor();
+  await look(alice.page, 'de-settings');
+  await alice.page.getByRole('link', { name: /Bob Okafor/ }).click();
+  await alice.page.getByRole('tab', { name: 'Chat' }).waitFor();
+  await look(alice.page, 'de-chat');
+  await alice.page.goto(`${http}/settings`);
+  await alice.page.getByRole('combobox', { name: 'Sprache' }).click();
+  await alice.page.getByRole('option', { name: /Pseudosprache/ }).click();
+  await alice.page.waitForFunction(() => document.dir === 'rtl');
+  await look(alice.page, 'rtl-settings');
+  await alice.page.getByRole('link', { name: /Bob Okafor/ }).click();
+  await alice.page.locator('.bubble').first().waitFor();
+  await look(alice.page, 'rtl-chat');
+}
+
+/** The link as a person copies it. */
+async function contactLink(page) {
+  await page.getByRole('button', { name: 'Copy link' }).click();
+  return page.evaluate(() => navigator.clipboard.readText());
 }

@@ -1,8 +1,400 @@
+import {
+  Client,
+  type ClientEvent,
+  type Contact as SdkContact,
+  createIdentity,
+  identity,
+  isCode,
+  type Note as SdkNote,
+  recoverIdentity,
+  TrunklineError,
+} from '@trunkline/sdk';
+import { browserSocket, BrowserStore, BrowserVault } from '@trunkline/sdk/browser';
 import { Base } from './base.ts';
 import type { Engine } from './engine.ts';
+import { attempt, problemOf } from './problems.ts';
+import { addressOf } from './route.ts';
+import type { Contact, Link, Me, Note, Problem, Standing } from './state.ts';
 
-export class Live extends Base {
-  start(): void {}
-  routed(): void {}
+/** Records of the app beside the SDK's, in the same store: durable, and of one tab at a time. */
+const phraseKey = 'secret/app/phrase';
+const seenKey = (id: string) => `app/seen/${id}`;
+
+/** How the store's lock is named; see BrowserStore. */
+const lockName = 'trunkline/trunkline';
+
+interface Open {
+  store: BrowserStore;
+  vault: BrowserVault;
+  client: Client;
 }
-export interface Live extends Engine {}
+
+/** The engine over the SDK: one client, opened in one tab. */
+export class Live extends Base implements Engine {
+  private opened: Open | null = null;
+  private readonly tabs = new BroadcastChannel('trunkline');
+
+  start(): void {
+    this.tabs.onmessage = (event) => {
+      if (event.data === 'yield') void this.yieldTo();
+    };
+    this.run(this.begin());
+  }
+
+  /** The address bar changed by hand: a new invitation, perhaps. */
+  routed(): void {
+    const { route, me } = this.store.state;
+    if (route.screen === 'invite' && me.is === 'unregistered' && !me.registering) this.run(this.register(route.invite));
+  }
+
+  /** Work that nobody waits for. What fails unexpectedly is shown and not swallowed. */
+  private run(work: Promise<unknown>): void {
+    work.catch((error: unknown) => {
+      this.me({ is: 'broken', problem: problemOf(error) ?? 'other' });
+      if (!(error instanceof TrunklineError)) reportError(error);
+    });
+  }
+
+  private me(me: Me): void {
+    this.store.dispatch({ type: 'me', me });
+  }
+
+  private unlocked(): Open {
+    if (!this.opened) throw new Error('there is no identity in this tab');
+    return this.opened;
+  }
+
+  private client(): Client {
+    return this.unlocked().client;
+  }
+
+  private async begin(): Promise<void> {
+    let store: BrowserStore;
+    try {
+      store = await BrowserStore.open();
+    } catch (error) {
+      if (await heldElsewhere()) return this.me({ is: 'elsewhere' });
+      throw error;
+    }
+    const vault = new BrowserVault(store);
+    const options = { store, vault, socket: browserSocket };
+    const there = (await store.load()).has('profile');
+    if (there) {
+      this.opened = { store, vault, client: await Client.open(options) };
+    } else {
+      const { client, phrase } = await createIdentity(options);
+      this.opened = { store, vault, client };
+      await this.keepPhrase(phrase);
+    }
+    const { client } = this.opened;
+    client.listen((event) => this.heard(event));
+    if (client.registered) return this.ready();
+    const { route } = this.store.state;
+    if (route.screen === 'invite') return this.register(route.invite);
+    // A node that lets everybody in needs no invitation; the others say so.
+    this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
+    const problem = await attempt(async () => void (await client.register(location.origin)));
+    if (problem === null) return this.ready();
+    this.me({ is: 'unregistered', id: client.id, registering: false, problem: problem === 'invite' ? null : problem });
+  }
+
+  private async keepPhrase(phrase: string): Promise<void> {
+    const { vault, client } = this.unlocked();
+    client.records.setRaw(phraseKey, await vault.wrap(new TextEncoder().encode(phrase)));
+    await client.records.commit();
+  }
+
+  async register(invite: string): Promise<void> {
+    const client = this.client();
+    this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
+    const problem = await attempt(async () => void (await client.register(invite)));
+    if (problem === null) this.ready();
+    else this.me({ is: 'unregistered', id: client.id, registering: false, problem: problem === 'address' ? 'invite' : problem });
+    // The token does not stay in the address bar or the history.
+    if (this.store.state.route.screen === 'invite') {
+      history.replaceState(null, '', '/');
+      this.store.dispatch({ type: 'route', route: { screen: 'home' } });
+    }
+  }
+
+  async recover(phrase: string): Promise<{ problem: Problem; word?: string } | null> {
+    const before = this.unlocked();
+    let normal: string;
+    try {
+      normal = identity.normalizePhrase(phrase);
+    } catch (error) {
+      if (error instanceof identity.WordError) return { problem: 'phrase', word: error.word };
+      const problem = problemOf(error);
+      if (problem === null) throw error;
+      return { problem };
+    }
+    // The identity that was made a moment ago was never registered: it goes, and so does its key.
+    await before.client.close();
+    await forget();
+    const store = await BrowserStore.open();
+    const vault = new BrowserVault(store);
+    const client = await recoverIdentity({ store, vault, socket: browserSocket }, normal);
+    this.opened = { store, vault, client };
+    client.listen((event) => this.heard(event));
+    await this.keepPhrase(normal);
+    await this.register(location.origin);
+    return null;
+  }
+
+  private ready(): void {
+    const client = this.client();
+    this.contacts();
+    for (const contact of client.contacts()) this.notes(contact.id);
+    this.self();
+    client.start();
+  }
+
+  private self(): void {
+    const client = this.client();
+    const own = client.mustOwnList();
+    this.me({
+      is: 'ready',
+      self: {
+        id: client.id,
+        // With the home's peer id behind it, so that whoever gets it here need not believe any
+        // node about which node that is.
+        address: identity.formatAddress({ root: client.self, domain: client.home().domain, home: client.homeOf().peerId }),
+        domain: client.home().domain,
+        fingerprint: client.self.fingerprint(),
+        devices: own.devices.map((d) => ({ id: d.deviceId.hex, own: d.deviceId.equals(client.deviceId), expires: d.notAfter * 1000 })),
+      },
+    });
+  }
+
+  private contacts(): void {
+    this.store.dispatch({ type: 'contacts', contacts: this.client().contacts().map(contactOf) });
+  }
+
+  private notes(id: string): void {
+    const client = this.client();
+    const seen = client.records.get<number>(seenKey(id)) ?? 0;
+    this.store.dispatch({ type: 'notes', id, notes: client.notes(id).map((n) => noteOf(n, seen)) });
+  }
+
+  private heard(event: ClientEvent): void {
+    switch (event.type) {
+      case 'link':
+        return this.store.dispatch({ type: 'link', link: linkOf(event.link) });
+      case 'note':
+        this.notes(event.from);
+        return this.contacts();
+      case 'note-state':
+        return this.store.dispatch({ type: 'fate', id: event.to, note: event.id, fate: event.state });
+      case 'knock':
+      case 'knock-accepted':
+      case 'devices-changed':
+      case 'alarm':
+        return this.contacts();
+      case 'ended':
+        if (event.error instanceof TrunklineError) return;
+        reportError(event.error);
+        return this.me({ is: 'broken', problem: 'other' });
+      case 'ringing':
+      case 'missed':
+      case 'call':
+        return; // calls are not in this app yet
+    }
+  }
+
+  /** Another tab takes the identity over: everything is finished and closed first. */
+  private async yieldTo(): Promise<void> {
+    if (!this.opened) return;
+    const { client } = this.opened;
+    this.opened = null;
+    this.me({ is: 'elsewhere' });
+    await client.close();
+    this.tabs.postMessage('yielded');
+  }
+
+  takeOver(): void {
+    this.me({ is: 'opening' });
+    this.tabs.onmessage = (event) => {
+      if (event.data !== 'yielded') return;
+      this.start();
+    };
+    this.tabs.postMessage('yield');
+  }
+
+  async knock(text: string, message: string, name: string): Promise<{ id: string } | { problem: Problem }> {
+    let id = '';
+    const problem = await attempt(async () => {
+      const client = this.client();
+      const address = identity.parseAddress(complete(addressOf(text), client.home().domain));
+      id = address.root.id();
+      if (id === client.id) return;
+      const contact = await client.knock(identity.formatAddress(address), message, name);
+      id = contact.id;
+    });
+    this.contacts();
+    if (problem !== null) return { problem };
+    return id === this.client().id ? { problem: 'own-address' } : { id };
+  }
+
+  accept(id: string): Promise<Problem | null> {
+    return this.change(() => this.client().accept(id));
+  }
+
+  decline(id: string): Promise<Problem | null> {
+    return this.change(() => this.client().decline(id));
+  }
+
+  block(id: string): Promise<Problem | null> {
+    return this.change(async () => {
+      const client = this.client();
+      // Somebody who only knocked is declined: there is nothing yet that a block would end.
+      if (client.contacts().some((c) => c.id === id && c.state === 'asks')) await client.decline(id);
+      else await client.block(id);
+    });
+  }
+
+  rename(id: string, name: string): Promise<Problem | null> {
+    return this.change(() => this.client().rename(id, name));
+  }
+
+  confirm(id: string, digits: string): Promise<Problem | null> {
+    return this.change(() => this.client().verify(id, digits));
+  }
+
+  resolve(id: string): Promise<Problem | null> {
+    return this.change(() => this.client().resolve(id));
+  }
+
+  private async change(action: () => Promise<void>): Promise<Problem | null> {
+    const problem = await attempt(action);
+    this.contacts();
+    return problem;
+  }
+
+  open(id: string): void {
+    const chat = this.store.state.chats.get(id);
+    const newest = chat?.notes.reduce((t, n) => (n.out ? t : Math.max(t, n.created)), 0) ?? 0;
+    this.store.dispatch({ type: 'seen', id });
+    const { records } = this.client();
+    if (newest <= (records.get<number>(seenKey(id)) ?? 0)) return;
+    records.set(seenKey(id), newest);
+    this.run(records.commit());
+  }
+
+  async send(id: string, text: string): Promise<Problem | null> {
+    const problem = await attempt(async () => void (await this.client().sendNote(id, text)));
+    this.notes(id);
+    this.contacts();
+    return problem;
+  }
+
+  async safetyNumber(id: string): Promise<string> {
+    // It takes a fifth of a second: the screen comes first.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return this.client().safetyNumber(id);
+  }
+
+  verifyText(id: string): string {
+    return verifyText(this.client().self, identity.parseId(id));
+  }
+
+  matchScan(id: string, text: string): 'same' | 'different' | 'other' {
+    if (!text.startsWith(verifyPrefix)) return 'other';
+    return text === verifyText(identity.parseId(id), this.client().self) ? 'same' : 'different';
+  }
+
+  async revealPhrase(): Promise<void> {
+    const { client, vault } = this.unlocked();
+    const wrapped = client.records.raw(phraseKey);
+    if (wrapped === undefined) return this.store.dispatch({ type: 'phrase', phrase: { is: 'absent' } });
+    const words = new TextDecoder().decode(await vault.unwrap(wrapped)).split(' ');
+    this.store.dispatch({ type: 'phrase', phrase: { is: 'shown', words } });
+  }
+
+  askForWords(): void {
+    const { phrase } = this.store.state;
+    if (phrase.is !== 'shown') return;
+    const asked = new Set<number>();
+    while (asked.size < 3) {
+      const [random = 0] = crypto.getRandomValues(new Uint32Array(1));
+      asked.add(random % phrase.words.length);
+    }
+    this.store.dispatch({ type: 'phrase', phrase: { is: 'confirming', words: phrase.words, asked: [...asked].sort((a, b) => a - b), wrong: false } });
+  }
+
+  confirmWords(words: string[]): void {
+    const { phrase, prefs } = this.store.state;
+    if (phrase.is !== 'confirming') return;
+    const right = phrase.asked.every((at, i) => phrase.words[at] === words[i]?.trim().toLowerCase());
+    if (!right) return this.store.dispatch({ type: 'phrase', phrase: { ...phrase, wrong: true } });
+    this.store.dispatch({ type: 'phrase', phrase: { is: 'confirmed' } });
+    this.setPrefs({ ...prefs, backedUp: true });
+  }
+
+  lookAgain(): void {
+    const { phrase } = this.store.state;
+    if (phrase.is === 'confirming') this.store.dispatch({ type: 'phrase', phrase: { is: 'shown', words: phrase.words } });
+  }
+}
+
+/** An id alone is somebody at the own node. */
+function complete(text: string, domain: string): string {
+  return /^tl1[0-9a-z]+$/i.test(text) ? `${text}@${domain}` : text;
+}
+
+const verifyPrefix = 'TLV1';
+
+/** What a camera reads: whose screen it is, then for whom. In digits that a QR code packs well. */
+function verifyText(shower: identity.PublicKey, reader: identity.PublicKey): string {
+  return `${verifyPrefix}${shower.hex}${reader.hex}`.toUpperCase();
+}
+
+const standings: Record<SdkContact['state'], Standing> = { known: 'known', pending: 'asked', asks: 'asks', accepted: 'accepted', blocked: 'blocked' };
+
+function contactOf(c: SdkContact): Contact {
+  return {
+    id: c.id,
+    address: c.address,
+    name: c.name,
+    standing: standings[c.state],
+    trust: c.alarm ? { is: 'changed' } : c.verified ? { is: 'verified' } : { is: 'unverified' },
+    devicesChanged: c.changed,
+    devices: c.devices,
+    knock: c.knock,
+  };
+}
+
+function noteOf(n: SdkNote, seen: number): Note {
+  return { id: n.id, out: n.out, text: n.text, created: n.createdMs, fate: n.state, unread: !n.out && n.createdMs > seen };
+}
+
+function linkOf(link: Extract<ClientEvent, { type: 'link' }>['link']): Link {
+  switch (link.state) {
+    case 'connecting':
+      return { is: 'connecting', attempt: link.attempt };
+    case 'up':
+      return { is: 'up' };
+    case 'waiting':
+      return { is: 'down' };
+    case 'ended': {
+      const code = link.why.nodeCode;
+      if (isCode(link.why, 'revoked') || code === 'not_registered') return { is: 'ended', why: 'removed' };
+      if (code === 'replaced') return { is: 'ended', why: 'replaced' };
+      if (link.why.code === 'refused') return { is: 'ended', why: 'refused' };
+      return { is: 'ended', why: 'verification' };
+    }
+  }
+}
+
+async function heldElsewhere(): Promise<boolean> {
+  const { held } = await navigator.locks.query();
+  return held?.some((lock) => lock.name === lockName) ?? false;
+}
+
+/** Removes everything that an identity left in this browser. */
+function forget(): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.deleteDatabase('trunkline');
+    request.onsuccess = () => resolve();
+    request.onerror = () => reject(new TrunklineError('storage', 'the storage of the former identity cannot be removed'));
+  });
+}
