@@ -1,7 +1,7 @@
 // What the scripts and tests that use a real browser share: a real node, a real Chromium, a log of
 // every request, and axe. Everything that is started here ends with stop().
 import { spawn, execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -50,6 +50,24 @@ export class World {
     this.origins.add(ready.http);
     this.origins.add(ready.http.replace(/^http/, 'ws'));
     return { ready, child, data: path.join(this.dir, name), stop: () => end(child) };
+  }
+
+  /** Two nodes that trust each other, as docs/TWO-NODES.md sets them up. */
+  async pair(first, second) {
+    const [a, b] = [first, second].map((domain) => {
+      const data = path.join(this.dir, domain);
+      return { domain, data, key: JSON.parse(this.run('init', '--data', data, '--domain', domain, '--json')).domain_key };
+    });
+    const trust = (one, other) =>
+      appendFileSync(
+        path.join(one.data, 'policy.toml'),
+        `\n[[domain]]\nname = "${other.domain}"\nlevel = "partner"\nkey = "${other.key}"\n\n[[rule]]\nname = "partners"\nlevel = "partner"\n` +
+          'direction = "both"\nactions = ["federate", "signal", "knock", "store", "query", "turn"]\nlimit = { per_second = 200, bytes_per_second = "2MiB", concurrent = 500 }\n',
+      );
+    trust(a, b);
+    trust(b, a);
+    const peer = (other) => ['--federation-peer', `${other.domain}=${path.join(other.data, 'domain.document')}`];
+    return [await this.node(first, first, peer(b)), await this.node(second, second, peer(a))];
   }
 
   /** Runs a command of the binary and returns what it printed. */

@@ -50,7 +50,7 @@ console.log(`${bad.length === 0 ? 'nothing' : bad.length} to mend; pictures in $
 process.exit(bad.length === 0 ? 0 : 1);
 
 async function story(world, look) {
-  const acme = await world.node('acme', 'acme.example');
+  const [acme, globex] = await world.pair('acme.example', 'globex.example');
   const { http } = acme.ready;
 
   // Without an invitation: what a stranger sees.
@@ -69,12 +69,13 @@ async function story(world, look) {
   await alice.page.getByRole('heading', { name: 'How others reach you' }).waitFor();
   await look(alice.page, 'home-empty');
   const bob = await world.person();
-  await bob.page.goto(world.invite(acme));
+  await bob.page.goto(globex.ready.invite);
   await bob.page.getByRole('heading', { name: 'How others reach you' }).waitFor();
 
   // Bob opens Alice's link and asks.
   const link = await contactLink(alice.page);
-  await bob.page.goto(link);
+  // The link leads to Alice's node; Bob opens it in the app of his own.
+  await bob.page.goto(globex.ready.http + link.slice(link.indexOf('/#')));
   await bob.page.getByRole('heading', { name: 'Add somebody' }).waitFor();
   await bob.page.getByLabel('Your name').fill('Bob Okafor');
   await bob.page.getByLabel('Message with the request').fill('Hello Alice, it is Bob from the harbour office.');
@@ -101,9 +102,12 @@ async function story(world, look) {
   await look(bob.page, 'details');
   await bob.page.getByRole('tab', { name: 'Chat' }).click();
 
-  const say = async (from, to, text) => {
+  const write = async (from, text) => {
     await from.page.getByRole('textbox', { name: /Write to/ }).fill(text);
     await from.page.getByRole('button', { name: 'Send' }).click();
+  };
+  const say = async (from, to, text) => {
+    await write(from, text);
     await to.page.locator('.bubble:not(.mine)', { hasText: text }).waitFor();
     await from.page.locator('.bubble.mine', { hasText: text }).locator('.fate.read').waitFor();
   };
@@ -129,12 +133,19 @@ async function story(world, look) {
   await alice.page.getByRole('button', { name: 'I have written them down' }).click();
   await look(alice.page, 'phrase-confirm');
 
-  for (const path of ['settings', 'about']) {
+  for (const path of ['settings', 'about', 'devices']) {
     await alice.page.goto(`${http}/${path}`);
     await alice.page.getByRole('heading', { level: 1 }).waitFor();
     if (path === 'about') await alice.page.getByTestId('digest').waitFor();
     await look(alice.page, path);
   }
+  await alice.page.goto(`${http}/node`);
+  await alice.page.getByRole('heading', { name: 'What the node sees' }).waitFor();
+  await write(bob, 'And what does the node see of this?');
+  await alice.page.getByText('And what does the node see of this?').first().waitFor();
+  await look(alice.page, 'node');
+  await alice.page.getByRole('button', { name: /deliver/ }).first().click();
+  await look(alice.page, 'node-frame');
   await alice.page.getByRole('button', { name: 'Menu' }).click();
   await look(alice.page, 'menu');
   await alice.page.keyboard.press('Escape');

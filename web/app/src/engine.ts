@@ -1,6 +1,7 @@
 import type { TakeResult } from './sw/protocol.ts';
 import type { Prefs } from './prefs.ts';
 import type { Problem } from './state.ts';
+import type { WireTap } from './wiretap.ts';
 
 /** What a person can do. Each method ends in a state that tells the truth: a problem that the
  * person can do something about is returned, and everything else is thrown. */
@@ -34,6 +35,11 @@ export interface Engine {
   askForWords(): void;
   confirmWords(words: string[]): void;
   lookAgain(): void;
+
+  revokeDevice(id: string): Promise<Problem | null>;
+
+  /** Every frame of this tab's link. */
+  readonly tap: WireTap;
 
   lookForBundle(): Promise<void>;
   takeBundle(digest: string): Promise<TakeResult>;

@@ -43,7 +43,9 @@ export async function translator(language: Language): Promise<Translator> {
   let messages: Messages = en;
   if (language === 'de') messages = (await import('./locales/de.json')).default;
   if (language === 'qps') messages = Object.fromEntries(Object.entries(en).map(([k, v]) => [k, pseudo(v)])) as Messages;
-  const locale = language === 'qps' ? 'en' : language;
+  const base = language === 'qps' ? 'en' : language;
+  // The region is the browser's, for times and dates as the person knows them.
+  const locale = globalThis.navigator?.languages?.find((l) => l.toLowerCase().startsWith(base)) ?? base;
   const plural = new Intl.PluralRules(locale);
   return Object.assign((key: Key, params?: Params) => format(messages[key], params, plural), { language, locale });
 }

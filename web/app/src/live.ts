@@ -14,6 +14,7 @@ import { Base } from './base.ts';
 import type { Engine } from './engine.ts';
 import { attempt, problemOf } from './problems.ts';
 import { addressOf } from './route.ts';
+import { WireTap } from './wiretap.ts';
 import type { Contact, Link, Me, Note, Problem, Standing } from './state.ts';
 
 /** Records of the app beside the SDK's, in the same store: durable, and of one tab at a time. */
@@ -32,6 +33,7 @@ interface Open {
 /** The engine over the SDK: one client, opened in one tab. */
 export class Live extends Base implements Engine {
   private opened: Open | null = null;
+  readonly tap = new WireTap();
   private readonly tabs = new BroadcastChannel('trunkline');
 
   start(): void {
@@ -77,7 +79,7 @@ export class Live extends Base implements Engine {
       throw error;
     }
     const vault = new BrowserVault(store);
-    const options = { store, vault, socket: browserSocket };
+    const options = { store, vault, socket: browserSocket, tap: this.tap };
     const there = (await store.load()).has('profile');
     if (there) {
       this.opened = { store, vault, client: await Client.open(options) };
@@ -133,7 +135,7 @@ export class Live extends Base implements Engine {
     await forget();
     const store = await BrowserStore.open();
     const vault = new BrowserVault(store);
-    const client = await recoverIdentity({ store, vault, socket: browserSocket }, normal);
+    const client = await recoverIdentity({ store, vault, socket: browserSocket, tap: this.tap }, normal);
     this.opened = { store, vault, client };
     client.listen((event) => this.heard(event));
     await this.keepPhrase(normal);
@@ -156,9 +158,8 @@ export class Live extends Base implements Engine {
       is: 'ready',
       self: {
         id: client.id,
-        // With the home's peer id behind it, so that whoever gets it here need not believe any
-        // node about which node that is.
-        address: identity.formatAddress({ root: client.self, domain: client.home().domain, home: client.homeOf().peerId }),
+        address: client.address,
+        contact: identity.formatAddress({ root: client.self, domain: client.home().domain, home: client.homeOf().peerId }),
         domain: client.home().domain,
         fingerprint: client.self.fingerprint(),
         devices: own.devices.map((d) => ({ id: d.deviceId.hex, own: d.deviceId.equals(client.deviceId), expires: d.notAfter * 1000 })),
@@ -284,6 +285,15 @@ export class Live extends Base implements Engine {
     const problem = await attempt(async () => void (await this.client().sendNote(id, text)));
     this.notes(id);
     this.contacts();
+    return problem;
+  }
+
+  async revokeDevice(id: string): Promise<Problem | null> {
+    const client = this.client();
+    const device = client.mustOwnList().devices.find((d) => d.deviceId.hex === id);
+    if (!device) return 'not-found';
+    const problem = await attempt(() => client.revokeDevice(device.deviceId));
+    this.self();
     return problem;
   }
 

@@ -11,8 +11,8 @@ export function reduce(state: State, action: Action): State {
     case 'prefs':
       return { ...state, prefs: action.prefs };
     case 'route':
-      // A phrase does not stay in memory when its screen is left.
-      return { ...state, route: action.route, phrase: action.route.screen === 'phrase' ? state.phrase : { is: 'hidden' } };
+      // A phrase does not stay in memory when its screen is left, and neither do words about it.
+      return { ...state, route: action.route, toasts: [], phrase: action.route.screen === 'phrase' ? state.phrase : { is: 'hidden' } };
     case 'me':
       return { ...state, me: action.me };
     case 'link':

@@ -9,6 +9,8 @@ export type Route =
   | { screen: 'invite'; invite: string }
   | { screen: 'settings' }
   | { screen: 'phrase' }
+  | { screen: 'devices' }
+  | { screen: 'node' }
   | { screen: 'about' }
   | { screen: 'unknown' };
 
@@ -38,8 +40,10 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
       return { screen: 'add', address: addressOf(decode(hash)) };
     case '/settings':
     case '/phrase':
+    case '/devices':
+    case '/node':
     case '/about':
-      return { screen: location.pathname.slice(1) as 'settings' | 'phrase' | 'about' };
+      return { screen: location.pathname.slice(1) as 'settings' | 'phrase' | 'devices' | 'node' | 'about' };
     default:
       return { screen: 'unknown' };
   }

@@ -35,6 +35,9 @@ export type Me =
 export interface Self {
   id: string;
   address: string;
+  /** The address with the home's peer id: whoever gets it in a link need not believe any node
+   * about which node that is. */
+  contact: string;
   domain: string;
   fingerprint: string;
   devices: Device[];

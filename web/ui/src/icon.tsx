@@ -37,7 +37,7 @@ export type IconName = keyof typeof shapes;
 /** An icon beside words. It is never the only name of a control. */
 export function Icon(props: { name: IconName }) {
   return (
-    <svg class={turning.has(props.name) ? 'icon turns' : 'icon'} viewBox="0 0 24 24" aria-hidden="true" focusable="false">
+    <svg class={`icon ${turning.has(props.name) ? 'turns' : ''} ${props.name === 'more' ? 'dots' : ''}`} viewBox="0 0 24 24" aria-hidden="true" focusable="false">
       {shapes[props.name].map((d) => (
         <path key={d} d={d} />
       ))}

@@ -11,7 +11,7 @@ export function Home(props: { embedded?: boolean }) {
   const backedUp = useView((s) => s.prefs.backedUp);
   const anybody = useView((s) => [...s.contacts.values()].some((c) => c.standing === 'accepted'));
   if (me.is !== 'ready') return null;
-  const link = contactLink(location.origin, me.self.address);
+  const link = contactLink(location.origin, me.self.contact);
   const content = (
     <>
       {anybody && !backedUp && (

@@ -1,6 +1,6 @@
-import { Avatar, Icon } from '@trunkline/ui';
+import { Avatar, Icon, type IconName } from '@trunkline/ui';
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { encode } from 'uqr';
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
@@ -35,7 +35,7 @@ export function Screen(props: { title: string; back?: Route; children: Component
   );
 }
 
-export function Notice(props: { kind?: 'warn' | 'danger'; children: ComponentChildren; icon?: 'alert' | 'info' | 'lock' | 'shield' }) {
+export function Notice(props: { kind?: 'warn' | 'danger'; children: ComponentChildren; icon?: IconName }) {
   return (
     <div class={`notice ${props.kind ?? ''}`}>
       <Icon name={props.icon ?? (props.kind ? 'alert' : 'info')} />
@@ -64,19 +64,28 @@ export function QR(props: { text: string; label: string }) {
 export function Copy(props: { text: string; label: string; main?: boolean }) {
   const app = useApp();
   const t = useT();
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), 3000);
+    return () => clearTimeout(timer);
+  }, [copied]);
   return (
     <button
       type="button"
       class={props.main ? 'button main' : 'button'}
       onClick={() => {
         navigator.clipboard.writeText(props.text).then(
-          () => app.store.dispatch({ type: 'toast', text: t('copied') }),
+          () => setCopied(true),
           () => app.store.dispatch({ type: 'toast', text: t('copyFailed') }),
         );
       }}
     >
-      <Icon name="copy" />
+      <Icon name={copied ? 'check' : 'copy'} />
       {props.label}
+      <span class="hidden-text" role="status">
+        {copied ? t('copied') : ''}
+      </span>
     </button>
   );
 }

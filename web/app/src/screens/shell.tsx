@@ -6,9 +6,11 @@ import type { Route } from '../route.ts';
 import type { Chat, Contact, Link } from '../state.ts';
 import { About } from './about.tsx';
 import { Add } from './add.tsx';
+import { Devices } from './devices.tsx';
 import { Welcome } from './welcome.tsx';
 import { Person } from './person.tsx';
 import { Home } from './home.tsx';
+import { NodeView } from './nodeview.tsx';
 import { nameOf, TrustMark } from './parts.tsx';
 import { PhraseScreen } from './phrase.tsx';
 import { Settings } from './settings.tsx';
@@ -57,6 +59,10 @@ function Pane(props: { route: Route }) {
       return <Settings />;
     case 'phrase':
       return <PhraseScreen />;
+    case 'devices':
+      return <Devices />;
+    case 'node':
+      return <NodeView />;
     case 'about':
       return <About />;
     case 'home':
@@ -93,6 +99,8 @@ function Side(props: { phone: boolean }) {
           items={[
             { label: t('settings'), icon: <Icon name="settings" />, run: () => app.go({ screen: 'settings' }) },
             { label: t('phraseTitle'), icon: <Icon name="key" />, run: () => app.go({ screen: 'phrase' }) },
+            { label: t('devicesTitle'), icon: <Icon name="device" />, run: () => app.go({ screen: 'devices' }) },
+            { label: t('nodeTitle'), icon: <Icon name="eye" />, run: () => app.go({ screen: 'node' }) },
             { label: t('aboutTitle'), icon: <Icon name="info" />, run: () => app.go({ screen: 'about' }) },
           ]}
         >
@@ -139,7 +147,7 @@ function LinkState(props: { link: Link; domain: string }) {
   };
   const text =
     props.link.is === 'up'
-      ? t('linkUp', { domain: props.domain })
+      ? t('linkUp')
       : props.link.is === 'connecting'
         ? t('linkConnecting')
         : props.link.is === 'down'
@@ -148,7 +156,14 @@ function LinkState(props: { link: Link; domain: string }) {
   return (
     <div class="small muted row link-state" role="status">
       <span class={`dot ${props.link.is}`} aria-hidden="true" />
-      <span class="cut">{text}</span>
+      {props.link.is === 'up' ? (
+        <span class="cut">
+          <span class="hidden-text">{text} </span>
+          <bdi>{props.domain}</bdi>
+        </span>
+      ) : (
+        <span class="cut">{text}</span>
+      )}
     </div>
   );
 }
@@ -179,7 +194,7 @@ function List(props: { title: string; contacts: Contact[]; chats: ReadonlyMap<st
                       : c.standing === 'asked'
                         ? t('askedShort')
                         : last
-                          ? `${last.out ? `${t('you')}: ` : ''}${last.text}`
+                          ? <>{last.out && `${t('you')}: `}<bdi>{last.text}</bdi></>
                           : t('noNotes')}
                   </span>
                 </span>
