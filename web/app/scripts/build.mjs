@@ -19,20 +19,23 @@ const common = {
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 await build({ ...common, build: { outDir: out, emptyOutDir: false } });
-// The service worker is a file of its own: it shares no chunk with the page, so its bytes
-// change only when it changes.
-await build({
-  ...common,
-  publicDir: false,
-  build: {
-    outDir: out,
-    emptyOutDir: false,
-    rollupOptions: {
-      input: path.join(app, 'src', 'sw', 'sw.ts'),
-      output: { format: 'iife', entryFileNames: 'sw.js', inlineDynamicImports: true },
+// Workers are files of their own: they share no chunk with the page, so the bytes of the service
+// worker change only when it changes.
+const workers = { 'sw.js': ['sw', 'sw.ts'], 'files.js': ['files', 'worker.ts'] };
+for (const [name, source] of Object.entries(workers)) {
+  await build({
+    ...common,
+    publicDir: false,
+    build: {
+      outDir: out,
+      emptyOutDir: false,
+      rollupOptions: {
+        input: path.join(app, 'src', ...source),
+        output: { format: 'iife', entryFileNames: name, inlineDynamicImports: true },
+      },
     },
-  },
-});
+  });
+}
 await cp(path.join(app, 'src', 'routes.json'), path.join(out, 'routes.json'));
 
 const names = [];

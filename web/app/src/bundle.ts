@@ -7,10 +7,10 @@ interface Policies {
   createPolicy(name: string, rules: { createScriptURL: (url: string) => string }): { createScriptURL(url: string): unknown };
 }
 
-const workers = new Set(['/sw.js']);
+const workers = new Set(['/sw.js', '/files.js']);
 
 /** The one policy of Trusted Types: it lets our own worker scripts through and nothing else. */
-function workerURL(path: string): string {
+export function workerURL(path: string): string {
   const policies = (globalThis as { trustedTypes?: Policies }).trustedTypes;
   if (!policies) return path;
   policy ??= policies.createPolicy('trunkline', {

@@ -24,6 +24,16 @@ export interface Engine {
   open(id: string): void;
   send(id: string, text: string): Promise<Problem | null>;
 
+  sendFile(id: string, file: File): void;
+  /** Says yes to a file that somebody wants to send. */
+  receive(transfer: string): void;
+  /** Says no, or stops what is on its way. */
+  stop(transfer: string): void;
+  /** Gives a file that arrived to the system's own download folder. */
+  save(transfer: string): Promise<void>;
+  /** Takes a row off the list, and what lies in this browser for it. */
+  forget(transfer: string): Promise<void>;
+
   safetyNumber(id: string): Promise<string>;
   confirm(id: string, digits: string): Promise<Problem | null>;
   resolve(id: string): Promise<Problem | null>;

@@ -14,8 +14,9 @@ import { Base } from './base.ts';
 import type { Engine } from './engine.ts';
 import { attempt, problemOf } from './problems.ts';
 import { addressOf } from './route.ts';
-import { WireTap } from './wiretap.ts';
 import type { Contact, Link, Me, Note, Problem, Standing } from './state.ts';
+import { Transfers } from './transfers.ts';
+import { WireTap } from './wiretap.ts';
 
 /** Records of the app beside the SDK's, in the same store: durable, and of one tab at a time. */
 const phraseKey = 'secret/app/phrase';
@@ -33,6 +34,7 @@ interface Open {
 /** The engine over the SDK: one client, opened in one tab. */
 export class Live extends Base implements Engine {
   private opened: Open | null = null;
+  private files: Transfers | null = null;
   readonly tap = new WireTap();
   private readonly tabs = new BroadcastChannel('trunkline');
 
@@ -148,6 +150,7 @@ export class Live extends Base implements Engine {
     this.contacts();
     for (const contact of client.contacts()) this.notes(contact.id);
     this.self();
+    this.files = new Transfers(client, this.store.dispatch, () => this.store.state.prefs.hideAddress);
     client.start();
   }
 
@@ -295,6 +298,26 @@ export class Live extends Base implements Engine {
     const problem = await attempt(() => client.revokeDevice(device.deviceId));
     this.self();
     return problem;
+  }
+
+  sendFile(id: string, file: File): void {
+    this.files?.send(id, file);
+  }
+
+  receive(transfer: string): void {
+    this.files?.receive(transfer);
+  }
+
+  stop(transfer: string): void {
+    this.files?.stop(transfer);
+  }
+
+  async save(transfer: string): Promise<void> {
+    await this.files?.save(transfer);
+  }
+
+  async forget(transfer: string): Promise<void> {
+    await this.files?.forget(transfer);
   }
 
   async safetyNumber(id: string): Promise<string> {

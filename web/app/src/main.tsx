@@ -25,6 +25,7 @@ async function main(): Promise<void> {
     link: { is: 'down' },
     contacts: new Map(),
     chats: new Map(),
+    transfers: new Map(),
     bundle: null,
     bundlePutOff: '',
     phrase: { is: 'hidden' },

@@ -37,6 +37,12 @@ export function reduce(state: State, action: Action): State {
       );
     case 'draft':
       return withChat(state, action.id, (chat) => ({ ...chat, draft: action.text }));
+    case 'transfer':
+      return { ...state, transfers: new Map(state.transfers).set(action.transfer.id, action.transfer) };
+    case 'transfer-gone': {
+      const transfers = new Map(state.transfers);
+      return transfers.delete(action.id) ? { ...state, transfers } : state;
+    }
     case 'bundle':
       return { ...state, bundle: action.bundle };
     case 'bundle-later':

@@ -102,6 +102,32 @@ export interface Toast {
   text: string;
 }
 
+/** Why a file did not arrive. */
+export type TransferEnd = 'declined' | 'no-answer' | 'busy' | 'unreachable' | 'changed' | 'corrupt' | 'disk' | 'stopped' | 'other';
+
+export type TransferState =
+  | { is: 'asking' } // it waits for this person
+  | { is: 'ringing' } // it waits for the other one
+  | { is: 'connecting' }
+  | { is: 'hashing'; done: number }
+  | { is: 'waiting' }
+  | { is: 'moving'; done: number; rate: number }
+  | { is: 'verifying' }
+  | { is: 'interrupted' } // what is there is kept, and goes on in another session
+  | { is: 'arrived'; file: string } // whole and checked, in this browser
+  | { is: 'delivered' } // the other side said that it is whole
+  | { is: 'failed'; why: TransferEnd };
+
+export interface Transfer {
+  id: string;
+  contact: string;
+  out: boolean;
+  name: string;
+  size: number;
+  created: number;
+  state: TransferState;
+}
+
 export interface State {
   t: Translator;
   prefs: Prefs;
@@ -110,6 +136,7 @@ export interface State {
   link: Link;
   contacts: ReadonlyMap<string, Contact>;
   chats: ReadonlyMap<string, Chat>;
+  transfers: ReadonlyMap<string, Transfer>;
   bundle: BundleState | null;
   /** The offered bundle was looked at and put off. */
   bundlePutOff: string;
@@ -129,6 +156,8 @@ export type Action =
   | { type: 'note'; id: string; note: Note }
   | { type: 'fate'; id: string; note: string; fate: Fate }
   | { type: 'seen'; id: string }
+  | { type: 'transfer'; transfer: Transfer }
+  | { type: 'transfer-gone'; id: string }
   | { type: 'draft'; id: string; text: string }
   | { type: 'bundle'; bundle: BundleState }
   | { type: 'bundle-later' }

@@ -13,6 +13,7 @@ const base: State = {
   link: { is: 'down' },
   contacts: new Map(),
   chats: new Map(),
+  transfers: new Map(),
   bundle: null,
   bundlePutOff: '',
   phrase: { is: 'hidden' },

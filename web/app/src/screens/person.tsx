@@ -4,8 +4,9 @@ import { useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
 import { sendable } from '../reduce.ts';
 import type { ContactTab } from '../route.ts';
-import type { Contact, Fate, Note } from '../state.ts';
+import type { Contact, Fate, Note, Transfer } from '../state.ts';
 import { Copy, nameOf, Notice, problemKey, Screen, TrustMark, useContact } from './parts.tsx';
+import { FileBubble } from './transfer.tsx';
 import { Verify } from './verify.tsx';
 
 /** Longest note in bytes of UTF-8, of the specification. */
@@ -125,8 +126,13 @@ function ChatPane(props: { contact: Contact }) {
   const { contact } = props;
   const chat = useView((s) => s.chats.get(contact.id));
   const notes = chat?.notes ?? [];
+  const transfers = useView((s) => s.transfers);
   const end = useRef<HTMLDivElement>(null);
-  const count = notes.length;
+  const [over, setOver] = useState(false);
+  const rows: ({ at: number; note: Note } | { at: number; file: Transfer })[] = notes.map((note) => ({ at: note.created, note }));
+  for (const file of transfers.values()) if (file.contact === contact.id) rows.push({ at: file.created, file });
+  rows.sort((a, b) => a.at - b.at);
+  const count = rows.length;
   useLayoutEffect(() => {
     end.current?.scrollIntoView({ block: 'end' });
   }, [count]);
@@ -136,21 +142,34 @@ function ChatPane(props: { contact: Contact }) {
   const may = sendable(contact);
   let day = '';
   return (
-    <div class="chat">
+    <div
+      class={over ? 'chat over' : 'chat'}
+      onDragOver={(e) => {
+        if (may !== 'yes' || !e.dataTransfer?.types.includes('Files')) return;
+        e.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={() => setOver(false)}
+      onDrop={(e) => {
+        e.preventDefault();
+        setOver(false);
+        if (may === 'yes') for (const file of e.dataTransfer?.files ?? []) app.engine.sendFile(contact.id, file);
+      }}
+    >
       <div class="notes" role="log" aria-label={t('chatWith', { name: nameOf(contact) })} tabIndex={0}>
         {count === 0 && may === 'yes' && (
           <p class="muted small chat-start">
             <Icon name="lock" /> {t('chatStart', { name: nameOf(contact) })}
           </p>
         )}
-        {notes.map((note) => {
-          const date = new Date(note.created).toLocaleDateString(t.locale, { weekday: 'long', day: 'numeric', month: 'long' });
+        {rows.map((row) => {
+          const date = new Date(row.at).toLocaleDateString(t.locale, { weekday: 'long', day: 'numeric', month: 'long' });
           const heading = date === day ? null : <div class="day small muted">{date}</div>;
           day = date;
           return (
-            <div key={note.id} class="note-row">
+            <div key={'note' in row ? row.note.id : row.file.id} class="note-row">
               {heading}
-              <Bubble note={note} />
+              {'note' in row ? <Bubble note={row.note} /> : <FileBubble transfer={row.file} name={nameOf(contact)} />}
             </div>
           );
         })}
@@ -231,6 +250,18 @@ function Composer(props: { contact: Contact; draft: string }) {
         send();
       }}
     >
+      <label class="button plain only-icon attach" title={t('sendFile')}>
+        <Icon name="attach" />
+        <span class="hidden-text">{t('sendFile')}</span>
+        <input
+          type="file"
+          multiple
+          onChange={(e) => {
+            for (const file of e.currentTarget.files ?? []) app.engine.sendFile(contact.id, file);
+            e.currentTarget.value = '';
+          }}
+        />
+      </label>
       <textarea
         ref={area}
         class="input"

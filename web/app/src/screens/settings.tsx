@@ -1,4 +1,4 @@
-import { Field, Listbox } from '@trunkline/ui';
+import { Field, Listbox, Switch } from '@trunkline/ui';
 import { useApp, useT, useView } from '../app.ts';
 import { type Language, languages, type Theme, themes } from '../prefs.ts';
 import { Screen } from './parts.tsx';
@@ -20,6 +20,10 @@ export function Settings() {
           onInput={(name) => app.engine.setPrefs({ ...prefs, name: name.slice(0, 64) })}
           attributes={{ maxLength: 64, autocomplete: 'nickname' }}
         />
+      </section>
+      <section class="card">
+        <h2>{t('privacy')}</h2>
+        <Switch label={t('hideAddress')} hint={t('hideAddressHint')} on={prefs.hideAddress} onChange={(hideAddress) => app.engine.setPrefs({ ...prefs, hideAddress })} />
       </section>
       <section class="card">
         <h2>{t('look')}</h2>
