@@ -4,7 +4,7 @@
 //   npm run look --workspace app [SCREEN…]
 //
 // Ends with 1 when axe finds something, the page throws, or a third party was asked for anything.
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { sizes, World } from './harness.mjs';
@@ -36,7 +36,8 @@ async function look(page, name, before = async () => {}) {
 }
 
 try {
-  await world.browser();
+  // Without a microphone a browser shows names in place of the machine's addresses.
+  await world.browser(['--disable-features=WebRtcHideLocalIpsWithMdns']);
   await story(world, look);
 } catch (error) {
   violations.push(String(error?.stack ?? error));
@@ -104,7 +105,7 @@ async function story(world, look) {
 
   const write = async (from, text) => {
     await from.page.getByRole('textbox', { name: /Write to/ }).fill(text);
-    await from.page.getByRole('button', { name: 'Send' }).click();
+    await from.page.getByRole('button', { name: 'Send', exact: true }).click();
   };
   const say = async (from, to, text) => {
     await write(from, text);
@@ -116,6 +117,19 @@ async function story(world, look) {
   await say(bob, alice, 'The plans are at https://harbour.example/plans if you want to look before noon. They are long, so take your time, and tell me what you think of the second quay.');
   await say(alice, bob, '<b>not bold</b> \u{1F6A2}');
   await look(alice.page, 'chat');
+
+  // A file each way: one that waits for an answer, one that has arrived.
+  const folder = path.join(world.dir, 'offered');
+  mkdirSync(folder);
+  writeFileSync(path.join(folder, 'plans of the second quay.pdf'), Buffer.alloc(3_400_000, 'plan'));
+  await alice.page.locator('input[type=file]').setInputFiles(path.join(folder, 'plans of the second quay.pdf'));
+  await bob.page.locator('.file[data-state=asking]').waitFor();
+  await look(bob.page, 'file-asks');
+  await bob.page.getByRole('button', { name: 'Receive' }).click();
+  await bob.page.locator('.file[data-state=arrived]').waitFor();
+  await look(bob.page, 'file-arrived');
+  await alice.page.locator('.file[data-state=delivered]').waitFor();
+  await look(alice.page, 'file-delivered');
 
   await alice.page.getByRole('tab', { name: 'Verify' }).click();
   await alice.page.locator('.digits').waitFor();
@@ -139,6 +153,12 @@ async function story(world, look) {
     if (path === 'about') await alice.page.getByTestId('digest').waitFor();
     await look(alice.page, path);
   }
+  await alice.page.goto(`${http}/media`);
+  await alice.page.getByRole('button', { name: 'Try them' }).waitFor();
+  await look(alice.page, 'media-off');
+  await alice.page.getByRole('button', { name: 'Try them' }).click();
+  await alice.page.getByRole('combobox', { name: 'Speaker' }).waitFor();
+  await look(alice.page, 'media');
   await alice.page.goto(`${http}/node`);
   await alice.page.getByRole('heading', { name: 'What the node sees' }).waitFor();
   await write(bob, 'And what does the node see of this?');

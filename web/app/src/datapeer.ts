@@ -6,24 +6,9 @@ type Bytes = Parameters<call.CallPeer['sendControl']>[0];
 const highWater = 1 << 20;
 const lowWater = 256 << 10;
 
-/** What has just been written to: whoever sends a chunk waits for it before the next one. */
-export class Pressure {
-  private channel: RTCDataChannel | undefined;
-
-  wrote(channel: RTCDataChannel): void {
-    this.channel = channel;
-  }
-
-  /** Resolves when the channel that was written to a moment ago takes more. */
-  async room(): Promise<void> {
-    const { channel } = this;
-    if (channel) while (channel.readyState === 'open' && channel.bufferedAmount > highWater) await room(channel);
-  }
-}
-
 /** The browser's connection for a call without sound and picture: the two channels of the
  * specification, and nothing else gets through. */
-export function dataPeer(o: call.PeerOptions, pressure: Pressure): call.CallPeer {
+export function dataPeer(o: call.PeerOptions): call.CallPeer {
   if (o.media !== 0) throw new TrunklineError('policy', 'this connection carries files alone');
   const pc = new RTCPeerConnection({
     iceServers: o.servers.map((s) => ({ urls: s.urls, username: s.username, credential: s.credential })),
@@ -72,9 +57,9 @@ export function dataPeer(o: call.PeerOptions, pressure: Pressure): call.CallPeer
       return fingerprint(pc);
     },
     sendControl: (message) => control.send(message),
-    sendFile(chunk) {
+    async sendFile(chunk) {
+      while (file.readyState === 'open' && file.bufferedAmount > highWater) await room(file);
       file.send(chunk);
-      pressure.wrote(file);
     },
     close() {
       closed = true;

@@ -6,6 +6,7 @@ export type DeviceProblem =
   | { is: 'denied-by-system' }
   | { is: 'not-found' }
   | { is: 'in-use' }
+  | { is: 'lost' } // it was there, and went while it was used
   | { is: 'unusable' }
   | { is: 'insecure' }; // the page has no TLS, so the browser gives no devices
 

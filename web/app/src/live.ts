@@ -150,7 +150,7 @@ export class Live extends Base implements Engine {
     this.contacts();
     for (const contact of client.contacts()) this.notes(contact.id);
     this.self();
-    this.files = new Transfers(client, this.store.dispatch, () => this.store.state.prefs.hideAddress);
+    this.files = new Transfers(client, this.store.dispatch, () => this.store.state.prefs.hideAddress, (from) => this.rings(from));
     client.start();
   }
 
@@ -168,6 +168,13 @@ export class Live extends Base implements Engine {
         devices: own.devices.map((d) => ({ id: d.deviceId.hex, own: d.deviceId.equals(client.deviceId), expires: d.notAfter * 1000 })),
       },
     });
+  }
+
+  /** Somebody calls, and this app has no calls yet: the person is told, and another device of
+   * theirs may answer. */
+  private rings(from: string): void {
+    const { t, contacts } = this.store.state;
+    this.store.dispatch({ type: 'toast', text: t('ringsNoCalls', { name: contacts.get(from)?.name || t('them') }) });
   }
 
   private contacts(): void {

@@ -10,6 +10,7 @@ export type Route =
   | { screen: 'settings' }
   | { screen: 'phrase' }
   | { screen: 'devices' }
+  | { screen: 'media' }
   | { screen: 'node' }
   | { screen: 'about' }
   | { screen: 'unknown' };
@@ -41,9 +42,10 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
     case '/settings':
     case '/phrase':
     case '/devices':
+    case '/media':
     case '/node':
     case '/about':
-      return { screen: location.pathname.slice(1) as 'settings' | 'phrase' | 'devices' | 'node' | 'about' };
+      return { screen: location.pathname.slice(1) as 'settings' | 'phrase' | 'devices' | 'media' | 'node' | 'about' };
     default:
       return { screen: 'unknown' };
   }

@@ -1,5 +1,5 @@
 import { call, type Client, transfer, TrunklineError } from '@trunkline/sdk';
-import { dataPeer, Pressure } from './datapeer.ts';
+import { dataPeer } from './datapeer.ts';
 import { FileStore } from './files/store.ts';
 import type { Action, Transfer, TransferEnd, TransferState } from './state.ts';
 
@@ -17,18 +17,19 @@ export class Transfers {
   private readonly client: Client;
   private readonly dispatch: (action: Action) => void;
   private readonly relayOnly: () => boolean;
+  private readonly onRing: (contact: string) => void;
   private readonly calls: call.Calls;
-  private readonly pressure = new Pressure();
   private readonly store = new FileStore();
   private readonly all = new Map<string, Transfer>();
   private readonly running = new Map<string, { call: Call | null; stopped: boolean }>();
 
-  constructor(client: Client, dispatch: (action: Action) => void, relayOnly: () => boolean) {
+  constructor(client: Client, dispatch: (action: Action) => void, relayOnly: () => boolean, onRing: (contact: string) => void) {
     this.client = client;
     this.dispatch = dispatch;
     this.relayOnly = relayOnly;
+    this.onRing = onRing;
     for (const [, kept] of client.records.list<Transfer>(recordPrefix)) this.show(kept);
-    this.calls = new call.Calls(client, { peer: (o) => dataPeer(o, this.pressure), onCall: (c) => this.onCall(c) });
+    this.calls = new call.Calls(client, { peer: dataPeer, onCall: (c) => this.onCall(c) });
   }
 
   private show(t: Transfer): void {
@@ -124,7 +125,8 @@ export class Transfers {
   // ---- Taking ----
 
   private onCall(c: Call): void {
-    if (c.direction !== 'incoming' || c.media !== 0 || c.state.phase === 'ended') return;
+    if (c.direction !== 'incoming' || c.state.phase === 'ended') return;
+    if (c.media !== 0) return this.onRing(c.contact); // it goes on ringing on the other devices
     // Somebody to whom the person has said yes comes back after a broken connection.
     const before = [...this.all.values()].find((t) => !t.out && t.contact === c.contact && t.state.is === 'interrupted');
     const id = before?.id ?? c.id;
@@ -176,10 +178,7 @@ export class Transfers {
     const engine = new transfer.TransferEngine({
       channels: {
         sendControl: (message) => c.sendControl({ case: 'file', value: { message } }),
-        sendChunk: async (chunk) => {
-          c.sendFile(chunk);
-          await this.pressure.room();
-        },
+        sendChunk: (chunk) => c.sendFile(chunk),
       },
       fileKey: session.fileKey(),
       role: session.role,

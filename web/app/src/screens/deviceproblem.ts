@@ -6,6 +6,7 @@ const keys: Record<DeviceProblem['is'], Key> = {
   'denied-by-system': 'deviceDeniedBySystem',
   'not-found': 'deviceNotFound',
   'in-use': 'deviceInUse',
+  lost: 'deviceLost',
   unusable: 'deviceUnusable',
   insecure: 'deviceInsecure',
 };

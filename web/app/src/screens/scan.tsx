@@ -83,7 +83,7 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
       {problem ? (
         <>
           <p class="problem" role="alert">
-            {t(deviceProblemKey(problem))}
+            {t(deviceProblemKey(problem), { device: t('camera') })}
           </p>
           <div class="row wrap">
             <button

@@ -11,6 +11,7 @@ import { Welcome } from './welcome.tsx';
 import { Person } from './person.tsx';
 import { Home } from './home.tsx';
 import { NodeView } from './nodeview.tsx';
+import { MediaScreen } from './media.tsx';
 import { nameOf, TrustMark } from './parts.tsx';
 import { PhraseScreen } from './phrase.tsx';
 import { Settings } from './settings.tsx';
@@ -61,6 +62,8 @@ function Pane(props: { route: Route }) {
       return <PhraseScreen />;
     case 'devices':
       return <Devices />;
+    case 'media':
+      return <MediaScreen />;
     case 'node':
       return <NodeView />;
     case 'about':
@@ -98,6 +101,7 @@ function Side(props: { phone: boolean }) {
           label={t('menu')}
           items={[
             { label: t('settings'), icon: <Icon name="settings" />, run: () => app.go({ screen: 'settings' }) },
+            { label: t('mediaTitle'), icon: <Icon name="video" />, run: () => app.go({ screen: 'media' }) },
             { label: t('phraseTitle'), icon: <Icon name="key" />, run: () => app.go({ screen: 'phrase' }) },
             { label: t('devicesTitle'), icon: <Icon name="device" />, run: () => app.go({ screen: 'devices' }) },
             { label: t('nodeTitle'), icon: <Icon name="eye" />, run: () => app.go({ screen: 'node' }) },
