@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test check plain race gcc labtools vet lint generate fuzz bench demo lab clean web modules fresh
+.PHONY: help build test check plain race gcc labtools faulttools vet lint generate fuzz sim bench demo lab faults clean web modules fresh webtest browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ help: ## list the targets
 build: ## bin/trunkline, static, without cgo
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/trunkline ./cmd/trunkline
 
-test: gcc vet check fresh plain race ## everything a change has to pass (installs gcc if it is missing)
+test: gcc vet check fresh webtest plain race ## everything a change has to pass (installs gcc if it is missing)
 
 # Zero-allocation tests only mean something without the race detector, so both passes count.
 plain: labtools faulttools ## the tests, without the race detector
@@ -67,6 +67,14 @@ fresh: # web/dist is what its sources build now, in any folder
 	@if command -v npm >/dev/null 2>&1; then \
 		cd web && { test -d node_modules || npm ci; } && npm run fresh --workspace app; \
 	else echo "no npm: web/dist is taken as it is"; fi
+
+webtest: # types and tests of the app, where npm is
+	@if command -v npm >/dev/null 2>&1; then \
+		cd web && { test -d node_modules || npm ci; } && npm run check --workspace app && npm run test --workspace app; \
+	else echo "no npm: the app is not tested"; fi
+
+browser: ## the app's journeys in a real Chromium (CHROMIUM, else /usr/bin/chromium)
+	cd web && { test -d node_modules || npm ci; } && npm run e2e --workspace app
 
 lint: ## golangci-lint with .golangci.yml
 	@if command -v golangci-lint >/dev/null 2>&1; then golangci-lint run; \

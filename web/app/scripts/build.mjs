@@ -2,13 +2,15 @@
 // bundle.txt, whose SHA-256 is the digest of the app. Nothing in the output depends on the
 // folder, the time or the machine.
 import { createHash } from 'node:crypto';
-import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 
 const app = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
-const out = path.resolve(process.argv[2] ?? path.join(app, '..', 'dist'));
+const target = path.resolve(process.argv[2] ?? path.join(app, '..', 'dist'));
+// A build that fails leaves what was there.
+const out = `${target}.new`;
 
 const common = {
   root: app,
@@ -48,4 +50,6 @@ for (const name of names) {
   listing += `${createHash('sha256').update(await readFile(path.join(out, name))).digest('hex')}  ${name}\n`;
 }
 await writeFile(path.join(out, 'bundle.txt'), listing);
+await rm(target, { recursive: true, force: true });
+await rename(out, target);
 console.log(`sha256:${createHash('sha256').update(listing).digest('hex')}  ${names.length} files`);

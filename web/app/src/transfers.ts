@@ -1,5 +1,4 @@
 import { call, type Client, transfer, TrunklineError } from '@trunkline/sdk';
-import { dataPeer } from './datapeer.ts';
 import { FileStore } from './files/store.ts';
 import type { Action, Transfer, TransferEnd, TransferState } from './state.ts';
 
@@ -29,7 +28,14 @@ export class Transfers {
     this.relayOnly = relayOnly;
     this.onRing = onRing;
     for (const [, kept] of client.records.list<Transfer>(recordPrefix)) this.show(kept);
-    this.calls = new call.Calls(client, { peer: dataPeer, onCall: (c) => this.onCall(c) });
+    const connect = call.browserPeer();
+    this.calls = new call.Calls(client, { 
+      // Whoever hides the address hides it from those who ring, too.
+      peer: (o) => {
+        if (o.media !== 0) throw new TrunklineError('policy', 'this app carries files and no calls yet');
+        return connect({ ...o, relayOnly: o.relayOnly || this.relayOnly() });
+      },
+      onCall: (c) => this.onCall(c) });
   }
 
   private show(t: Transfer): void {

@@ -1,0 +1,6 @@
+import { defineConfig } from 'vitest/config';
+
+// Real nodes and a real Chromium, so one after the other.
+export default defineConfig({
+  test: { include: ['test/e2e/*.e2e.mjs'], fileParallelism: false, testTimeout: 180_000, hookTimeout: 180_000 },
+});
