@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useRef } from 'preact/hooks';
+import { useId, useLayoutEffect, useRef } from 'preact/hooks';
 import { Icon } from './icon.tsx';
 
 /** A modal dialog. The browser's own element keeps the focus inside and gives it back; Escape
@@ -7,7 +7,7 @@ import { Icon } from './icon.tsx';
 export function Dialog(props: { title: string; closeLabel: string; onClose: () => void; children: ComponentChildren; alert?: boolean }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current;
     if (!dialog) return;
     const before = document.activeElement;

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { useEffect, useId, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 export interface MenuItem {
   label: string;
@@ -25,7 +25,8 @@ export function MenuButton(props: { label: string; children: ComponentChildren; 
     return () => document.removeEventListener('pointerdown', away);
   }, [open]);
 
-  useEffect(() => {
+  // Before the next key: what is pressed right behind the opening belongs to the menu.
+  useLayoutEffect(() => {
     if (open) anchor.current?.querySelectorAll<HTMLElement>('[role=menuitem]')[at]?.focus();
   }, [open, at]);
 
