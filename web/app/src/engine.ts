@@ -47,6 +47,11 @@ export interface Engine {
   lookAgain(): void;
 
   revokeDevice(id: string): Promise<Problem | null>;
+  /** Makes a device of the browser that showed this request; the approval goes back to it. */
+  approveDevice(request: string): Promise<{ approval: string } | { problem: Problem }>;
+  /** Begins to make this browser a device of an identity elsewhere: the request to show there. */
+  requestDevice(): Promise<string>;
+  joinDevice(approval: string): Promise<Problem | null>;
 
   /** Every frame of this tab's link. */
   readonly tap: WireTap;

@@ -35,6 +35,7 @@ interface Open {
 export class Live extends Base implements Engine {
   private opened: Open | null = null;
   private files: Transfers | null = null;
+  private joining: { options: { store: BrowserStore; vault: BrowserVault; socket: typeof browserSocket; tap: WireTap }; secret: Uint8Array } | null = null;
   readonly tap = new WireTap();
   private readonly tabs = new BroadcastChannel('trunkline');
 
@@ -296,6 +297,39 @@ export class Live extends Base implements Engine {
     this.notes(id);
     this.contacts();
     return problem;
+  }
+
+  async approveDevice(request: string): Promise<{ approval: string } | { problem: Problem }> {
+    let approval = '';
+    const problem = await attempt(async () => {
+      approval = await this.client().approveDevice(request);
+    });
+    this.self();
+    return problem === null ? { approval } : { problem };
+  }
+
+  async requestDevice(): Promise<string> {
+    // The identity that was made a moment ago was never registered: it goes, and so does its key.
+    await this.client().close();
+    this.opened = null;
+    await forget();
+    const store = await BrowserStore.open();
+    const options = { store, vault: new BrowserVault(store), socket: browserSocket, tap: this.tap };
+    const request = await Client.requestDevice(options);
+    this.joining = { options, secret: request.secret };
+    return request.text;
+  }
+
+  joinDevice(approval: string): Promise<Problem | null> {
+    return attempt(async () => {
+      if (!this.joining) throw new Error('there is no request to approve');
+      const { options, secret } = this.joining;
+      const client = await Client.join(options, { secret }, approval);
+      this.joining = null;
+      this.opened = { store: options.store, vault: options.vault, client };
+      client.listen((event) => this.heard(event));
+      this.ready();
+    });
   }
 
   async revokeDevice(id: string): Promise<Problem | null> {

@@ -1,8 +1,9 @@
-import { Dialog, Icon, once } from '@trunkline/ui';
+import { Dialog, Field, Icon, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Device } from '../state.ts';
-import { problemKey, Screen } from './parts.tsx';
+import { Copy, Notice, problemKey, Screen } from './parts.tsx';
+import { Scanner } from './scan.tsx';
 
 export function Devices() {
   const app = useApp();
@@ -41,6 +42,7 @@ export function Devices() {
           ))}
         </ul>
       </section>
+      <Approve />
       {leaving && (
         <Dialog title={t('deviceRemoveTitle', { name: name(leaving) })} closeLabel={t('close')} onClose={() => setLeaving(null)} alert>
           <p>{t('deviceRemoveText')}</p>
@@ -62,5 +64,73 @@ export function Devices() {
         </Dialog>
       )}
     </Screen>
+  );
+}
+
+/** What a new device shows begins so. */
+const requestPrefix = 'tldr1-';
+
+function Approve() {
+  const app = useApp();
+  const t = useT();
+  const [request, setRequest] = useState('');
+  const [problem, setProblem] = useState<string>();
+  const [approval, setApproval] = useState('');
+  const [scanning, setScanning] = useState(false);
+  const approve = once(
+    async () => {
+      const result = await app.engine.approveDevice(request.trim());
+      if ('problem' in result) setProblem(t(result.problem === 'address' ? 'deviceRequestWrong' : problemKey(result.problem)));
+      else {
+        setProblem(undefined);
+        setApproval(result.approval);
+      }
+    },
+    () => setProblem(t('problemOther')),
+  );
+  return (
+    <form
+      class="card"
+      onSubmit={(e) => {
+        e.preventDefault();
+        approve();
+      }}
+    >
+      <h2>{t('deviceAdd')}</h2>
+      <p class="muted">{t('deviceAddText')}</p>
+      <Field label={t('deviceRequest')} value={request} onInput={setRequest} problem={problem} attributes={{ autocomplete: 'off', spellcheck: false, autocapitalize: 'none', maxLength: 300 }} />
+      {scanning && (
+        <Scanner
+          onText={(found) => {
+            if (!found.startsWith(requestPrefix)) return false;
+            setRequest(found);
+            setScanning(false);
+            return true;
+          }}
+          onClose={() => setScanning(false)}
+        />
+      )}
+      <Notice kind="warn">{t('deviceAddWarn')}</Notice>
+      <div class="row wrap">
+        <button type="submit" class="button main" disabled={request.trim() === ''}>
+          {t('deviceApprove')}
+        </button>
+        {!scanning && (
+          <button type="button" class="button" onClick={() => setScanning(true)}>
+            <Icon name="scan" />
+            {t('scan')}
+          </button>
+        )}
+      </div>
+      {approval && (
+        <div class="stack tight" role="status">
+          <p>{t('deviceApproved')}</p>
+          <code class="long" tabIndex={0}>{approval}</code>
+          <div>
+            <Copy text={approval} label={t('deviceCopyApproval')} main />
+          </div>
+        </div>
+      )}
+    </form>
   );
 }

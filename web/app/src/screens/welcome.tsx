@@ -1,8 +1,8 @@
 import { Field, Icon, once } from '@trunkline/ui';
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import { isInvite } from '../route.ts';
-import { Notice, problemKey } from './parts.tsx';
+import { Copy, Notice, problemKey, QR } from './parts.tsx';
 
 /** Everything before there is a mailbox. With an invitation in the link nobody sees more of it
  * than a moment's line. */
@@ -58,11 +58,13 @@ function Invite(props: { problem: string | null }) {
   const [text, setText] = useState('');
   const [problem, setProblem] = useState(props.problem ?? undefined);
   const [recovering, setRecovering] = useState(false);
+  const [joining, setJoining] = useState(false);
   const register = once(
     (invite: string) => app.engine.register(invite),
     () => setProblem(t('problemOther')),
   );
   if (recovering) return <Recover onBack={() => setRecovering(false)} />;
+  if (joining) return <JoinDevice />;
   return (
     <form
       class="stack wide"
@@ -79,6 +81,10 @@ function Invite(props: { problem: string | null }) {
       <button type="button" class="button plain wide" onClick={() => setRecovering(true)}>
         <Icon name="key" />
         {t('recover')}
+      </button>
+      <button type="button" class="button plain wide" onClick={() => setJoining(true)}>
+        <Icon name="device" />
+        {t('joinDevice')}
       </button>
     </form>
   );
@@ -111,6 +117,56 @@ function Recover(props: { onBack: () => void }) {
       </button>
       <button type="button" class="button plain wide" onClick={props.onBack}>
         {t('back')}
+      </button>
+    </form>
+  );
+}
+
+/** This browser becomes a device of an identity that lives elsewhere: two texts are carried. */
+function JoinDevice() {
+  const app = useApp();
+  const t = useT();
+  const [request, setRequest] = useState('');
+  const [approval, setApproval] = useState('');
+  const [problem, setProblem] = useState<string>();
+  useEffect(() => {
+    app.engine.requestDevice().then(setRequest, () => setProblem(t('problemStorage')));
+  }, []);
+  const join = once(
+    async () => {
+      const found = await app.engine.joinDevice(approval);
+      setProblem(found === null ? undefined : t(found === 'address' ? 'deviceApprovalWrong' : problemKey(found)));
+    },
+    () => setProblem(t('problemOther')),
+  );
+  return (
+    <form
+      class="stack wide"
+      onSubmit={(e) => {
+        e.preventDefault();
+        join();
+      }}
+    >
+      <h2>{t('joinDevice1')}</h2>
+      <p class="muted">{t('joinDeviceText')}</p>
+      {request && (
+        <>
+          <div class="row centre">
+            <QR text={request} label={t('deviceRequest')} />
+          </div>
+          <code>{request}</code>
+          <div>
+            <Copy text={request} label={t('copyRequest')} />
+          </div>
+        </>
+      )}
+      <h2>{t('joinDevice2')}</h2>
+      <Field label={t('deviceApproval')} value={approval} onInput={setApproval} problem={problem} multiline attributes={{ autocomplete: 'off', spellcheck: false, autocapitalize: 'none' }} />
+      <button type="submit" class="button main wide" disabled={!request || approval.trim() === ''}>
+        {t('joinDeviceDo')}
+      </button>
+      <button type="button" class="button plain wide" onClick={() => location.reload()}>
+        {t('cancel')}
       </button>
     </form>
   );

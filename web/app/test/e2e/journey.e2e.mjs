@@ -211,6 +211,42 @@ test('the words on paper bring the identity back in another browser', async () =
   clean();
 });
 
+test('another browser becomes a device of the same person, and hears what is written', async () => {
+  const first = await join(world.invite(acme));
+  const other = await join(world.invite(globex));
+  await connect(first, other, globex.ready.http);
+  const second = await world.person();
+  await second.page.goto(`${acme.ready.http}/`);
+  await second.page.getByRole('button', { name: 'I have it on another device' }).click();
+  const request = await second.page.locator('form code').textContent();
+  expect(request).toMatch(/^tldr1-/);
+  await first.page.goto(`${acme.ready.http}/devices`);
+  await first.page.getByLabel('Request of the new device').fill(request.slice(0, -4));
+  await first.page.getByRole('button', { name: 'Approve' }).click();
+  await first.page.getByText('no request of a device').waitFor();
+  await first.page.getByLabel('Request of the new device').fill(request);
+  await first.page.getByRole('button', { name: 'Approve' }).click();
+  const approval = await first.page.locator('code.long').textContent();
+  expect((await world.axe(first.page)).join('\n')).toBe('');
+  await second.page.getByLabel('Approval').fill(approval.slice(0, -10));
+  await second.page.getByRole('button', { name: 'Add this device' }).click();
+  await second.page.getByRole('alert').waitFor();
+  await second.page.getByLabel('Approval').fill(approval);
+  await second.page.getByRole('button', { name: 'Add this device' }).click();
+  await second.page.getByRole('link', { name: /Bob/ }).click();
+  await write(other, 'to both of your screens');
+  await bubble(second, 'to both of your screens').waitFor();
+  await first.page.getByRole('link', { name: /Bob/ }).click();
+  await bubble(first, 'to both of your screens').waitFor();
+  await first.page.goto(`${acme.ready.http}/devices`);
+  await first.page.getByRole('button', { name: 'Remove' }).click();
+  await first.page.getByRole('alertdialog').getByRole('button', { name: 'Remove' }).click();
+  await first.page.getByText('The device was removed').waitFor();
+  await second.page.getByText('This device was removed').waitFor();
+  for (const person of [first, second, other]) await person.context.close();
+  clean();
+});
+
 test('the whole way can be gone by keyboard', async () => {
   const carol = await join(world.invite(acme));
   const dave = await join(world.invite(acme));
