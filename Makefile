@@ -73,7 +73,7 @@ webtest: # types and tests of the app, where npm is
 		cd web && { test -d node_modules || npm ci; } && npm run check --workspace app && npm run test --workspace app; \
 	else echo "no npm: the app is not tested"; fi
 
-browser: ## the app's journeys in a real Chromium (CHROMIUM, else /usr/bin/chromium)
+browser: ## the app's journeys in real browsers (CHROMIUM and FIREFOX, else those of /usr/bin)
 	cd web && { test -d node_modules || npm ci; } && npm run e2e --workspace app
 
 lint: ## golangci-lint with .golangci.yml

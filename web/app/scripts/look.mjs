@@ -63,6 +63,9 @@ async function story(world, look) {
   await stranger.page.getByRole('button', { name: 'Join' }).click();
   await stranger.page.getByRole('alert').waitFor();
   await look(stranger.page, 'welcome-wrong');
+  await stranger.page.getByRole('button', { name: 'I have it on another device' }).click();
+  await stranger.page.locator('form .qr').waitFor();
+  await look(stranger.page, 'welcome-join');
   await stranger.context.close();
 
   const alice = await world.person();
