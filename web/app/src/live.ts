@@ -16,6 +16,7 @@ import { attempt, problemOf } from './problems.ts';
 import { addressOf } from './route.ts';
 import type { Contact, Link, Me, Note, Problem, Standing } from './state.ts';
 import { Transfers } from './transfers.ts';
+import { matchVerify, verifyText } from './verifytext.ts';
 import { WireTap } from './wiretap.ts';
 
 /** Records of the app beside the SDK's, in the same store: durable, and of one tab at a time. */
@@ -372,8 +373,7 @@ export class Live extends Base implements Engine {
   }
 
   matchScan(id: string, text: string): 'same' | 'different' | 'other' {
-    if (!text.startsWith(verifyPrefix)) return 'other';
-    return text === verifyText(identity.parseId(id), this.client().self) ? 'same' : 'different';
+    return matchVerify(text, this.client().self, identity.parseId(id));
   }
 
   async revealPhrase(): Promise<void> {
@@ -413,13 +413,6 @@ export class Live extends Base implements Engine {
 /** An id alone is somebody at the own node. */
 function complete(text: string, domain: string): string {
   return /^tl1[0-9a-z]+$/i.test(text) ? `${text}@${domain}` : text;
-}
-
-const verifyPrefix = 'TLV1';
-
-/** What a camera reads: whose screen it is, then for whom. In digits that a QR code packs well. */
-function verifyText(shower: identity.PublicKey, reader: identity.PublicKey): string {
-  return `${verifyPrefix}${shower.hex}${reader.hex}`.toUpperCase();
 }
 
 const standings: Record<SdkContact['state'], Standing> = { known: 'known', pending: 'asked', asks: 'asks', accepted: 'accepted', blocked: 'blocked' };
