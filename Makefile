@@ -24,7 +24,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build test check plain race gcc labtools faulttools vet lint generate fuzz sim bench demo lab faults clean web modules fresh webtest browser
+.PHONY: help build test check plain race gcc labtools faulttools vet lint generate fuzz sim bench demo lab faults clean web modules node fresh webtest browser
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,19 +62,21 @@ web: modules ## write web/dist, the app for the browser, from web/app (needs npm
 modules:
 	cd web && npm ci
 
-# Building needs no Node, so a machine without it takes the committed app as it is.
-fresh: # web/dist is what its sources build now, in any folder
-	@if command -v npm >/dev/null 2>&1; then \
-		cd web && { test -d node_modules || npm ci; } && npm run fresh --workspace app; \
-	else echo "no npm: web/dist is taken as it is"; fi
+# Building needs no Node, and a machine without it takes the committed app as it is; but its
+# tests, and whether web/dist is what the sources build, need one.
+node:
+	@./.ci/need-node
 
-webtest: # types and tests of the app, where npm is
-	@if command -v npm >/dev/null 2>&1; then \
-		cd web && { test -d node_modules || npm ci; } && npm run check --workspace app && npm run test --workspace app; \
-	else echo "no npm: the app is not tested"; fi
+fresh: node # web/dist is what its sources build now, in any folder
+	cd web && { test -d node_modules || npm ci; } && npm run fresh --workspace app
 
-browser: ## the app's journeys in real browsers (CHROMIUM and FIREFOX, else those of /usr/bin)
-	cd web && { test -d node_modules || npm ci; } && npm run e2e --workspace app
+webtest: node # types and tests of the SDK and the app; those in real browsers are "make browser"
+	cd web && { test -d node_modules || npm ci; } && npm run check && npm run test --workspace app && \
+		npm run test --workspace sdk -- --exclude test/browser.test.ts
+
+browser: node ## the journeys of SDK and app in real browsers (CHROMIUM and FIREFOX, else those of /usr/bin)
+	@./.ci/need-browsers
+	cd web && { test -d node_modules || npm ci; } && npm run test --workspace sdk -- test/browser.test.ts && npm run e2e --workspace app
 
 lint: ## golangci-lint with .golangci.yml
 	@if command -v golangci-lint >/dev/null 2>&1; then golangci-lint run; \
