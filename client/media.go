@@ -59,9 +59,9 @@ func newMediaFlow(call *Call) *mediaFlow {
 func (f *mediaFlow) configure(cfg *rtc.Config) {
 	switch f.call.kind {
 	case Audio:
-		cfg.Audio = rtc.SendReceive
+		cfg.Audio, cfg.Screen = rtc.SendReceive, rtc.ReceiveOnly
 	case Video:
-		cfg.Audio, cfg.Video = rtc.SendReceive, rtc.SendReceive
+		cfg.Audio, cfg.Video, cfg.Screen = rtc.SendReceive, rtc.SendReceive, rtc.ReceiveOnly
 	}
 	if s := f.call.opts.Source; s != nil {
 		cfg.VideoCodec = s.VideoCodec

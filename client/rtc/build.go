@@ -107,11 +107,20 @@ func (p *Peer) furnish() (err error) {
 	if p.file, err = p.openChannel("file", 1); err != nil {
 		return err
 	}
-	if err := p.addMedia(webrtc.RTPCodecTypeAudio, p.cfg.Audio, p.audio); err != nil {
-		return err
-	}
-	if err := p.addMedia(webrtc.RTPCodecTypeVideo, p.cfg.Video, p.video); err != nil {
-		return err
+	for _, m := range []struct {
+		slot  sframe.Slot
+		kind  webrtc.RTPCodecType
+		way   Direction
+		track *sending
+	}{
+		{sframe.Microphone, webrtc.RTPCodecTypeAudio, p.cfg.Audio, p.audio},
+		{sframe.Camera, webrtc.RTPCodecTypeVideo, p.cfg.Video, p.video},
+		{sframe.Screen, webrtc.RTPCodecTypeVideo, p.cfg.Screen, p.screen},
+		{sframe.ScreenAudio, webrtc.RTPCodecTypeAudio, p.cfg.Screen, nil},
+	} {
+		if err := p.addMedia(m.slot, m.kind, m.way, m.track); err != nil {
+			return err
+		}
 	}
 	p.pc.OnICECandidate(p.localCandidate)
 	p.pc.OnTrack(p.incomingTrack)
@@ -179,28 +188,24 @@ func iceServers(in []ICEServer) []webrtc.ICEServer {
 	return out
 }
 
-// addMedia adds one medium in the wanted direction.
-func (p *Peer) addMedia(kind webrtc.RTPCodecType, d Direction, track *sending) error {
-	init := webrtc.RTPTransceiverInit{}
-	switch d {
-	case Inactive:
-		return nil
-	case ReceiveOnly:
-		init.Direction = webrtc.RTPTransceiverDirectionRecvonly
-		if _, err := p.pc.AddTransceiverFromKind(kind, init); err != nil {
+// addMedia adds the sections of one slot: one for what is sent and one for what is received.
+// A section has one direction, because a browser ignores what is to open the frames of one that
+// has two (docs/spec/media.md, section 3).
+func (p *Peer) addMedia(slot sframe.Slot, kind webrtc.RTPCodecType, d Direction, track *sending) error {
+	if track != nil {
+		t, err := p.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
+		if err != nil {
 			return fmt.Errorf("rtc: %v: %w", kind, err)
 		}
-		return nil
-	case SendOnly:
-		init.Direction = webrtc.RTPTransceiverDirectionSendonly
-	default:
-		init.Direction = webrtc.RTPTransceiverDirectionSendrecv
+		p.begin(func() { p.rtcpLoop(t.Sender()) })
 	}
-	t, err := p.pc.AddTransceiverFromTrack(track, init)
-	if err != nil {
-		return fmt.Errorf("rtc: %v: %w", kind, err)
+	if d == SendReceive || d == ReceiveOnly {
+		t, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})
+		if err != nil {
+			return fmt.Errorf("rtc: %v: %w", kind, err)
+		}
+		p.slots[t.Receiver()] = slot
 	}
-	p.begin(func() { p.rtcpLoop(t.Sender()) })
 	return nil
 }
 

@@ -73,6 +73,8 @@ type Config struct {
 
 	Audio Direction
 	Video Direction
+	// Screen is that of the screens; with the other side's, its sound is received.
+	Screen Direction
 	// VideoCodec is what this side sends, VP8 (zero value) or VP9; both are received.
 	VideoCodec sframe.Codec
 
@@ -102,12 +104,19 @@ type Config struct {
 	// goroutine of its own.
 	OnFileControl func([]byte)
 	OnFileData    func([]byte)
+	// OnSending, OnReaction and OnPointer are what the other side shows beside its media.
+	OnSending  func(Sending)
+	OnReaction func(Reaction)
+	OnPointer  func(Pointer)
 	// OnBye is called when the other side says goodbye; the Peer ends after it.
 	OnBye func()
 
 	// OnAudio and OnVideo get decrypted frames in order. The frame belongs to the callee.
 	OnAudio func(Frame)
 	OnVideo func(Frame)
+	// OnScreen gets those of the other side's screen and of its sound; each of the two has a
+	// goroutine of its own.
+	OnScreen func(Frame)
 	// OnKeyframeRequest asks for a key frame of the video that this side sends.
 	OnKeyframeRequest func()
 
@@ -169,6 +178,7 @@ func (s State) String() string {
 
 // Frame is one encoded audio or video frame.
 type Frame struct {
+	Slot      sframe.Slot
 	Codec     sframe.Codec
 	Timestamp uint32 // RTP clock: 48,000 for Opus, 90,000 for video
 	Key       bool   // video: can be decoded alone
@@ -179,6 +189,32 @@ type Frame struct {
 type MediaStart struct {
 	Audio, Video bool
 	VideoCodec   sframe.Codec
+}
+
+// Sending is what a side sends at the moment, as it says.
+type Sending struct {
+	Microphone, Camera, Screen, ScreenAudio bool
+	Hand                                    bool // it is raised
+}
+
+// Reaction is one of a few signs; people's own text goes into notes.
+type Reaction uint8
+
+// The signs that there are.
+const (
+	ReactionYes Reaction = iota + 1
+	ReactionNo
+	ReactionApplause
+	ReactionHeart
+	ReactionLaugh
+	ReactionSurprise
+)
+
+// Pointer is a place on a shared screen, in 1/65,535 of its width and height.
+type Pointer struct {
+	Own  bool // on the screen that its sender shares; else on the one that its receiver shares
+	Here bool // false: it has gone
+	X, Y uint16
 }
 
 // MediaEnd says how many frames a side sent in all.
@@ -198,6 +234,8 @@ type Route struct {
 type Stats struct {
 	AudioSent, AudioReceived uint64
 	VideoSent, VideoReceived uint64
+	// ScreenReceived counts frames of the screen and of its sound.
+	ScreenReceived uint64
 	// SFrameFailed counts received frames that did not open: plain, forged, repeated.
 	SFrameFailed uint64
 	// FramesLost counts frames given up because packets never came.

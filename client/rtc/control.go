@@ -19,6 +19,8 @@ import (
 const (
 	// maxControl is the length limit of a message on the control channel.
 	maxControl = 16384
+	// maxPointer is the far edge of a shared screen.
+	maxPointer = 1<<16 - 1
 	// maxFileControl is the length limit of the file protocol's small messages in it.
 	maxFileControl = 8192
 	// bindingTime is how long both bindings may take after the DTLS handshake.
@@ -200,6 +202,29 @@ func (p *Peer) dispatch(m *pb.Control) error {
 			p.cfg.OnFileControl(msg)
 		}
 		return nil
+	case *pb.Control_Sending:
+		if p.cfg.OnSending != nil {
+			m := k.Sending
+			p.cfg.OnSending(Sending{Microphone: m.GetMicrophone(), Camera: m.GetCamera(), Screen: m.GetScreen(), ScreenAudio: m.GetScreenAudio(), Hand: m.GetHand()})
+		}
+		return nil
+	case *pb.Control_Reaction:
+		if kind := k.Reaction.GetKind(); kind < pb.ReactionKind_REACTION_YES || kind > pb.ReactionKind_REACTION_SURPRISE {
+			return fmt.Errorf("%w: reaction", ErrControl)
+		}
+		if p.cfg.OnReaction != nil {
+			p.cfg.OnReaction(Reaction(k.Reaction.GetKind()))
+		}
+		return nil
+	case *pb.Control_Pointer:
+		m := k.Pointer
+		if m.GetX() > maxPointer || m.GetY() > maxPointer || !m.GetHere() && (m.GetX() != 0 || m.GetY() != 0) {
+			return fmt.Errorf("%w: pointer", ErrControl)
+		}
+		if p.cfg.OnPointer != nil {
+			p.cfg.OnPointer(Pointer{Own: m.GetOwn(), Here: m.GetHere(), X: uint16(m.GetX()), Y: uint16(m.GetY())})
+		}
+		return nil
 	case *pb.Control_Bye:
 		if p.cfg.OnBye != nil {
 			p.cfg.OnBye()
@@ -254,7 +279,7 @@ func (p *Peer) SendMediaStart(ctx context.Context, m MediaStart) error {
 // SendMediaEnd tells how many frames this side sent. It also sends some padding behind the last
 // frame of each medium: a receiver notices a lost packet only by the ones after it.
 func (p *Peer) SendMediaEnd(ctx context.Context) error {
-	for _, s := range []*sending{p.audio, p.video} {
+	for _, s := range []*sending{p.audio, p.video, p.screen} {
 		if s != nil {
 			if err := s.pad(); err != nil {
 				return err
@@ -265,6 +290,30 @@ func (p *Peer) SendMediaEnd(ctx context.Context) error {
 	return p.say(ctx, &pb.Control{Kind: &pb.Control_MediaEnd{MediaEnd: &pb.MediaEnd{
 		AudioFrames: stats.AudioSent, VideoFrames: stats.VideoSent,
 	}}})
+}
+
+// SendSending tells what this side sends now, when it has changed.
+func (p *Peer) SendSending(ctx context.Context, s Sending) error {
+	return p.say(ctx, &pb.Control{Kind: &pb.Control_Sending{Sending: &pb.Sending{
+		Microphone: s.Microphone, Camera: s.Camera, Screen: s.Screen, ScreenAudio: s.ScreenAudio, Hand: s.Hand,
+	}}})
+}
+
+// SendReaction shows the other side a reaction.
+func (p *Peer) SendReaction(ctx context.Context, r Reaction) error {
+	if r < ReactionYes || r > ReactionSurprise {
+		return fmt.Errorf("rtc: reaction %d", r)
+	}
+	return p.say(ctx, &pb.Control{Kind: &pb.Control_Reaction{Reaction: &pb.Reaction{Kind: pb.ReactionKind(r)}}})
+}
+
+// SendPointer shows the other side where this one points.
+func (p *Peer) SendPointer(ctx context.Context, at Pointer) error {
+	m := &pb.Pointer{Own: at.Own, Here: at.Here}
+	if at.Here {
+		m.X, m.Y = uint32(at.X), uint32(at.Y)
+	}
+	return p.say(ctx, &pb.Control{Kind: &pb.Control_Pointer{Pointer: m}})
 }
 
 // SendControl sends a small message of the file protocol, at most 8,192 bytes.

@@ -41,6 +41,7 @@ type Peer struct {
 	fingerprint [32]byte
 	audio       *sending // nil where the medium is not sent
 	video       *sending
+	screen      *sending
 	// tune changes library settings; tests use it to play an attacker's part.
 	tune func(*webrtc.SettingEngine)
 
@@ -65,7 +66,8 @@ type Peer struct {
 	binding   bindingState // of the Peer's goroutine
 	heardBye  bool         // of the Peer's goroutine
 	counts    counters
-	receiving [2]atomic.Bool // audio, video: a track of the kind is being read
+	slots     map[*webrtc.RTPReceiver]sframe.Slot // what is received where; complete before started is closed
+	receiving [sframe.ScreenAudio + 1]atomic.Bool // by slot: a track is being read
 
 	mu    sync.Mutex // guards state, route, last
 	state State
@@ -99,6 +101,7 @@ func New(cfg Config) (*Peer, error) {
 		closing: make(chan struct{}),
 		ended:   make(chan struct{}),
 		bound:   make(chan struct{}),
+		slots:   make(map[*webrtc.RTPReceiver]sframe.Slot),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -129,6 +132,9 @@ func New(cfg Config) (*Peer, error) {
 	}
 	if err == nil && (cfg.Video == SendReceive || cfg.Video == SendOnly) {
 		p.video, err = newSending(cfg.VideoCodec, sframe.KID(index, sframe.Camera, 0), cfg.SendKey)
+	}
+	if err == nil && (cfg.Screen == SendReceive || cfg.Screen == SendOnly) {
+		p.screen, err = newSending(cfg.VideoCodec, sframe.KID(index, sframe.Screen, 0), cfg.SendKey)
 	}
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ const (
 // receiving is one medium on its way in. It belongs to its track's goroutine.
 type receiving struct {
 	p      *Peer
+	slot   sframe.Slot
 	codec  sframe.Codec
 	ssrc   uint32
 	frames *assemble.Assembler
@@ -40,18 +41,19 @@ type receiving struct {
 	asked   time.Time
 }
 
-// incomingTrack is called by the library for each track of the other side. Of each kind one is
-// read; a further one is left alone and nothing of it is handed out.
-func (p *Peer) incomingTrack(track *webrtc.TrackRemote, _ *webrtc.RTPReceiver) {
-	slot, at, delay := sframe.Microphone, 0, audioDelay
-	wanted := p.cfg.Audio
-	if track.Kind() == webrtc.RTPCodecTypeVideo {
-		slot, at, delay, wanted = sframe.Camera, 1, videoDelay, p.cfg.Video
-	}
-	if wanted != SendReceive && wanted != ReceiveOnly || !p.receiving[at].CompareAndSwap(false, true) {
+// incomingTrack is called by the library for each track of the other side. Of each slot one is
+// read; a further one, and one of a slot that was not asked for, is left alone and nothing of it
+// is handed out.
+func (p *Peer) incomingTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPReceiver) {
+	slot, wanted := p.slots[receiver]
+	if !wanted || !p.receiving[slot].CompareAndSwap(false, true) {
 		return
 	}
-	r := &receiving{p: p, ssrc: uint32(track.SSRC()), frames: assemble.New(delay), opener: sframe.NewReceiver()}
+	delay := audioDelay
+	if track.Kind() == webrtc.RTPCodecTypeVideo {
+		delay = videoDelay
+	}
+	r := &receiving{p: p, slot: slot, ssrc: uint32(track.SSRC()), frames: assemble.New(delay), opener: sframe.NewReceiver()}
 	// The other side's index, and this slot alone: a frame of another sender or source finds
 	// no key.
 	if err := r.opener.AddKey(sframe.KID(1-uint32(p.cfg.Role), slot, 0), p.cfg.ReceiveKey); err != nil {
@@ -147,7 +149,14 @@ func (r *receiving) frame(f assemble.Frame) {
 		return
 	}
 	r.failing = time.Time{}
-	out := Frame{Codec: r.codec, Timestamp: f.Timestamp, Key: keyframe(r.codec, data), Data: data}
+	out := Frame{Slot: r.slot, Codec: r.codec, Timestamp: f.Timestamp, Key: keyframe(r.codec, data), Data: data}
+	if r.slot == sframe.Screen || r.slot == sframe.ScreenAudio {
+		r.p.counts.screenReceived.Add(1)
+		if r.p.cfg.OnScreen != nil {
+			r.p.cfg.OnScreen(out)
+		}
+		return
+	}
 	if r.codec == sframe.Opus {
 		r.p.counts.audioReceived.Add(1)
 		if r.p.cfg.OnAudio != nil {
@@ -182,7 +191,7 @@ func (p *Peer) RequestKeyframe() error {
 		return err
 	}
 	for _, t := range p.pc.GetTransceivers() {
-		if t.Kind() != webrtc.RTPCodecTypeVideo || t.Receiver() == nil || t.Receiver().Track() == nil {
+		if slot, received := p.slots[t.Receiver()]; !received || slot != sframe.Camera || t.Receiver().Track() == nil {
 			continue
 		}
 		p.counts.keyframesAsked.Add(1)

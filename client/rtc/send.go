@@ -166,6 +166,11 @@ func (p *Peer) SendAudio(frame []byte, d time.Duration) error { return p.sendFra
 // SendVideo seals and sends one frame of the configured codec that is shown for d.
 func (p *Peer) SendVideo(frame []byte, d time.Duration) error { return p.sendFrame(p.video, frame, d) }
 
+// SendScreen seals and sends one frame of the shared screen, of the configured codec.
+func (p *Peer) SendScreen(frame []byte, d time.Duration) error {
+	return p.sendFrame(p.screen, frame, d)
+}
+
 func (p *Peer) sendFrame(s *sending, frame []byte, d time.Duration) error {
 	if s == nil {
 		return ErrNotSending

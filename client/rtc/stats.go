@@ -5,6 +5,7 @@ import "sync/atomic"
 // counters are the Peer's; all are added to from several goroutines.
 type counters struct {
 	audioReceived, videoReceived atomic.Uint64
+	screenReceived               atomic.Uint64
 	sframeFailed, framesLost     atomic.Uint64
 	keyframesAsked               atomic.Uint64
 	candidatesRefused            atomic.Uint64
@@ -17,6 +18,7 @@ func (p *Peer) Stats() Stats {
 	s := Stats{
 		AudioReceived:     c.audioReceived.Load(),
 		VideoReceived:     c.videoReceived.Load(),
+		ScreenReceived:    c.screenReceived.Load(),
 		SFrameFailed:      c.sframeFailed.Load(),
 		FramesLost:        c.framesLost.Load(),
 		KeyframesAsked:    c.keyframesAsked.Load(),

@@ -136,6 +136,67 @@ func (Codec) EnumDescriptor() ([]byte, []int) {
 	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{1}
 }
 
+type ReactionKind int32
+
+const (
+	ReactionKind_REACTION_UNSPECIFIED ReactionKind = 0
+	ReactionKind_REACTION_YES         ReactionKind = 1
+	ReactionKind_REACTION_NO          ReactionKind = 2
+	ReactionKind_REACTION_APPLAUSE    ReactionKind = 3
+	ReactionKind_REACTION_HEART       ReactionKind = 4
+	ReactionKind_REACTION_LAUGH       ReactionKind = 5
+	ReactionKind_REACTION_SURPRISE    ReactionKind = 6
+)
+
+// Enum value maps for ReactionKind.
+var (
+	ReactionKind_name = map[int32]string{
+		0: "REACTION_UNSPECIFIED",
+		1: "REACTION_YES",
+		2: "REACTION_NO",
+		3: "REACTION_APPLAUSE",
+		4: "REACTION_HEART",
+		5: "REACTION_LAUGH",
+		6: "REACTION_SURPRISE",
+	}
+	ReactionKind_value = map[string]int32{
+		"REACTION_UNSPECIFIED": 0,
+		"REACTION_YES":         1,
+		"REACTION_NO":          2,
+		"REACTION_APPLAUSE":    3,
+		"REACTION_HEART":       4,
+		"REACTION_LAUGH":       5,
+		"REACTION_SURPRISE":    6,
+	}
+)
+
+func (x ReactionKind) Enum() *ReactionKind {
+	p := new(ReactionKind)
+	*p = x
+	return p
+}
+
+func (x ReactionKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReactionKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_client_rtc_pb_control_proto_enumTypes[2].Descriptor()
+}
+
+func (ReactionKind) Type() protoreflect.EnumType {
+	return &file_client_rtc_pb_control_proto_enumTypes[2]
+}
+
+func (x ReactionKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReactionKind.Descriptor instead.
+func (ReactionKind) EnumDescriptor() ([]byte, []int) {
+	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{2}
+}
+
 type Control struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Kind:
@@ -150,6 +211,9 @@ type Control struct {
 	//	*Control_CodeReveal
 	//	*Control_File
 	//	*Control_Bye
+	//	*Control_Sending
+	//	*Control_Reaction
+	//	*Control_Pointer
 	Kind          isControl_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -282,6 +346,33 @@ func (x *Control) GetBye() *Bye {
 	return nil
 }
 
+func (x *Control) GetSending() *Sending {
+	if x != nil {
+		if x, ok := x.Kind.(*Control_Sending); ok {
+			return x.Sending
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetReaction() *Reaction {
+	if x != nil {
+		if x, ok := x.Kind.(*Control_Reaction); ok {
+			return x.Reaction
+		}
+	}
+	return nil
+}
+
+func (x *Control) GetPointer() *Pointer {
+	if x != nil {
+		if x, ok := x.Kind.(*Control_Pointer); ok {
+			return x.Pointer
+		}
+	}
+	return nil
+}
+
 type isControl_Kind interface {
 	isControl_Kind()
 }
@@ -326,6 +417,18 @@ type Control_Bye struct {
 	Bye *Bye `protobuf:"bytes,10,opt,name=bye,proto3,oneof"`
 }
 
+type Control_Sending struct {
+	Sending *Sending `protobuf:"bytes,11,opt,name=sending,proto3,oneof"`
+}
+
+type Control_Reaction struct {
+	Reaction *Reaction `protobuf:"bytes,12,opt,name=reaction,proto3,oneof"`
+}
+
+type Control_Pointer struct {
+	Pointer *Pointer `protobuf:"bytes,13,opt,name=pointer,proto3,oneof"`
+}
+
 func (*Control_Binding) isControl_Kind() {}
 
 func (*Control_Ready) isControl_Kind() {}
@@ -345,6 +448,12 @@ func (*Control_CodeReveal) isControl_Kind() {}
 func (*Control_File) isControl_Kind() {}
 
 func (*Control_Bye) isControl_Kind() {}
+
+func (*Control_Sending) isControl_Kind() {}
+
+func (*Control_Reaction) isControl_Kind() {}
+
+func (*Control_Pointer) isControl_Kind() {}
 
 // First message each way; nothing else is accepted before it verifies.
 type Binding struct {
@@ -794,11 +903,202 @@ func (*Bye) Descriptor() ([]byte, []int) {
 	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{10}
 }
 
+// What the sender sends at this moment; sent when it changed. A receiver shows it beside the
+// picture and relies on it for nothing: what is not sealed under a slot's key is not shown.
+type Sending struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Microphone    bool                   `protobuf:"varint,1,opt,name=microphone,proto3" json:"microphone,omitempty"`
+	Camera        bool                   `protobuf:"varint,2,opt,name=camera,proto3" json:"camera,omitempty"`
+	Screen        bool                   `protobuf:"varint,3,opt,name=screen,proto3" json:"screen,omitempty"`
+	ScreenAudio   bool                   `protobuf:"varint,4,opt,name=screen_audio,json=screenAudio,proto3" json:"screen_audio,omitempty"`
+	Hand          bool                   `protobuf:"varint,5,opt,name=hand,proto3" json:"hand,omitempty"` // the sender has raised a hand
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sending) Reset() {
+	*x = Sending{}
+	mi := &file_client_rtc_pb_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sending) ProtoMessage() {}
+
+func (x *Sending) ProtoReflect() protoreflect.Message {
+	mi := &file_client_rtc_pb_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sending.ProtoReflect.Descriptor instead.
+func (*Sending) Descriptor() ([]byte, []int) {
+	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Sending) GetMicrophone() bool {
+	if x != nil {
+		return x.Microphone
+	}
+	return false
+}
+
+func (x *Sending) GetCamera() bool {
+	if x != nil {
+		return x.Camera
+	}
+	return false
+}
+
+func (x *Sending) GetScreen() bool {
+	if x != nil {
+		return x.Screen
+	}
+	return false
+}
+
+func (x *Sending) GetScreenAudio() bool {
+	if x != nil {
+		return x.ScreenAudio
+	}
+	return false
+}
+
+func (x *Sending) GetHand() bool {
+	if x != nil {
+		return x.Hand
+	}
+	return false
+}
+
+type Reaction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          ReactionKind           `protobuf:"varint,1,opt,name=kind,proto3,enum=trunkline.rtc.v1.ReactionKind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reaction) Reset() {
+	*x = Reaction{}
+	mi := &file_client_rtc_pb_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reaction) ProtoMessage() {}
+
+func (x *Reaction) ProtoReflect() protoreflect.Message {
+	mi := &file_client_rtc_pb_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reaction.ProtoReflect.Descriptor instead.
+func (*Reaction) Descriptor() ([]byte, []int) {
+	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Reaction) GetKind() ReactionKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ReactionKind_REACTION_UNSPECIFIED
+}
+
+// Where the sender points on a shared screen, in 1/65,535 of its width and height.
+type Pointer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Own           bool                   `protobuf:"varint,1,opt,name=own,proto3" json:"own,omitempty"`   // on the screen that the sender shares; else on the one that the receiver shares
+	Here          bool                   `protobuf:"varint,2,opt,name=here,proto3" json:"here,omitempty"` // false: it has gone, and x and y are absent
+	X             uint32                 `protobuf:"varint,3,opt,name=x,proto3" json:"x,omitempty"`
+	Y             uint32                 `protobuf:"varint,4,opt,name=y,proto3" json:"y,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pointer) Reset() {
+	*x = Pointer{}
+	mi := &file_client_rtc_pb_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pointer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pointer) ProtoMessage() {}
+
+func (x *Pointer) ProtoReflect() protoreflect.Message {
+	mi := &file_client_rtc_pb_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pointer.ProtoReflect.Descriptor instead.
+func (*Pointer) Descriptor() ([]byte, []int) {
+	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Pointer) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *Pointer) GetHere() bool {
+	if x != nil {
+		return x.Here
+	}
+	return false
+}
+
+func (x *Pointer) GetX() uint32 {
+	if x != nil {
+		return x.X
+	}
+	return 0
+}
+
+func (x *Pointer) GetY() uint32 {
+	if x != nil {
+		return x.Y
+	}
+	return 0
+}
+
 var File_client_rtc_pb_control_proto protoreflect.FileDescriptor
 
 const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclient/rtc/pb/control.proto\x12\x10trunkline.rtc.v1\"\xb9\x04\n" +
+	"\x1bclient/rtc/pb/control.proto\x12\x10trunkline.rtc.v1\"\xe1\x05\n" +
 	"\aControl\x125\n" +
 	"\abinding\x18\x01 \x01(\v2\x19.trunkline.rtc.v1.BindingH\x00R\abinding\x12/\n" +
 	"\x05ready\x18\x02 \x01(\v2\x17.trunkline.rtc.v1.ReadyH\x00R\x05ready\x12)\n" +
@@ -814,7 +1114,10 @@ const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"codeReveal\x12,\n" +
 	"\x04file\x18\t \x01(\v2\x16.trunkline.rtc.v1.FileH\x00R\x04file\x12)\n" +
 	"\x03bye\x18\n" +
-	" \x01(\v2\x15.trunkline.rtc.v1.ByeH\x00R\x03byeB\x06\n" +
+	" \x01(\v2\x15.trunkline.rtc.v1.ByeH\x00R\x03bye\x125\n" +
+	"\asending\x18\v \x01(\v2\x19.trunkline.rtc.v1.SendingH\x00R\asending\x128\n" +
+	"\breaction\x18\f \x01(\v2\x1a.trunkline.rtc.v1.ReactionH\x00R\breaction\x125\n" +
+	"\apointer\x18\r \x01(\v2\x19.trunkline.rtc.v1.PointerH\x00R\apointerB\x06\n" +
 	"\x04kind\"\x1b\n" +
 	"\aBinding\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\"\a\n" +
@@ -838,7 +1141,22 @@ const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\" \n" +
 	"\x04File\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\"\x05\n" +
-	"\x03Bye*t\n" +
+	"\x03Bye\"\x90\x01\n" +
+	"\aSending\x12\x1e\n" +
+	"\n" +
+	"microphone\x18\x01 \x01(\bR\n" +
+	"microphone\x12\x16\n" +
+	"\x06camera\x18\x02 \x01(\bR\x06camera\x12\x16\n" +
+	"\x06screen\x18\x03 \x01(\bR\x06screen\x12!\n" +
+	"\fscreen_audio\x18\x04 \x01(\bR\vscreenAudio\x12\x12\n" +
+	"\x04hand\x18\x05 \x01(\bR\x04hand\">\n" +
+	"\bReaction\x122\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1e.trunkline.rtc.v1.ReactionKindR\x04kind\"K\n" +
+	"\aPointer\x12\x10\n" +
+	"\x03own\x18\x01 \x01(\bR\x03own\x12\x12\n" +
+	"\x04here\x18\x02 \x01(\bR\x04here\x12\f\n" +
+	"\x01x\x18\x03 \x01(\rR\x01x\x12\f\n" +
+	"\x01y\x18\x04 \x01(\rR\x01y*t\n" +
 	"\aLegKind\x12\x13\n" +
 	"\x0fLEG_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aLEG_LAN\x10\x01\x12\x0e\n" +
@@ -852,7 +1170,15 @@ const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\n" +
 	"CODEC_OPUS\x10\x01\x12\r\n" +
 	"\tCODEC_VP8\x10\x02\x12\r\n" +
-	"\tCODEC_VP9\x10\x03B2Z0github.com/trunkline-net/trunkline/client/rtc/pbb\x06proto3"
+	"\tCODEC_VP9\x10\x03*\xa1\x01\n" +
+	"\fReactionKind\x12\x18\n" +
+	"\x14REACTION_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fREACTION_YES\x10\x01\x12\x0f\n" +
+	"\vREACTION_NO\x10\x02\x12\x15\n" +
+	"\x11REACTION_APPLAUSE\x10\x03\x12\x12\n" +
+	"\x0eREACTION_HEART\x10\x04\x12\x12\n" +
+	"\x0eREACTION_LAUGH\x10\x05\x12\x15\n" +
+	"\x11REACTION_SURPRISE\x10\x06B2Z0github.com/trunkline-net/trunkline/client/rtc/pbb\x06proto3"
 
 var (
 	file_client_rtc_pb_control_proto_rawDescOnce sync.Once
@@ -866,42 +1192,50 @@ func file_client_rtc_pb_control_proto_rawDescGZIP() []byte {
 	return file_client_rtc_pb_control_proto_rawDescData
 }
 
-var file_client_rtc_pb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_client_rtc_pb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_client_rtc_pb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_client_rtc_pb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_client_rtc_pb_control_proto_goTypes = []any{
 	(LegKind)(0),       // 0: trunkline.rtc.v1.LegKind
 	(Codec)(0),         // 1: trunkline.rtc.v1.Codec
-	(*Control)(nil),    // 2: trunkline.rtc.v1.Control
-	(*Binding)(nil),    // 3: trunkline.rtc.v1.Binding
-	(*Ready)(nil),      // 4: trunkline.rtc.v1.Ready
-	(*Leg)(nil),        // 5: trunkline.rtc.v1.Leg
-	(*MediaStart)(nil), // 6: trunkline.rtc.v1.MediaStart
-	(*MediaEnd)(nil),   // 7: trunkline.rtc.v1.MediaEnd
-	(*CodeCommit)(nil), // 8: trunkline.rtc.v1.CodeCommit
-	(*CodeNonce)(nil),  // 9: trunkline.rtc.v1.CodeNonce
-	(*CodeReveal)(nil), // 10: trunkline.rtc.v1.CodeReveal
-	(*File)(nil),       // 11: trunkline.rtc.v1.File
-	(*Bye)(nil),        // 12: trunkline.rtc.v1.Bye
+	(ReactionKind)(0),  // 2: trunkline.rtc.v1.ReactionKind
+	(*Control)(nil),    // 3: trunkline.rtc.v1.Control
+	(*Binding)(nil),    // 4: trunkline.rtc.v1.Binding
+	(*Ready)(nil),      // 5: trunkline.rtc.v1.Ready
+	(*Leg)(nil),        // 6: trunkline.rtc.v1.Leg
+	(*MediaStart)(nil), // 7: trunkline.rtc.v1.MediaStart
+	(*MediaEnd)(nil),   // 8: trunkline.rtc.v1.MediaEnd
+	(*CodeCommit)(nil), // 9: trunkline.rtc.v1.CodeCommit
+	(*CodeNonce)(nil),  // 10: trunkline.rtc.v1.CodeNonce
+	(*CodeReveal)(nil), // 11: trunkline.rtc.v1.CodeReveal
+	(*File)(nil),       // 12: trunkline.rtc.v1.File
+	(*Bye)(nil),        // 13: trunkline.rtc.v1.Bye
+	(*Sending)(nil),    // 14: trunkline.rtc.v1.Sending
+	(*Reaction)(nil),   // 15: trunkline.rtc.v1.Reaction
+	(*Pointer)(nil),    // 16: trunkline.rtc.v1.Pointer
 }
 var file_client_rtc_pb_control_proto_depIdxs = []int32{
-	3,  // 0: trunkline.rtc.v1.Control.binding:type_name -> trunkline.rtc.v1.Binding
-	4,  // 1: trunkline.rtc.v1.Control.ready:type_name -> trunkline.rtc.v1.Ready
-	5,  // 2: trunkline.rtc.v1.Control.leg:type_name -> trunkline.rtc.v1.Leg
-	6,  // 3: trunkline.rtc.v1.Control.media_start:type_name -> trunkline.rtc.v1.MediaStart
-	7,  // 4: trunkline.rtc.v1.Control.media_end:type_name -> trunkline.rtc.v1.MediaEnd
-	8,  // 5: trunkline.rtc.v1.Control.code_commit:type_name -> trunkline.rtc.v1.CodeCommit
-	9,  // 6: trunkline.rtc.v1.Control.code_nonce:type_name -> trunkline.rtc.v1.CodeNonce
-	10, // 7: trunkline.rtc.v1.Control.code_reveal:type_name -> trunkline.rtc.v1.CodeReveal
-	11, // 8: trunkline.rtc.v1.Control.file:type_name -> trunkline.rtc.v1.File
-	12, // 9: trunkline.rtc.v1.Control.bye:type_name -> trunkline.rtc.v1.Bye
-	0,  // 10: trunkline.rtc.v1.Leg.kind:type_name -> trunkline.rtc.v1.LegKind
-	1,  // 11: trunkline.rtc.v1.MediaStart.audio:type_name -> trunkline.rtc.v1.Codec
-	1,  // 12: trunkline.rtc.v1.MediaStart.video:type_name -> trunkline.rtc.v1.Codec
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	4,  // 0: trunkline.rtc.v1.Control.binding:type_name -> trunkline.rtc.v1.Binding
+	5,  // 1: trunkline.rtc.v1.Control.ready:type_name -> trunkline.rtc.v1.Ready
+	6,  // 2: trunkline.rtc.v1.Control.leg:type_name -> trunkline.rtc.v1.Leg
+	7,  // 3: trunkline.rtc.v1.Control.media_start:type_name -> trunkline.rtc.v1.MediaStart
+	8,  // 4: trunkline.rtc.v1.Control.media_end:type_name -> trunkline.rtc.v1.MediaEnd
+	9,  // 5: trunkline.rtc.v1.Control.code_commit:type_name -> trunkline.rtc.v1.CodeCommit
+	10, // 6: trunkline.rtc.v1.Control.code_nonce:type_name -> trunkline.rtc.v1.CodeNonce
+	11, // 7: trunkline.rtc.v1.Control.code_reveal:type_name -> trunkline.rtc.v1.CodeReveal
+	12, // 8: trunkline.rtc.v1.Control.file:type_name -> trunkline.rtc.v1.File
+	13, // 9: trunkline.rtc.v1.Control.bye:type_name -> trunkline.rtc.v1.Bye
+	14, // 10: trunkline.rtc.v1.Control.sending:type_name -> trunkline.rtc.v1.Sending
+	15, // 11: trunkline.rtc.v1.Control.reaction:type_name -> trunkline.rtc.v1.Reaction
+	16, // 12: trunkline.rtc.v1.Control.pointer:type_name -> trunkline.rtc.v1.Pointer
+	0,  // 13: trunkline.rtc.v1.Leg.kind:type_name -> trunkline.rtc.v1.LegKind
+	1,  // 14: trunkline.rtc.v1.MediaStart.audio:type_name -> trunkline.rtc.v1.Codec
+	1,  // 15: trunkline.rtc.v1.MediaStart.video:type_name -> trunkline.rtc.v1.Codec
+	2,  // 16: trunkline.rtc.v1.Reaction.kind:type_name -> trunkline.rtc.v1.ReactionKind
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_client_rtc_pb_control_proto_init() }
@@ -920,14 +1254,17 @@ func file_client_rtc_pb_control_proto_init() {
 		(*Control_CodeReveal)(nil),
 		(*Control_File)(nil),
 		(*Control_Bye)(nil),
+		(*Control_Sending)(nil),
+		(*Control_Reaction)(nil),
+		(*Control_Pointer)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_client_rtc_pb_control_proto_rawDesc), len(file_client_rtc_pb_control_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   11,
+			NumEnums:      3,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
