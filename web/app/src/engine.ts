@@ -1,4 +1,5 @@
 import type { TakeResult } from './sw/protocol.ts';
+import type { CallControl } from './call/control.ts';
 import type { Prefs } from './prefs.ts';
 import type { Problem } from './state.ts';
 import type { WireTap } from './wiretap.ts';
@@ -23,6 +24,9 @@ export interface Engine {
   /** Loads the history with somebody who is on the screen, and marks it as seen. */
   open(id: string): void;
   send(id: string, text: string): Promise<Problem | null>;
+
+  /** Calls with sound and picture; null before there is an identity. */
+  readonly call: CallControl | null;
 
   sendFile(id: string, file: File): void;
   /** Says yes to a file that somebody wants to send. */

@@ -1,4 +1,5 @@
 import {
+  call,
   Client,
   type ClientEvent,
   type Contact as SdkContact,
@@ -11,6 +12,8 @@ import {
 } from '@trunkline/sdk';
 import { browserSocket, BrowserStore, BrowserVault } from '@trunkline/sdk/browser';
 import { Base } from './base.ts';
+import { workerURL } from './bundle.ts';
+import { CallControl } from './call/control.ts';
 import type { Engine } from './engine.ts';
 import { attempt, problemOf } from './problems.ts';
 import { addressOf } from './route.ts';
@@ -36,6 +39,7 @@ interface Open {
 export class Live extends Base implements Engine {
   private opened: Open | null = null;
   private files: Transfers | null = null;
+  call: CallControl | null = null;
   private joining: { options: { store: BrowserStore; vault: BrowserVault; socket: typeof browserSocket; tap: WireTap }; secret: Uint8Array } | null = null;
   readonly tap = new WireTap();
   private readonly tabs = new BroadcastChannel('trunkline');
@@ -152,7 +156,15 @@ export class Live extends Base implements Engine {
     this.contacts();
     for (const contact of client.contacts()) this.notes(contact.id);
     this.self();
-    this.files = new Transfers(client, this.store.dispatch, () => this.store.state.prefs.hideAddress, (from) => this.rings(from));
+    const calls = new call.Calls(client, {
+      peer: call.browserPeer({ worker: () => new Worker(workerURL('/frames.js'), { name: 'frames' }) }),
+      onCall: (c) => {
+        this.files?.onCall(c);
+        this.call?.came(c);
+      },
+    });
+    this.files = new Transfers(client, calls, this.store.dispatch, () => this.store.state.prefs.hideAddress);
+    this.call = new CallControl(client, calls, this.store);
     client.start();
   }
 
@@ -170,13 +182,6 @@ export class Live extends Base implements Engine {
         devices: own.devices.map((d) => ({ id: d.deviceId.hex, own: d.deviceId.equals(client.deviceId), expires: d.notAfter * 1000 })),
       },
     });
-  }
-
-  /** Somebody calls, and this app has no calls yet: the person is told, and another device of
-   * theirs may answer. */
-  private rings(from: string): void {
-    const { t, contacts } = this.store.state;
-    this.store.dispatch({ type: 'toast', text: t('ringsNoCalls', { name: contacts.get(from)?.name || t('them') }) });
   }
 
   private contacts(): void {
@@ -219,6 +224,7 @@ export class Live extends Base implements Engine {
     if (!this.opened) return;
     const { client } = this.opened;
     this.opened = null;
+    this.call?.stop();
     this.me({ is: 'elsewhere' });
     await client.close();
     this.tabs.postMessage('yielded');

@@ -1,6 +1,7 @@
 import '@trunkline/ui/tokens.css';
 import '@trunkline/ui/parts.css';
 import './app.css';
+import './call/call.css';
 import { render } from 'preact';
 import { type App, AppContext } from './app.ts';
 import { registerWorker } from './bundle.ts';
@@ -26,6 +27,7 @@ async function main(): Promise<void> {
     contacts: new Map(),
     chats: new Map(),
     transfers: new Map(),
+    call: null,
     bundle: null,
     bundlePutOff: '',
     phrase: { is: 'hidden' },

@@ -37,6 +37,8 @@ export function reduce(state: State, action: Action): State {
       );
     case 'draft':
       return withChat(state, action.id, (chat) => ({ ...chat, draft: action.text }));
+    case 'call':
+      return { ...state, call: action.call };
     case 'transfer':
       return { ...state, transfers: new Map(state.transfers).set(action.transfer.id, action.transfer) };
     case 'transfer-gone': {

@@ -1,3 +1,4 @@
+import type { CallView } from './call/view.ts';
 import type { Translator } from './i18n.ts';
 import type { Prefs } from './prefs.ts';
 import type { Route } from './route.ts';
@@ -137,6 +138,8 @@ export interface State {
   contacts: ReadonlyMap<string, Contact>;
   chats: ReadonlyMap<string, Chat>;
   transfers: ReadonlyMap<string, Transfer>;
+  /** The call that this tab is in, looks forward to, or has just ended. */
+  call: CallView | null;
   bundle: BundleState | null;
   /** The offered bundle was looked at and put off. */
   bundlePutOff: string;
@@ -157,6 +160,7 @@ export type Action =
   | { type: 'fate'; id: string; note: string; fate: Fate }
   | { type: 'seen'; id: string }
   | { type: 'transfer'; transfer: Transfer }
+  | { type: 'call'; call: CallView | null }
   | { type: 'transfer-gone'; id: string }
   | { type: 'draft'; id: string; text: string }
   | { type: 'bundle'; bundle: BundleState }

@@ -1,4 +1,4 @@
-import { call, type Client, transfer, TrunklineError } from '@trunkline/sdk';
+import { type call, type Client, transfer, TrunklineError } from '@trunkline/sdk';
 import { FileStore } from './files/store.ts';
 import type { Action, Transfer, TransferEnd, TransferState } from './state.ts';
 
@@ -16,26 +16,17 @@ export class Transfers {
   private readonly client: Client;
   private readonly dispatch: (action: Action) => void;
   private readonly relayOnly: () => boolean;
-  private readonly onRing: (contact: string) => void;
   private readonly calls: call.Calls;
   private readonly store = new FileStore();
   private readonly all = new Map<string, Transfer>();
   private readonly running = new Map<string, { call: Call | null; stopped: boolean }>();
 
-  constructor(client: Client, dispatch: (action: Action) => void, relayOnly: () => boolean, onRing: (contact: string) => void) {
+  constructor(client: Client, calls: call.Calls, dispatch: (action: Action) => void, relayOnly: () => boolean) {
     this.client = client;
+    this.calls = calls;
     this.dispatch = dispatch;
     this.relayOnly = relayOnly;
-    this.onRing = onRing;
     for (const [, kept] of client.records.list<Transfer>(recordPrefix)) this.show(kept);
-    const connect = call.browserPeer();
-    this.calls = new call.Calls(client, { 
-      // Whoever hides the address hides it from those who ring, too.
-      peer: (o) => {
-        if (o.media !== 0) throw new TrunklineError('policy', 'this app carries files and no calls yet');
-        return connect({ ...o, relayOnly: o.relayOnly || this.relayOnly() });
-      },
-      onCall: (c) => this.onCall(c) });
   }
 
   private show(t: Transfer): void {
@@ -130,16 +121,15 @@ export class Transfers {
 
   // ---- Taking ----
 
-  private onCall(c: Call): void {
-    if (c.direction !== 'incoming' || c.state.phase === 'ended') return;
-    if (c.media !== 0) return this.onRing(c.contact); // it goes on ringing on the other devices
+  onCall(c: Call): void {
+    if (c.direction !== 'incoming' || c.media !== 0 || c.state.phase === 'ended') return;
     // Somebody to whom the person has said yes comes back after a broken connection.
     const before = [...this.all.values()].find((t) => !t.out && t.contact === c.contact && t.state.is === 'interrupted');
     const id = before?.id ?? c.id;
     if (!before) this.show({ id, contact: c.contact, out: false, name: '', size: 0, created: this.client.now(), state: { is: 'asking' } });
     this.running.set(id, { call: c, stopped: false });
     this.client.background('take a file', () => this.takeOnce(id, c));
-    if (before) c.accept();
+    if (before) c.accept({ relayOnly: this.relayOnly() });
   }
 
   private async takeOnce(id: string, c: Call): Promise<void> {
@@ -211,7 +201,8 @@ export class Transfers {
   // ---- What the person does ----
 
   receive(id: string): void {
-    this.running.get(id)?.call?.accept();
+    // Whoever hides the address hides it from those who ring, too.
+    this.running.get(id)?.call?.accept({ relayOnly: this.relayOnly() });
   }
 
   stop(id: string): void {

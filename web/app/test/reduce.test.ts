@@ -14,6 +14,7 @@ const base: State = {
   contacts: new Map(),
   chats: new Map(),
   transfers: new Map(),
+  call: null,
   bundle: null,
   bundlePutOff: '',
   phrase: { is: 'hidden' },

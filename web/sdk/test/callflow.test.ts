@@ -209,7 +209,7 @@ describe("hide my address", () => {
 });
 
 describe("somebody in between", () => {
-  it("a certificate that is not the signed one ends the call at the binding (54, 55)", async () => {
+  it("a certificate that is not the signed one ends the call with an alarm (54, 55)", async () => {
     const { ether, a, b } = await friends();
     ether.works = false;
     const { out, into } = await ringing(a, b);
@@ -220,7 +220,7 @@ describe("somebody in between", () => {
     callee.seen = random(32);
     caller.connect();
     await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
-    expect([out.why?.code, into.why?.code]).toContain("binding");
+    expect([out.why?.code, into.why?.code]).toContain("key_alarm");
     expect([out.bound, into.bound]).toEqual([false, false]);
   });
 

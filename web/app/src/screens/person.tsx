@@ -100,6 +100,16 @@ export function Person(props: { id: string; tab: ContactTab }) {
       head={
         <>
           <TrustMark trust={contact.trust} words />
+          {sendable(contact) === 'yes' && (
+            <>
+              <button type="button" class="button plain only-icon" aria-label={t('callPersonVoice', { name })} onClick={() => app.engine.call?.prepare(contact.id, false)}>
+                <Icon name="phone" />
+              </button>
+              <button type="button" class="button plain only-icon" aria-label={t('callPersonVideo', { name })} onClick={() => app.engine.call?.prepare(contact.id, true)}>
+                <Icon name="video" />
+              </button>
+            </>
+          )}
           <MenuButton
             label={t('moreAbout', { name })}
             items={[
@@ -120,7 +130,7 @@ export function Person(props: { id: string; tab: ContactTab }) {
   );
 }
 
-function ChatPane(props: { contact: Contact }) {
+export function ChatPane(props: { contact: Contact }) {
   const app = useApp();
   const t = useT();
   const { contact } = props;

@@ -1,4 +1,5 @@
 import { Avatar, Icon, MenuButton, Toasts } from '@trunkline/ui';
+import { CallLayer } from '../call/layer.tsx';
 import { linkTo, useApp, useMedia, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
 import { listed, unread } from '../reduce.ts';
@@ -44,6 +45,7 @@ export function Shell() {
       ) : (
         <Welcome />
       )}
+      <CallLayer />
       <Toasts label={t('messages')} toasts={toasts} dismissLabel={t('dismiss')} onDismiss={(id) => app.store.dispatch({ type: 'dismiss', id })} />
     </>
   );

@@ -6,7 +6,7 @@ import { copy, equal, hex, random, text, unhex, type Bytes } from "../bytes.ts";
 import { Reason, Type, type BodyOf, type ReplyAddress } from "../envelope/bodies.ts";
 import type { Opened } from "../envelope/open.ts";
 import { answerRing, newRing, type RingState } from "../envelope/ring.ts";
-import { Role, type Session } from "../envelope/session.ts";
+import { Role, type CallCode, type Session } from "../envelope/session.ts";
 import { marshalSessionMessage, parseSessionMessage, SessionType, type SessionMessage } from "../envelope/sessionmessage.ts";
 import { Ttl } from "../envelope/types.ts";
 import { refuse, TrunklineError } from "../errors.ts";
@@ -19,6 +19,8 @@ import { listOf, type ContactRecord } from "../client/records.ts";
 import { isTemporary, nodeRefusal } from "../link/wire.ts";
 import { bindingMs, Gate, marshalControlMessage, type Control, type ControlInit } from "./control.ts";
 import { deadlineOf, glareIsOurs, incoming, next, outgoing, type CallAction, type CallEvent, type CallState } from "./machine.ts";
+import type { CallMedia } from "./media.ts";
+import { isRelay, legOf, legWords, localLeg, routeOf, type Leg, type Route } from "./route.ts";
 import { checkDescription, cleanDescription, formatCandidate, hidden, parseCandidate, parseSdp } from "./sdp.ts";
 
 export type Media = 0 | 1 | 2;
@@ -30,6 +32,8 @@ export interface PeerOptions {
   readonly media: Media;
   readonly relayOnly: boolean;
   readonly servers: readonly IceServer[];
+  /** SFrame base keys, a copy each time. */
+  readonly mediaKeys: () => { readonly send: Bytes; readonly receive: Bytes };
   /** A local candidate line; absent: there are no more. */
   readonly onCandidate: (line: string | undefined) => void;
   /** The control channel is open. */
@@ -44,6 +48,8 @@ export interface PeerOptions {
 
 /** One connection of a WebRTC library. Descriptions go in checked and come out as the library wrote them. */
 export interface CallPeer {
+  /** Sound and picture, where the library has them. */
+  readonly media?: CallMedia | undefined;
   createOffer(): Promise<string>;
   acceptOffer(sdp: string): Promise<string>;
   acceptAnswer(sdp: string): Promise<void>;
@@ -55,6 +61,8 @@ export interface CallPeer {
   addCandidate(line: string | undefined): Promise<void>;
   /** SHA-256 of the certificate that the other side really uses, once there is one. */
   peerFingerprint(): Promise<Bytes>;
+  /** What the library says of the path and of the media. */
+  stats?(): Promise<RTCStatsReport>;
   sendControl(message: Bytes): void;
   /** Resolves when the channel has room for more. */
   sendFile(chunk: Bytes): Promise<void>;
@@ -83,6 +91,17 @@ const restartMs = 4_000;
 const pathGivenUpMs = 45_000;
 const filesGivenUpMs = 6_000; // whoever sends rings again and goes on where it was
 
+/** What a side says that it sends; shown beside the picture, relied upon for nothing. */
+export interface Sending { readonly microphone: boolean; readonly camera: boolean; readonly screen: boolean; readonly screenAudio: boolean; readonly hand: boolean }
+/** A place on a shared screen, x and y from 0 to 1; undefined: it has gone. own: on the screen that its sender shares. */
+export interface Pointer { readonly own: boolean; readonly at: { readonly x: number; readonly y: number } | undefined }
+export const reactions = ["yes", "no", "applause", "heart", "laugh", "surprise"] as const;
+export type Reaction = (typeof reactions)[number];
+
+const edge = 65_535;
+const pointerEveryMs = 50;
+const nothing: Sending = { microphone: false, camera: false, screen: false, screenAudio: false, hand: false };
+
 interface OutRing { readonly to: Addressee; readonly state: RingState }
 
 /** One ring and what came of it. */
@@ -96,11 +115,15 @@ export class Call {
   /** A chunk of a file. */
   onFile: (chunk: Uint8Array) => void = () => undefined;
   onState: (s: CallState) => void = () => undefined;
+  /** Something that is shown beside the media has changed: what the other side sends, the route, the call code, the path. */
+  onChange: () => void = () => undefined;
+  onReaction: (r: Reaction) => void = () => undefined;
+  onPointer: (p: Pointer) => void = () => undefined;
 
   readonly #calls: Calls;
   readonly #c: Client;
   readonly root: PublicKey;
-  readonly relayOnly: boolean;
+  #relayOnly: boolean;
   readonly rings: ReadonlyMap<string, OutRing>;
   readonly ring: Opened | undefined;
   #state: CallState;
@@ -120,6 +143,14 @@ export class Call {
   #pathUp = false;
   #brokenMs: number | undefined;
   #triedMs = -Infinity;
+  #peerSending: Sending = nothing;
+  #announced: { readonly audio: boolean; readonly video: boolean } | undefined;
+  #callCode: CallCode | undefined;
+  #code: string | undefined;
+  #toldLeg: Leg | undefined;
+  #remoteLeg: Leg | undefined;
+  #route: Route | undefined;
+  #pointedMs = 0;
   readonly #hops = new SharedHop();
   #cancelTick: () => void = () => undefined;
   readonly #cancels: (() => void)[] = [];
@@ -135,7 +166,7 @@ export class Call {
     this.contact = s.root.id();
     this.direction = s.direction;
     this.media = s.media;
-    this.relayOnly = s.relayOnly;
+    this.#relayOnly = s.relayOnly;
     this.rings = s.rings ?? new Map();
     this.ring = s.ring;
     this.#state = s.state;
@@ -147,8 +178,41 @@ export class Call {
   get session(): Session | undefined { return this.#session; }
   get bound(): boolean { return this.#state.phase !== "ended" && (this.#gate?.bound ?? false); }
 
+  /** Only the relay's addresses are told, and only it is used. */
+  get relayOnly(): boolean { return this.#relayOnly; }
+  /** Sound and picture, from the moment that there is a connection. */
+  get peerMedia(): CallMedia | undefined { return this.#peer?.media; }
+  get peerSending(): Sending { return this.#peerSending; }
+  /** What a side announced that does not tell what it sends: one that plays files. */
+  get announced(): { readonly audio: boolean; readonly video: boolean } | undefined { return this.#peerSending === nothing ? this.#announced : undefined; }
+  /** The six digits that both people compare, once both sides have them. */
+  get code(): string | undefined { return this.#code; }
+  get route(): Route | undefined { return this.#route; }
+  /** Since when the path is broken. */
+  get brokenSinceMs(): number | undefined { return this.#brokenMs; }
+  async stats(): Promise<RTCStatsReport | undefined> { return this.#peer?.stats?.(); }
+
+  /** Tells what this side sends, when it has changed. */
+  sendSending(s: Sending): void { this.sendControl({ case: "sending", value: { ...s } }); }
+  sendReaction(r: Reaction): void { this.sendControl({ case: "reaction", value: { kind: reactions.indexOf(r) + 1 } }); }
+  /** Shows the other side where this one points; more than 20 in a second are left out. */
+  sendPointer(p: Pointer): void {
+    const now = this.#c.now();
+    if (p.at !== undefined && now - this.#pointedMs < pointerEveryMs) return;
+    this.#pointedMs = now;
+    const place = (v: number) => Math.round(Math.min(Math.max(v, 0), 1) * edge);
+    this.sendControl({ case: "pointer", value: p.at === undefined ? { own: p.own, here: false } : { own: p.own, here: true, x: place(p.at.x), y: place(p.at.y) } });
+  }
+  /** Says which media are about to come. */
+  announce(audio: boolean, video: boolean): void {
+    this.sendControl({ case: "mediaStart", value: { audio: audio ? 1 : 0, video: video ? 2 : 0 } });
+  }
+
   /** Says yes to an incoming ring. */
-  accept(): void { this.happen({ type: "accept" }); }
+  accept(o: { readonly relayOnly?: boolean } = {}): void {
+    if (o.relayOnly === true) this.#relayOnly = true;
+    this.happen({ type: "accept" });
+  }
   /** Says no, on all devices. */
   decline(): void { this.happen({ type: "decline" }); }
   hangup(): void { this.happen({ type: "hangup" }); }
@@ -245,6 +309,11 @@ export class Call {
   #close(): void {
     this.#cancelTick();
     for (const c of this.#cancels.splice(0)) c();
+    if (this.#gate?.bound === true) {
+      try {
+        this.#peer?.sendControl(marshalControlMessage({ case: "bye", value: {} }));
+      } catch { /* the channel is gone, and whoever listened on it knows */ }
+    }
     this.#peer?.close();
     for (const r of this.rings.values()) r.state.close();
     this.#session?.close();
@@ -437,13 +506,17 @@ export class Call {
   #onPath(up: boolean): void {
     this.#pathUp = up;
     if (up) {
-      this.#brokenMs = undefined;
+      if (this.#brokenMs !== undefined) {
+        this.#brokenMs = undefined;
+        this.onChange();
+      }
       return;
     }
     if (this.#state.phase !== "live" || this.#brokenMs !== undefined) return;
     const broken = this.#brokenMs = this.#c.now();
     const mend = () => this.#do(async () => {
       if (this.#brokenMs !== broken || this.#state.phase !== "live") return;
+      this.onChange();
       if (this.#c.now() - broken > (this.media === 0 ? filesGivenUpMs : pathGivenUpMs)) throw refuse("unreachable", "the connection broke and did not come back");
       this.#cancels.push(this.#c.timers.after(restartMs, mend));
       if (this.#session!.role === Role.initiator) {
@@ -461,6 +534,7 @@ export class Call {
     const { fingerprint } = checkDescription(m);
     // A restart keeps the certificate; another one needs another call.
     if (this.#theirFingerprint !== undefined && !equal(fingerprint, this.#theirFingerprint)) throw refuse("key_alarm", "the other side's certificate changed within a call");
+    if (this.#ownFingerprint !== undefined && equal(fingerprint, this.#ownFingerprint)) throw refuse("key_alarm", "the other side shows this side's own certificate");
     this.#theirFingerprint = fingerprint;
     return text(cleanDescription(m.sdp, this.relayOnly));
   }
@@ -511,7 +585,7 @@ export class Call {
     // Over UDP alone at first: a path over TCP stalls with each lost packet, and ICE nominates what answers first.
     const servers = await this.#relay(false);
     this.#peer = guarded(this.#calls.options.peer)({
-      role: s.role, media: this.media, relayOnly: this.relayOnly, servers,
+      role: s.role, media: this.media, relayOnly: this.relayOnly, servers, mediaKeys: () => s.mediaKeys(),
       onCandidate: (line) => this.#do(async () => {
         if (this.#state.phase === "ended") return;
         const now = s.role === Role.initiator ? this.#offered : this.#taken;
@@ -530,7 +604,9 @@ export class Call {
       }),
       onControlOpen: () => this.#do(async () => {
         if (this.#gate !== undefined || this.#state.phase === "ended") return;
-        this.#gate = new Gate(this.#session!, this.#ownFingerprint!, await this.#peer!.peerFingerprint());
+        const used = await this.#peer!.peerFingerprint();
+        if (this.#theirFingerprint === undefined || !equal(used, this.#theirFingerprint)) throw refuse("key_alarm", "the certificate is not the one that was signed");
+        this.#gate = new Gate(this.#session!, this.#ownFingerprint!, used);
         this.#peer!.sendControl(this.#gate.open());
         this.#cancels.push(this.#c.timers.after(bindingMs, () => {
           if (!this.bound) this.happen({ type: "failed" }, { why: refuse("binding", "the channel binding did not come") });
@@ -541,9 +617,16 @@ export class Call {
         if (this.#gate === undefined) throw refuse("binding", "a message before the channel was opened");
         const { send, bound, control } = this.#gate.take(message);
         if (send !== undefined) this.#peer!.sendControl(send);
-        if (bound) await this.#step({ type: "bound" }, undefined);
+        if (bound) {
+          await this.#step({ type: "bound" }, undefined);
+          if (!this.bound) return; // whoever was told has hung up
+          this.#peer!.media?.bound();
+          this.#callCode = this.#session!.callCode();
+          if (s.role === Role.initiator) this.sendControl({ case: "codeCommit", value: { hash: this.#callCode.commit() } });
+          await this.#look();
+        }
         if (control?.case === "bye") await this.#step({ type: "bye", reason: Reason.ended }, undefined);
-        else if (control !== undefined) this.onControl(control);
+        else if (control !== undefined) this.#content(control);
       }),
       onFile: (chunk) => this.#do(async () => {
         if (this.#state.phase === "ended") return;
@@ -551,7 +634,10 @@ export class Call {
         if (this.#gate === undefined || !this.#gate.verified) throw refuse("binding", "a file before the channel binding");
         this.onFile(chunk);
       }),
-      onPath: (up) => this.#do(async () => this.#onPath(up)),
+      onPath: (up) => this.#do(async () => {
+        this.#onPath(up);
+        if (up) await this.#look();
+      }),
       onFailed: (why) => this.happen({ type: "failed" }, { why }),
     });
   }
@@ -567,6 +653,78 @@ export class Call {
       if (!(err instanceof TrunklineError)) throw err;
       if (this.relayOnly) throw refuse("unreachable", "relay only was asked for and the own node gives no relay", err);
       return [];
+    }
+  }
+
+  // ---- What is shown beside the media ----
+
+  /** Reads which way the packets take, and tells the other side about this end of it. */
+  async #look(): Promise<void> {
+    const report = await this.#peer?.stats?.();
+    const at = report === undefined ? undefined : localLeg(report);
+    if (at === undefined || this.#state.phase === "ended") return;
+    this.#route = routeOf(at.leg, at.remoteRelayed, this.#remoteLeg);
+    if (this.bound && this.#toldLeg !== at.leg) {
+      this.#toldLeg = at.leg;
+      this.sendControl({ case: "leg", value: { kind: legWords.indexOf(at.leg) + 1 } });
+    }
+    this.onChange();
+  }
+
+  /** Looks again which way the packets take: ICE may change it by itself. */
+  lookAtRoute(): void {
+    if (this.bound) this.#do(() => this.#look());
+  }
+
+  /** A message of a bound call. What has no meaning ends it. */
+  #content(m: Control): void {
+    this.#shown(m);
+    this.onControl(m);
+  }
+
+  #shown(m: Control): void {
+    switch (m.case) {
+      case "leg": {
+        const leg = legOf(m);
+        if (leg === undefined) throw refuse("malformed", "a leg of no kind");
+        this.#remoteLeg = leg;
+        if (this.#route !== undefined) this.#route = routeOf(this.#route.local, isRelay(leg), leg);
+        return this.onChange();
+      }
+      case "mediaStart": {
+        const { audio, video } = m.value;
+        if (audio > 1 || (video !== 0 && video !== 2 && video !== 3)) throw refuse("malformed", "media of an unknown codec");
+        this.#announced = { audio: audio !== 0, video: video !== 0 };
+        return this.onChange();
+      }
+      case "mediaEnd":
+        this.#announced = { audio: false, video: false };
+        return this.onChange();
+      case "codeCommit":
+        return this.sendControl({ case: "codeNonce", value: { nonce: this.#callCode!.answer(m.value.hash) } });
+      case "codeNonce": {
+        const { nonce, code } = this.#callCode!.reveal(m.value.nonce);
+        this.sendControl({ case: "codeReveal", value: { nonce } });
+        this.#code = code;
+        return this.onChange();
+      }
+      case "codeReveal":
+        this.#code = this.#callCode!.finish(m.value.nonce);
+        return this.onChange();
+      case "sending":
+        this.#peerSending = { ...m.value };
+        return this.onChange();
+      case "reaction": {
+        const r = reactions[m.value.kind - 1];
+        if (r === undefined) throw refuse("malformed", "a reaction of no kind");
+        return this.onReaction(r);
+      }
+      case "pointer": {
+        const { own, here, x, y } = m.value;
+        if (x > edge || y > edge || (!here && (x !== 0 || y !== 0))) throw refuse("malformed", "a pointer to nowhere");
+        return this.onPointer({ own, at: here ? { x: x / edge, y: y / edge } : undefined });
+      }
+      default: return;
     }
   }
 
@@ -600,7 +758,9 @@ function guarded(make: PeerFactory): PeerFactory {
   };
   return (o) => {
     const p = now(() => make(o));
+    const { stats } = p;
     return {
+      media: p.media, ...(stats === undefined ? {} : { stats: () => later(() => stats.call(p)) }),
       createOffer: () => later(() => p.createOffer()), acceptOffer: (s) => later(() => p.acceptOffer(s)), acceptAnswer: (s) => later(() => p.acceptAnswer(s)),
       restart: () => later(() => p.restart()), setServers: (s) => now(() => p.setServers(s)),
       // A candidate that the library has no use for is none of the call's business.

@@ -2,7 +2,7 @@
 // anything else is taken.
 
 import { equal, type Bytes } from "../bytes.ts";
-import { bytes, decode, encode, enumeration, oneof, schema, uint64, type Init, type Of } from "../canon.ts";
+import { bool, bytes, decode, encode, enumeration, oneof, schema, uint32, uint64, type Init, type Of } from "../canon.ts";
 import type { Session } from "../envelope/session.ts";
 import { refuse } from "../errors.ts";
 
@@ -16,6 +16,9 @@ const ControlMessage = schema("Control", {
     mediaEnd: [5, schema("MediaEnd", { audioFrames: uint64(1), videoFrames: uint64(2) })],
     codeCommit: [6, schema("CodeCommit", { hash: bytes(1) })], codeNonce: [7, schema("CodeNonce", { nonce: bytes(1) })],
     codeReveal: [8, schema("CodeReveal", { nonce: bytes(1) })], file: [9, schema("File", { message: bytes(1) })], bye: [10, schema("Bye", {})],
+    sending: [11, schema("Sending", { microphone: bool(1), camera: bool(2), screen: bool(3), screenAudio: bool(4), hand: bool(5) })],
+    reaction: [12, schema("Reaction", { kind: enumeration(1) })],
+    pointer: [13, schema("Pointer", { own: bool(1), here: bool(2), x: uint32(3), y: uint32(4) })],
   }),
 });
 

@@ -1,23 +1,28 @@
-// A connection of the browser's own WebRTC: the two channels of a call. Sound and picture are added by whoever
-// prepares the connection, with transforms that seal every frame.
+// A connection of the browser's own WebRTC: the two channels of a call, and its sound and picture (media.ts) where
+// the page gives it a worker for them.
 
 import { copy, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import type { CallPeer, PeerFactory, PeerOptions } from "./calls.ts";
+import { canSeal, SealedMedia, withoutExtensions } from "./media.ts";
 import { parseFingerprint } from "./sdp.ts";
 
 const highWater = 1 << 20;
 const lowWater = highWater / 4;
 
 export interface BrowserPeerOptions {
-  /** Adds transceivers and their transforms before the first description is made. */
-  readonly prepare?: (pc: RTCPeerConnection, o: PeerOptions) => void;
+  /** Starts the SDK's worker (call/worker.ts), one for each call with sound or picture. Without it calls carry data only. */
+  readonly worker?: () => Worker;
 }
 
 /** Connections of RTCPeerConnection. */
 export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
   return (o) => {
-    const configuration = (servers: PeerOptions["servers"]): RTCConfiguration => ({
+    if (o.media !== 0 && more.worker !== undefined && !canSeal()) throw refuse("closed", "this browser cannot seal sound and picture");
+    // encodedInsertableStreams: Chromium lets frames past a transform that is not set in the very task that makes a
+    // sender or receiver, and those of a short while after. With it, what has no transform sends and shows nothing.
+    const configuration = (servers: PeerOptions["servers"]): RTCConfiguration & { encodedInsertableStreams?: boolean } => ({
+      ...(o.media !== 0 ? { encodedInsertableStreams: true } : {}),
       iceServers: servers.map((s) => ({ urls: s.urls, username: s.username, credential: s.credential })),
       iceTransportPolicy: o.relayOnly ? "relay" : "all", bundlePolicy: "max-bundle",
     });
@@ -48,20 +53,33 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       if (pc.connectionState === "connected") o.onPath(true);
       if (pc.connectionState === "disconnected" || pc.connectionState === "failed") o.onPath(false);
     };
-    more.prepare?.(pc, o);
+    const media = o.media !== 0 && more.worker !== undefined ? new SealedMedia(pc, o, more.worker()) : undefined;
     const describe = async (d: RTCSessionDescriptionInit): Promise<string> => {
       await pc.setLocalDescription(d);
-      return d.sdp ?? "";
+      const sdp = withoutExtensions(d.sdp ?? "");
+      media?.described(d.type === "offer", sdp);
+      return sdp;
+    };
+    const take = async (type: "offer" | "answer", told: string): Promise<void> => {
+      const sdp = withoutExtensions(told);
+      media?.described(type === "offer", sdp);
+      await pc.setRemoteDescription({ type, sdp });
     };
     const peer: CallPeer = {
-      createOffer: async () => describe(await pc.createOffer()),
+      media,
+      createOffer: async () => {
+        media?.offer();
+        return describe(await pc.createOffer());
+      },
       acceptOffer: async (sdp) => {
-        await pc.setRemoteDescription({ type: "offer", sdp });
+        await take("offer", sdp);
+        media?.answer();
         return describe(await pc.createAnswer());
       },
       setServers: (servers) => pc.setConfiguration(configuration(servers)),
       restart: async () => describe(await pc.createOffer({ iceRestart: true })),
-      acceptAnswer: (sdp) => pc.setRemoteDescription({ type: "answer", sdp }),
+      acceptAnswer: (sdp) => take("answer", sdp),
+      stats: () => pc.getStats(),
       addCandidate: async (line) => {
         if (line !== undefined) await pc.addIceCandidate({ candidate: line, sdpMLineIndex: 0 });
       },
@@ -79,6 +97,7 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
         // What the end of the connection reports is no failure any more.
         for (const dc of [control, file]) dc.onclose = dc.onmessage = null;
         pc.onconnectionstatechange = pc.onicecandidate = null;
+        media?.close();
         pc.close();
       },
     };

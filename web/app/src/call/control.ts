@@ -1,0 +1,392 @@
+import { call, type Client, TrunklineError } from '@trunkline/sdk';
+import { deviceProblem } from '../devices.ts';
+import type { Action, State } from '../state.ts';
+import type { Store } from '../store.ts';
+import { type CallEnd, type CallView, endOf, freshView, type Own, silent } from './view.ts';
+
+/** How often numbers about a running call are read. */
+const lookMs = 1000;
+const reactionMs = 4000;
+const pointerMs = 3000;
+
+/** The one call with sound and picture that this tab can be in: its devices, its stage and what is
+ * shown beside it. */
+export class CallControl {
+  private readonly client: Client;
+  private readonly calls: call.Calls;
+  private readonly store: Store<State, Action>;
+  private call: call.Call | null = null;
+  private timer = 0;
+  private before: RTCStatsReport | undefined;
+  private reactionId = 0;
+  private pointerTimer = 0;
+  private attempt = 0;
+  /** Devices that the person chose; the browser's own choice where there is none. */
+  readonly chosen: Partial<Record<Own | 'speaker', string>> = {};
+
+  constructor(client: Client, calls: call.Calls, store: Store<State, Action>) {
+    this.client = client;
+    this.calls = calls;
+    this.store = store;
+    addEventListener('pagehide', () => this.call?.hangup());
+  }
+
+  private get view(): CallView | null {
+    return this.store.state.call;
+  }
+
+  private show(change: Partial<CallView>): void {
+    const { view } = this;
+    if (view) this.store.dispatch({ type: 'call', call: { ...view, ...change } });
+  }
+
+  private problem(what: Own | 'screen', problem: CallView['problems'][Own] | undefined): void {
+    const { view } = this;
+    if (!view) return;
+    const problems = { ...view.problems };
+    if (problem) problems[what] = problem;
+    else delete problems[what];
+    this.show({ problems });
+  }
+
+  // ---- Before ----
+
+  /** Opens the place where a person looks at itself before it rings somebody. */
+  prepare(contact: string, video: boolean): void {
+    if (this.view && this.view.stage.is !== 'ended') return;
+    this.attempt++;
+    this.store.dispatch({ type: 'call', call: freshView(contact, true, video, { is: 'prejoin' }, this.store.state.prefs.hideAddress) });
+    this.open();
+  }
+
+  private open(): void {
+    const { view } = this;
+    if (!view) return;
+    for (const what of ['microphone', 'camera'] as const) if (view.sending[what]) this.run(this.device(what));
+  }
+
+  private run(work: Promise<unknown>): void {
+    this.client.background('a call', async () => void (await work));
+  }
+
+  /** Opens a device; what is wrong with it is shown, and the call goes on without it. */
+  private async device(what: Own): Promise<void> {
+    const { attempt } = this;
+    const id = this.chosen[what];
+    const deviceId = id === undefined ? {} : { deviceId: { exact: id } };
+    let stream: MediaStream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia(
+        what === 'microphone' ? { audio: { ...deviceId, echoCancellation: true, noiseSuppression: true, autoGainControl: true } } : { video: { ...deviceId, width: { ideal: 1280 }, height: { ideal: 720 } } },
+      );
+    } catch (error) {
+      const found = await deviceProblem(error, what);
+      if (attempt !== this.attempt || !this.view) return;
+      this.problem(what, found);
+      this.show({ sending: { ...this.view.sending, [what]: false } });
+      return;
+    }
+    const [track] = stream.getTracks();
+    if (!track) return;
+    const { view } = this;
+    if (attempt !== this.attempt || !view || !view.sending[what] || view.stage.is === 'ended') return track.stop();
+    view.tracks[what]?.stop();
+    track.addEventListener('ended', () => {
+      // Pulled out, or taken away by the system: the truth is that it is off.
+      if (this.view?.tracks[what] !== track) return;
+      this.problem(what, { is: 'lost' });
+      this.run(this.off(what));
+    });
+    this.problem(what, undefined);
+    this.show({ tracks: { ...this.view!.tracks, [what]: track } });
+    await this.give(what);
+    this.tell();
+  }
+
+  private async off(what: Own | 'screen'): Promise<void> {
+    const { view } = this;
+    if (!view) return;
+    const tracks = { ...view.tracks };
+    tracks[what]?.stop();
+    delete tracks[what];
+    const sending = { ...view.sending, [what]: false };
+    if (what === 'screen') {
+      tracks.screenAudio?.stop();
+      delete tracks.screenAudio;
+      sending.screenAudio = false;
+    }
+    this.show({ tracks, sending });
+    await this.give(what);
+    if (what === 'screen') await this.give('screenAudio');
+    this.tell();
+  }
+
+  private async give(slot: call.SlotName): Promise<void> {
+    await this.call?.peerMedia?.send(slot, this.view?.tracks[slot] ?? null);
+  }
+
+  /** Another microphone or camera, now and for the next calls. */
+  choose(what: Own | 'speaker', id: string): void {
+    this.chosen[what] = id;
+    if (what !== 'speaker' && this.view?.sending[what]) this.run(this.device(what));
+    else this.show({});
+  }
+
+  retry(what: Own): void {
+    const { view } = this;
+    if (!view) return;
+    this.show({ sending: { ...view.sending, [what]: true } });
+    this.run(this.device(what));
+  }
+
+  hideAddress(on: boolean): void {
+    this.show({ relayOnly: on });
+  }
+
+  // ---- Ringing ----
+
+  start(): void {
+    const { view } = this;
+    if (view?.stage.is !== 'prejoin') return;
+    this.show({ stage: { is: 'calling' } });
+    this.run(
+      (async () => {
+        try {
+          this.follow(await this.calls.call(view.contact, { media: view.video ? 2 : 1, relayOnly: this.view?.relayOnly ?? false }));
+        } catch (error) {
+          if (!(error instanceof TrunklineError)) throw error;
+          this.finish(endOf(6, error.code, { live: false, relayOnly: view.relayOnly }));
+        }
+      })(),
+    );
+  }
+
+  /** A call that rings here, or was accepted by itself because both rang at once. */
+  came(c: call.Call): void {
+    if (c.direction !== 'incoming' || c.media === 0 || c.state.phase === 'ended') return;
+    const { view } = this;
+    const joined = view !== null && view.contact === c.contact && view.stage.is === 'calling';
+    if (view && view.stage.is !== 'ended' && !joined) {
+      // A second person rings: the call that is under way stays, the SDK answers busy once it is live.
+      if (c.state.phase === 'ringing') c.decline();
+      return;
+    }
+    if (joined) return this.follow(c);
+    this.attempt++;
+    this.store.dispatch({ type: 'call', call: freshView(c.contact, false, c.media === 2, { is: 'incoming' }, this.store.state.prefs.hideAddress) });
+    this.follow(c);
+  }
+
+  private follow(c: call.Call): void {
+    this.call = c;
+    c.onState = () => this.changed(c);
+    c.onChange = () => this.changed(c);
+    c.onReaction = (what) => this.reaction('them', what);
+    c.onPointer = (p) => this.pointed(p);
+    this.changed(c);
+  }
+
+  answer(video: boolean): void {
+    const { view, call: c } = this;
+    if (!view || !c || view.stage.is !== 'incoming') return;
+    this.show({ stage: { is: 'joining' }, sending: { ...silent, microphone: true, camera: video } });
+    // Devices first: with leave to use them the browser finds direct paths.
+    this.run(
+      (async () => {
+        await Promise.all([this.device('microphone'), ...(video ? [this.device('camera')] : [])]);
+        c.accept({ relayOnly: this.view?.relayOnly ?? false });
+      })(),
+    );
+  }
+
+  decline(): void {
+    this.call?.decline();
+  }
+
+  hangup(): void {
+    const { view } = this;
+    if (!view) return;
+    if (view.stage.is === 'prejoin' || !this.call) return this.close();
+    this.call.hangup();
+  }
+
+  // ---- During ----
+
+  private changed(c: call.Call): void {
+    const { view } = this;
+    if (this.call !== c || !view || view.stage.is === 'ended') return;
+    const { state } = c;
+    if (state.phase === 'ended') {
+      return this.finish(endOf(state.reason, c.why?.code, { live: view.stage.is === 'live', relayOnly: c.relayOnly }));
+    }
+    const media = c.peerMedia;
+    if (media) {
+      media.onTrack = () => this.changed(c);
+      for (const slot of call.slotNames) if (view.tracks[slot]) this.run(media.send(slot, view.tracks[slot] ?? null));
+    }
+    const stage = this.stageOf(c, view);
+    const became = stage.is === 'live' && view.stage.is !== 'live';
+    const told = c.announced;
+    this.show({
+      stage,
+      peer: {
+        // The command line announces instead of telling what it sends.
+        sending: told ? { ...c.peerSending, microphone: c.peerSending.microphone || told.audio, camera: c.peerSending.camera || told.video } : c.peerSending,
+        tracks: Object.fromEntries(media?.tracks ?? []),
+      },
+      code: c.code ?? '',
+      route: c.route ?? null,
+      brokenSince: c.brokenSinceMs === undefined ? null : performance.now() - (this.client.now() - c.brokenSinceMs),
+    });
+    if (!became) return;
+    c.announce(true, view.video);
+    this.tell();
+    this.timer = window.setInterval(() => this.run(this.look(c)), lookMs);
+  }
+
+  private stageOf(c: call.Call, view: CallView): CallView['stage'] {
+    switch (c.state.phase) {
+      case 'ringing':
+        return view.stage.is === 'joining' ? view.stage : { is: c.direction === 'outgoing' ? 'calling' : 'incoming' };
+      case 'answered':
+      case 'connecting':
+        return { is: 'joining' };
+      case 'live':
+        return view.stage.is === 'live' ? view.stage : { is: 'live', since: performance.now() };
+      case 'ended':
+        return view.stage;
+    }
+  }
+
+  /** Tells the other side what it sees, and why it may see nothing. */
+  private tell(): void {
+    const { view, call: c } = this;
+    if (!view || !c?.bound || view.stage.is === 'ended') return;
+    c.sendSending({
+      microphone: view.sending.microphone && view.tracks.microphone !== undefined,
+      camera: view.sending.camera && view.tracks.camera !== undefined,
+      screen: view.tracks.screen !== undefined,
+      screenAudio: view.tracks.screenAudio !== undefined,
+      hand: view.sending.hand,
+    });
+  }
+
+  private async look(c: call.Call): Promise<void> {
+    if (this.call !== c) return;
+    c.lookAtRoute();
+    const now = await c.stats();
+    const counts = (await c.peerMedia?.counts()) ?? [];
+    if (this.call !== c || !now) return;
+    this.show({ quality: call.qualityOf(this.before, now), counts });
+    this.before = now;
+  }
+
+  toggle(what: Own | 'screen' | 'hand'): void {
+    const { view } = this;
+    if (!view || view.stage.is === 'ended') return;
+    if (what === 'hand') {
+      this.show({ sending: { ...view.sending, hand: !view.sending.hand } });
+      return this.tell();
+    }
+    if (what === 'screen') return this.run(view.tracks.screen ? this.off('screen') : this.share());
+    if (what === 'camera' && view.sending.camera) return this.run(this.off('camera'));
+    if (what === 'microphone' && view.tracks.microphone) return this.mute(view.sending.microphone);
+    this.show({ sending: { ...view.sending, [what]: true } });
+    this.run(this.device(what));
+  }
+
+  /** A muted microphone stays open, so that speaking begins with the first sound. */
+  mute(on: boolean): void {
+    const { view } = this;
+    const track = view?.tracks.microphone;
+    if (!view || !track || view.sending.microphone === !on) return;
+    track.enabled = !on;
+    this.show({ sending: { ...view.sending, microphone: !on } });
+    this.tell();
+  }
+
+  /** Sharing never touches the camera. */
+  private async share(): Promise<void> {
+    const { attempt } = this;
+    let stream: MediaStream;
+    try {
+      stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } }, audio: true });
+    } catch (error) {
+      // Whoever closes the browser's own dialog has changed their mind.
+      if (!(error instanceof DOMException && error.name === 'NotAllowedError')) this.problem('screen', await deviceProblem(error, 'camera'));
+      return;
+    }
+    const [screen] = stream.getVideoTracks();
+    const [screenAudio] = stream.getAudioTracks();
+    const { view } = this;
+    if (!screen || !view || attempt !== this.attempt || view.stage.is !== 'live') return stream.getTracks().forEach((t) => t.stop());
+    screen.contentHint = 'detail';
+    screen.addEventListener('ended', () => {
+      if (this.view?.tracks.screen === screen) this.run(this.off('screen'));
+    });
+    this.show({
+      sending: { ...view.sending, screen: true, screenAudio: screenAudio !== undefined },
+      tracks: { ...view.tracks, screen, ...(screenAudio ? { screenAudio } : {}) },
+    });
+    await this.give('screen');
+    await this.give('screenAudio');
+    this.tell();
+  }
+
+  react(what: call.Reaction): void {
+    if (!this.call?.bound) return;
+    this.call.sendReaction(what);
+    this.reaction('me', what);
+  }
+
+  private reaction(from: 'me' | 'them', what: call.Reaction): void {
+    const { view } = this;
+    if (!view) return;
+    const id = ++this.reactionId;
+    this.show({ reactions: [...view.reactions, { id, from, what }].slice(-8) });
+    setTimeout(() => {
+      if (this.view) this.show({ reactions: this.view.reactions.filter((r) => r.id !== id) });
+    }, reactionMs);
+  }
+
+  /** x and y from 0 to 1; null: the pointer has left. */
+  point(on: 'mine' | 'theirs', at: { x: number; y: number } | null): void {
+    if (this.call?.bound) this.call.sendPointer({ own: on === 'mine', at: at ?? undefined });
+  }
+
+  private pointed(p: call.Pointer): void {
+    clearTimeout(this.pointerTimer);
+    this.show({ pointer: p.at ? { on: p.own ? 'theirs' : 'mine', ...p.at } : null });
+    if (p.at) this.pointerTimer = window.setTimeout(() => this.show({ pointer: null }), pointerMs);
+  }
+
+  // ---- After ----
+
+  private finish(why: CallEnd): void {
+    const { view } = this;
+    clearInterval(this.timer);
+    clearTimeout(this.pointerTimer);
+    this.call = null;
+    this.before = undefined;
+    this.attempt++;
+    if (!view) return;
+    for (const track of Object.values(view.tracks)) track?.stop();
+    const lasted = view.stage.is === 'live' ? performance.now() - view.stage.since : 0;
+    this.show({ stage: { is: 'ended', why, lasted }, tracks: {}, peer: { sending: silent, tracks: {} }, pointer: null, brokenSince: null });
+  }
+
+  /** Takes the call off the screen. */
+  close(): void {
+    const { view } = this;
+    if (!view) return;
+    for (const track of Object.values(view.tracks)) track?.stop();
+    this.attempt++;
+    this.store.dispatch({ type: 'call', call: null });
+  }
+
+  /** The identity leaves this tab. */
+  stop(): void {
+    this.call?.hangup();
+    this.close();
+  }
+}

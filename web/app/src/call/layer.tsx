@@ -1,0 +1,180 @@
+import { Avatar, Icon, Switch } from '@trunkline/ui';
+import { useEffect, useRef } from 'preact/hooks';
+import { useApp, useT, useView } from '../app.ts';
+import type { Key } from '../i18n.ts';
+import { nameOf, TrustMark } from '../screens/parts.tsx';
+import type { Contact } from '../state.ts';
+import { DeviceProblems, Devices, Meter, Picture, RoundButton } from './parts.tsx';
+import { Live } from './live.tsx';
+import type { CallEnd, CallView } from './view.ts';
+
+/** The call that this tab is in, above everything else. */
+export function CallLayer() {
+  const view = useView((s) => s.call);
+  const contact = useView((s) => (s.call ? s.contacts.get(s.call.contact) : undefined));
+  if (!view || !contact) return null;
+  return <Layer call={view} contact={contact} />;
+}
+
+function Layer(props: { call: CallView; contact: Contact }) {
+  const { call, contact } = props;
+  const t = useT();
+  const layer = useRef<HTMLDivElement>(null);
+  const name = nameOf(contact);
+  // What is under the layer is neither read nor reached while it is up.
+  useEffect(() => {
+    const before = document.activeElement;
+    const under = [...(layer.current?.parentElement?.children ?? [])].filter((e): e is HTMLElement => e instanceof HTMLElement && e !== layer.current && !e.classList.contains('toasts'));
+    for (const e of under) e.inert = true;
+    return () => {
+      for (const e of under) e.inert = false;
+      if (before instanceof HTMLElement && before.isConnected) before.focus();
+    };
+  }, []);
+  useEffect(() => {
+    layer.current?.querySelector<HTMLElement>('h1')?.focus();
+  }, [call.stage.is === 'live', call.stage.is === 'ended']);
+  return (
+    <div ref={layer} class="call-layer" role="dialog" aria-modal="true" aria-label={t('callWith', { name })}>
+      {call.stage.is === 'live' ? <Live call={call} contact={contact} /> : <Waiting call={call} contact={contact} />}
+    </div>
+  );
+}
+
+const ends: Record<CallEnd, Key> = {
+  ended: 'callEndEnded',
+  declined: 'callEndDeclined',
+  busy: 'callEndBusy',
+  'no-answer': 'callEndNoAnswer',
+  elsewhere: 'callEndElsewhere',
+  unreachable: 'callEndUnreachable',
+  lost: 'callEndLost',
+  alarm: 'callEndAlarm',
+  'no-relay': 'callEndNoRelay',
+  failed: 'callEndFailed',
+};
+
+/** Before and after: looking at oneself, ringing, being rung, connecting, and how it ended. */
+function Waiting(props: { call: CallView; contact: Contact }) {
+  const { call, contact } = props;
+  const app = useApp();
+  const t = useT();
+  const name = nameOf(contact);
+  const control = app.engine.call;
+  const { stage } = call;
+  const title = {
+    prejoin: () => t('callPrejoinTitle', { name }),
+    calling: () => t('callCalling', { name }),
+    incoming: () => t(call.video ? 'callIncomingVideo' : 'callIncoming', { name }),
+    joining: () => t('callJoining', { name }),
+    live: () => '',
+    ended: () => (stage.is === 'ended' ? t(ends[stage.why], { name }) : ''),
+  }[stage.is]();
+  const own = call.tracks.camera;
+  const looking = stage.is === 'prejoin' || stage.is === 'calling' || stage.is === 'joining';
+  return (
+    <div class="call-waiting">
+      <div class="call-who">
+        <Avatar name={name} seed={contact.id} large />
+        <h1 tabIndex={-1} aria-live="polite">
+          {title}
+        </h1>
+        <TrustMark trust={contact.trust} words />
+        {stage.is === 'ended' && stage.lasted > 0 && <p class="call-muted">{clock(stage.lasted)}</p>}
+        {stage.is === 'ended' && stage.why === 'alarm' && <p class="call-alarm">{t('callAlarmText', { name })}</p>}
+      </div>
+      {looking && (
+        <div class="preview">
+          {own ? (
+            <Picture track={own} label={t('callYou')} mirror />
+          ) : (
+            <div class="no-picture">
+              <Icon name="video-off" />
+            </div>
+          )}
+          {call.tracks.microphone && call.sending.microphone && <Meter track={call.tracks.microphone} />}
+        </div>
+      )}
+      <DeviceProblems call={call} />
+      {looking && (
+        <div class="call-bar">
+          <RoundButton
+            icon={call.sending.microphone ? 'microphone' : 'mic-off'}
+            off={!call.sending.microphone}
+            label={t(call.sending.microphone ? 'callMicrophoneOff' : 'callMicrophoneOn')}
+            onClick={() => control?.toggle('microphone')}
+          />
+          <RoundButton
+            icon={call.sending.camera ? 'video' : 'video-off'}
+            off={!call.sending.camera}
+            label={t(call.sending.camera ? 'callCameraOff' : 'callCameraOn')}
+            onClick={() => control?.toggle('camera')}
+          />
+          {stage.is !== 'prejoin' && <RoundButton icon="leave" danger label={t('callHangup')} onClick={() => control?.hangup()} />}
+        </div>
+      )}
+      {stage.is === 'prejoin' && (
+        <>
+          <Devices call={call} />
+          <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
+          <div class="call-actions">
+            <button type="button" class="button" onClick={() => control?.hangup()}>
+              {t('cancel')}
+            </button>
+            <button type="button" class="button main" onClick={() => control?.start()}>
+              <Icon name="phone" />
+              {t('callStart')}
+            </button>
+          </div>
+        </>
+      )}
+      {stage.is === 'incoming' && (
+        <div class="call-actions">
+          <button type="button" class="button danger" onClick={() => control?.decline()}>
+            <Icon name="leave" />
+            {t('callDecline')}
+          </button>
+          <button type="button" class={call.video ? 'button' : 'button main'} onClick={() => control?.answer(false)}>
+            <Icon name="phone" />
+            {t('callAnswer')}
+          </button>
+          <button type="button" class={call.video ? 'button main' : 'button'} onClick={() => control?.answer(true)}>
+            <Icon name="video" />
+            {t('callAnswerVideo')}
+          </button>
+        </div>
+      )}
+      {stage.is === 'ended' && (
+        <div class="call-actions">
+          <button type="button" class="button" onClick={() => control?.close()}>
+            {t('callBack')}
+          </button>
+          {stage.why === 'alarm' ? (
+            <button
+              type="button"
+              class="button main"
+              onClick={() => {
+                control?.close();
+                app.go({ screen: 'contact', id: contact.id, tab: 'verify' });
+              }}
+            >
+              {t('verify')}
+            </button>
+          ) : (
+            <button type="button" class="button main" onClick={() => control?.prepare(contact.id, call.video)}>
+              {t('callAgain')}
+            </button>
+          )}
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Minutes and seconds, with hours where there are some. */
+export function clock(ms: number): string {
+  const s = Math.floor(ms / 1000);
+  const two = (n: number) => String(n).padStart(2, '0');
+  const h = Math.floor(s / 3600);
+  return `${h > 0 ? `${h}:` : ''}${h > 0 ? two(Math.floor(s / 60) % 60) : Math.floor(s / 60)}:${two(s % 60)}`;
+}

@@ -1,0 +1,100 @@
+import type { call } from '@trunkline/sdk';
+import type { DeviceProblem } from '../devices.ts';
+
+// What the page shows of a call. Tracks are in here, keys are not.
+
+/** How a call ended, as far as a person can make something of it. */
+export type CallEnd =
+  | 'ended'
+  | 'declined'
+  | 'busy'
+  | 'no-answer'
+  | 'elsewhere' // another device of this person answered
+  | 'unreachable'
+  | 'lost' // there was a connection, and it did not come back
+  | 'alarm' // somebody stands between the two, or frames were not sealed
+  | 'no-relay'
+  | 'failed';
+
+export type Stage =
+  | { is: 'prejoin' } // looking at oneself before ringing
+  | { is: 'calling' }
+  | { is: 'incoming' }
+  | { is: 'joining' }
+  | { is: 'live'; since: number }
+  | { is: 'ended'; why: CallEnd; lasted: number };
+
+export type Own = 'microphone' | 'camera';
+
+export interface CallView {
+  contact: string;
+  out: boolean;
+  /** The ring was for a call with cameras. */
+  video: boolean;
+  stage: Stage;
+  /** What this side sends, or is going to. */
+  sending: call.Sending;
+  tracks: Partial<Record<call.SlotName, MediaStreamTrack>>;
+  problems: Partial<Record<Own | 'screen', DeviceProblem>>;
+  peer: {
+    sending: call.Sending;
+    /** Of each a frame has been authenticated. */
+    tracks: Partial<Record<call.SlotName, MediaStreamTrack>>;
+  };
+  code: string;
+  route: call.Route | null;
+  /** Since when there is no path, by performance.now(). */
+  brokenSince: number | null;
+  quality: call.Quality | null;
+  counts: readonly call.SlotCounts[];
+  reactions: { id: number; from: 'me' | 'them'; what: call.Reaction }[];
+  /** Where the other side points, by whose screen it is. */
+  pointer: { on: 'mine' | 'theirs'; x: number; y: number } | null;
+  relayOnly: boolean;
+}
+
+export const silent: call.Sending = { microphone: false, camera: false, screen: false, screenAudio: false, hand: false };
+
+export function freshView(contact: string, out: boolean, video: boolean, stage: Stage, relayOnly: boolean): CallView {
+  return {
+    contact, out, video, stage, relayOnly,
+    sending: { ...silent, microphone: true, camera: video },
+    tracks: {}, problems: {}, peer: { sending: silent, tracks: {} },
+    code: '', route: null, brokenSince: null, quality: null, counts: [], reactions: [], pointer: null,
+  };
+}
+
+/** Why a call ended, from the reason that was told and what happened here. */
+export function endOf(reason: number, code: string | undefined, was: { live: boolean; relayOnly: boolean }): CallEnd {
+  if (code === 'key_alarm' || code === 'binding' || code === 'call_code') return 'alarm';
+  switch (reason) {
+    case 1:
+      return 'ended';
+    case 2:
+      return 'elsewhere';
+    case 3:
+      return 'declined';
+    case 4:
+      return 'busy';
+    case 5:
+      return 'no-answer';
+    default:
+      if (was.live) return 'lost';
+      if (code === 'unreachable' || code === 'refused') return was.relayOnly ? 'no-relay' : 'unreachable';
+      return 'failed';
+  }
+}
+
+/** One-key commands of a call, and which of them a key stands for. */
+export type Command = 'microphone' | 'camera' | 'screen' | 'hand' | 'chat' | 'keys';
+export const keys: Readonly<Record<string, Command>> = { m: 'microphone', v: 'camera', s: 'screen', h: 'hand', c: 'chat', '?': 'keys' };
+
+export function commandOf(e: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey' | 'altKey' | 'repeat'>): Command | null {
+  if (e.ctrlKey || e.metaKey || e.altKey || e.repeat) return null;
+  return keys[e.key.toLowerCase()] ?? null;
+}
+
+/** Whether keys belong to what has the focus: somebody types there. */
+export function typing(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (target.isContentEditable || target.matches('input, textarea, select, [role="combobox"], [role="listbox"]'));
+}

@@ -1,0 +1,300 @@
+// Sound and picture of a call in a browser (docs/spec/media.md, sections 2 and 3). Each slot has a section of its own
+// in each direction, and every encoded frame goes through the worker's transform. A transform can fail open, so:
+//
+//   - a sender has its transform before it has a track, and gets a track only when the call is bound
+//   - a track that comes is given to nobody before the worker has authenticated a frame of it
+//   - what the browser counts is compared with what the worker counts; one frame too many ends the call
+
+import { refuse, type TrunklineError } from "../errors.ts";
+import { kidOf, type SFrameCodec } from "../sframe.ts";
+import type { PeerOptions } from "./calls.ts";
+import type { FrameCounts, FromFrames, FrameOptions, ToFrames } from "./frames.ts";
+
+export type SlotName = "microphone" | "camera" | "screen" | "screenAudio";
+export const slotNames = ["microphone", "camera", "screen", "screenAudio"] as const satisfies readonly SlotName[];
+
+const kinds: Readonly<Record<SlotName, "audio" | "video">> = { microphone: "audio", camera: "video", screen: "video", screenAudio: "audio" };
+const compareMs = 1_000;
+/** So many comparisons may come before the worker has started. */
+const readyTries = 10;
+
+interface TransformClass { new (worker: Worker, options: unknown): unknown }
+type Transformed = { transform: unknown };
+
+/** Whether this browser can seal the frames of a call. */
+export function canSeal(): boolean {
+  return "RTCRtpScriptTransform" in globalThis && typeof RTCPeerConnection === "function" && "transform" in RTCRtpSender.prototype;
+}
+
+/** One section of a description, as far as slots need it. */
+export interface Section { readonly kind: string; readonly direction: string; readonly mid: string }
+
+export function sectionsOf(sdp: string): Section[] {
+  const out: Section[] = [];
+  for (const part of sdp.split(/^(?=m=)/m).slice(1)) {
+    const direction = /^a=(sendonly|recvonly|sendrecv|inactive)\r?$/m.exec(part)?.[1] ?? "sendrecv";
+    out.push({ kind: /^m=(\w+)/.exec(part)![1]!, direction, mid: /^a=mid:(.*?)\r?$/m.exec(part)?.[1] ?? "" });
+  }
+  return out;
+}
+
+/** Which slot each section of a first offer is for: its kind, its direction and its place among those of the same. */
+export function slotsOf(offer: string): Map<string, { readonly slot: SlotName; readonly direction: "sendonly" | "recvonly" }> {
+  const out = new Map<string, { slot: SlotName; direction: "sendonly" | "recvonly" }>();
+  const places = new Map<string, number>();
+  for (const s of sectionsOf(offer)) {
+    if (s.kind !== "audio" && s.kind !== "video") continue;
+    if (s.direction !== "sendonly" && s.direction !== "recvonly") throw refuse("malformed", "a section with another direction than one");
+    const key = `${s.kind} ${s.direction}`;
+    const place = places.get(key) ?? 0;
+    places.set(key, place + 1);
+    const slot = slotNames.filter((n) => kinds[n] === s.kind)[place];
+    if (slot !== undefined) out.set(s.mid, { slot, direction: s.direction });
+  }
+  return out;
+}
+
+/**
+ * Removes every header extension but transport-wide-cc, which numbers packets so that the sender learns what arrives:
+ * the others tell those on the path more about what is said and shown, and none is needed.
+ */
+export function withoutExtensions(sdp: string): string {
+  return sdp.split("\r\n").filter((l) => !l.startsWith("a=extmap") || l.includes("transport-wide-cc-extensions-01")).join("\r\n");
+}
+
+const formats: Readonly<Record<string, SFrameCodec>> = { "opus/48000/2": "opus", "vp8/90000": "vp8", "vp9/90000": "vp9" };
+
+/** The payload types of a description that this protocol knows. */
+export function payloadTypes(sdp: string): (readonly [number, SFrameCodec])[] {
+  const out: (readonly [number, SFrameCodec])[] = [];
+  for (const m of sdp.matchAll(/^a=rtpmap:(\d+) (\S+?)\r?$/gm)) {
+    const codec = formats[m[2]!.toLowerCase()];
+    if (codec !== undefined) out.push([Number(m[1]), codec]);
+  }
+  return out;
+}
+
+/** What is known of the frames of one slot in one direction. */
+export interface SlotCounts extends FrameCounts { readonly slot: SlotName; readonly way: "seal" | "open" }
+
+/** Sound and picture of one call. */
+export interface CallMedia {
+  /** Sends a track in a slot, another one in its place, or nothing. Before the call is bound it waits. */
+  send(slot: SlotName, track: MediaStreamTrack | null): Promise<void>;
+  /** The call is bound: what was to be sent is sent. */
+  bound(): void;
+  /** A track of which a frame was authentic. Nobody gets it before that. */
+  onTrack: (slot: SlotName, track: MediaStreamTrack) => void;
+  /** Tracks that have been handed out. */
+  readonly tracks: ReadonlyMap<SlotName, MediaStreamTrack>;
+  counts(): Promise<readonly SlotCounts[]>;
+  stats(): Promise<RTCStatsReport>;
+  /** The sender of a slot, for its encoding parameters. */
+  sender(slot: SlotName): RTCRtpSender | undefined;
+}
+
+interface Line {
+  readonly id: number;
+  readonly slot: SlotName;
+  readonly way: "seal" | "open";
+  readonly transceiver: RTCRtpTransceiver;
+}
+
+/** The media of one connection. */
+export class SealedMedia implements CallMedia {
+  onTrack: (slot: SlotName, track: MediaStreamTrack) => void = () => undefined;
+  readonly tracks = new Map<SlotName, MediaStreamTrack>();
+  readonly #pc: RTCPeerConnection;
+  readonly #o: PeerOptions;
+  readonly #worker: Worker;
+  readonly #fail: (why: TrunklineError) => void;
+  readonly #lines: Line[] = [];
+  readonly #questions = new Map<number, (c: ReadonlyMap<number, FrameCounts>) => void>();
+  readonly #wanted = new Map<SlotName, MediaStreamTrack | null>();
+  #slots = new Map<string, { readonly slot: SlotName; readonly direction: "sendonly" | "recvonly" }>();
+  #bound = false;
+  #question = 0;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #closed = false;
+  #ready = false;
+  #late = 0;
+
+  constructor(pc: RTCPeerConnection, o: PeerOptions, worker: Worker) {
+    this.#pc = pc;
+    this.#o = o;
+    this.#worker = worker;
+    this.#fail = (why) => { if (!this.#closed) o.onFailed(why); };
+    worker.onmessage = (e: MessageEvent<FromFrames>) => this.#heard(e.data);
+    worker.onerror = () => this.#fail(refuse("closed", "the frames' worker has ended"));
+    pc.ontrack = (e) => this.#came(e.transceiver);
+  }
+
+  #say(m: ToFrames): void { this.#worker.postMessage(m); }
+
+  /** Before the first offer: a section for each slot and direction. */
+  offer(): void {
+    for (const slot of slotNames) {
+      for (const direction of ["sendonly", "recvonly"] as const) {
+        const t = this.#pc.addTransceiver(kinds[slot], { direction });
+        prefer(t, kinds[slot]);
+        if (direction === "sendonly") this.#attach(slot, "seal", t);
+      }
+    }
+  }
+
+  /** A description was made, or is about to be given to the browser. The first offer says which section is which. */
+  described(offer: boolean, sdp: string): void {
+    if (offer && this.#slots.size === 0) this.#slots = slotsOf(sdp);
+    this.#say({ type: "codecs", codecs: payloadTypes(sdp) });
+  }
+
+  /** After an offer was taken and before it is answered. */
+  answer(): void {
+    for (const t of this.#pc.getTransceivers()) {
+      if (t.mid === null || this.#lines.some((l) => l.transceiver === t)) continue;
+      const at = this.#slots.get(t.mid);
+      if (at === undefined) {
+        t.direction = "inactive";
+        continue;
+      }
+      prefer(t, kinds[at.slot]);
+      if (at.direction === "sendonly") {
+        t.direction = "recvonly";
+        this.#came(t);
+      } else {
+        t.direction = "sendonly";
+        this.#attach(at.slot, "seal", t);
+      }
+    }
+  }
+
+  #came(t: RTCRtpTransceiver): void {
+    if (this.#lines.some((l) => l.transceiver === t)) return;
+    const at = t.mid === null ? undefined : this.#slots.get(t.mid);
+    // A section that was not there at the beginning is left without a reader.
+    if (at === undefined) return void (t.receiver.track.enabled = false);
+    const line = this.#attach(at.slot, "open", t);
+    t.receiver.track.addEventListener("ended", () => {
+      if (this.tracks.get(line.slot) === t.receiver.track) this.tracks.delete(line.slot);
+    });
+  }
+
+  #attach(slot: SlotName, way: "seal" | "open", t: RTCRtpTransceiver): Line {
+    const id = this.#lines.length;
+    const { send, receive } = this.#o.mediaKeys();
+    const index = way === "seal" ? this.#o.role : 1 - this.#o.role;
+    const options: FrameOptions = { id, way, kid: kidOf(index, slotNames.indexOf(slot)), key: way === "seal" ? send : receive };
+    const Transform = (globalThis as unknown as { RTCRtpScriptTransform: TransformClass }).RTCRtpScriptTransform;
+    const end = (way === "seal" ? t.sender : t.receiver) as unknown as Transformed;
+    end.transform = new Transform(this.#worker, options);
+    send.fill(0);
+    receive.fill(0);
+    const line: Line = { id, slot, way, transceiver: t };
+    this.#lines.push(line);
+    return line;
+  }
+
+  #heard(m: FromFrames): void {
+    if (m.type === "ready") this.#ready = true;
+    if (m.type === "counts") {
+      this.#questions.get(m.question)?.(new Map(m.counts));
+      this.#questions.delete(m.question);
+    }
+    if (m.type !== "first") return;
+    const line = this.#lines[m.id];
+    if (line === undefined || line.way !== "open") return;
+    const { track } = line.transceiver.receiver;
+    this.tracks.set(line.slot, track);
+    this.onTrack(line.slot, track);
+  }
+
+  /** The call is bound: what was to be sent is sent, and counts are compared from now on. */
+  bound(): void {
+    if (this.#bound) return;
+    this.#bound = true;
+    for (const [slot, track] of this.#wanted) void this.#put(slot, track);
+    this.#timer = setInterval(() => void this.compare(), compareMs);
+  }
+
+  async send(slot: SlotName, track: MediaStreamTrack | null): Promise<void> {
+    if (track !== null && track.kind !== kinds[slot]) throw refuse("malformed", "a track of another kind");
+    this.#wanted.set(slot, track);
+    if (this.#bound) await this.#put(slot, track);
+  }
+
+  async #put(slot: SlotName, track: MediaStreamTrack | null): Promise<void> {
+    const sender = this.sender(slot);
+    if (sender === undefined || this.#closed) return;
+    if ((sender as unknown as Transformed).transform == null) throw refuse("closed", "a sender without a transform sends nothing");
+    await sender.replaceTrack(track);
+  }
+
+  sender(slot: SlotName): RTCRtpSender | undefined {
+    return this.#lines.find((l) => l.slot === slot && l.way === "seal")?.transceiver.sender;
+  }
+
+  stats(): Promise<RTCStatsReport> { return this.#pc.getStats(); }
+
+  async counts(): Promise<readonly SlotCounts[]> {
+    const counts = await this.#count();
+    return this.#lines.map((l) => ({ slot: l.slot, way: l.way, ...(counts.get(l.id) ?? { seen: 0, passed: 0, bytes: 0, dropped: 0 }) }));
+  }
+
+  #count(): Promise<ReadonlyMap<number, FrameCounts>> {
+    const question = ++this.#question;
+    return new Promise((resolve) => {
+      this.#questions.set(question, resolve);
+      this.#say({ type: "count", question });
+    });
+  }
+
+  /** The browser's counts first, the worker's after them: so the browser's may be behind and never ahead. */
+  async compare(): Promise<void> {
+    if (this.#closed) return;
+    // Nothing is sent or shown without it, but people should hear of it.
+    if (!this.#ready) return ++this.#late > readyTries ? this.#fail(refuse("closed", "the frames' worker did not start")) : undefined;
+    const report = await this.#pc.getStats();
+    const counts = await this.#count();
+    if (this.#closed) return;
+    for (const line of this.#lines) {
+      const { passed, seen, bytes } = counts.get(line.id) ?? { passed: 0, seen: 0, bytes: 0 };
+      const there = countOf(report, line);
+      if (there === undefined) continue;
+      const bypassed = kinds[line.slot] === "video" ? there > passed : line.way === "seal" ? there > bytes : seen === 0 && there > 50;
+      if (bypassed) return this.#fail(refuse("key_alarm", line.way === "seal" ? "frames left without being sealed" : "frames were shown without being opened"));
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearInterval(this.#timer);
+    this.#pc.ontrack = null;
+    this.#worker.terminate();
+    for (const q of this.#questions.values()) q(new Map());
+    this.#questions.clear();
+  }
+}
+
+/** What left, or was given to the decoder, by the browser's own account: frames of pictures, bytes of sound that left. */
+function countOf(report: RTCStatsReport, line: Line): number | undefined {
+  for (const s of report.values() as Iterable<Record<string, unknown>>) {
+    if (s["mid"] !== line.transceiver.mid) continue;
+    const number = (name: string) => (typeof s[name] === "number" ? s[name] : 0);
+    if (line.way === "seal" && s["type"] === "outbound-rtp") {
+      // Packets of sound are no measure: some of them are padding.
+      return kinds[line.slot] === "video" ? number("framesSent") : number("bytesSent") - number("retransmittedBytesSent");
+    }
+    if (line.way === "open" && s["type"] === "inbound-rtp") {
+      // Sound has no count of frames behind the transform: a stream that has packets and no frame in the worker is one that went past it.
+      return kinds[line.slot] === "video" ? number("framesDecoded") : number("packetsReceived");
+    }
+  }
+  return undefined;
+}
+
+/** Opus, or VP8 before VP9 of profile 0, and nothing else: only their frames can be sealed whole. */
+function prefer(t: RTCRtpTransceiver, kind: "audio" | "video"): void {
+  const all = RTCRtpReceiver.getCapabilities(kind)?.codecs ?? [];
+  const pick = (mime: string, fmtp?: RegExp) => all.filter((c) => c.mimeType.toLowerCase() === mime && (fmtp === undefined || c.sdpFmtpLine === undefined || fmtp.test(c.sdpFmtpLine)));
+  t.setCodecPreferences(kind === "audio" ? pick("audio/opus") : [...pick("video/vp8"), ...pick("video/vp9", /profile-id=0/)]);
+}
