@@ -59,7 +59,9 @@ func newMediaFlow(call *Call) *mediaFlow {
 func (f *mediaFlow) configure(cfg *rtc.Config) {
 	switch f.call.kind {
 	case Audio:
-		cfg.Audio, cfg.Screen = rtc.SendReceive, rtc.ReceiveOnly
+		// A camera may be switched on later; and the place of a section tells its slot, so the
+		// camera's must be there before the screen's (docs/spec/media.md, section 3).
+		cfg.Audio, cfg.Video, cfg.Screen = rtc.SendReceive, rtc.ReceiveOnly, rtc.ReceiveOnly
 	case Video:
 		cfg.Audio, cfg.Video, cfg.Screen = rtc.SendReceive, rtc.SendReceive, rtc.ReceiveOnly
 	}

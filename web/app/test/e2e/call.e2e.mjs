@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
+import { answer, connect, fakes, join, moving } from './people.mjs';
 
 let world;
 let acme;
@@ -7,55 +8,22 @@ let globex;
 let alice;
 let bob;
 
-const devices = { permissions: ['clipboard-read', 'clipboard-write', 'camera', 'microphone'], viewport: { width: 900, height: 640 } };
-
 beforeAll(async () => {
   world = new World().build();
   [acme, globex] = await world.pair('acme.example', 'globex.example');
-  await world.browser(['--use-fake-device-for-media-stream=device-count=1,fps=5', '--auto-select-desktop-capture-source=Entire screen']);
-  alice = await join(acme);
-  bob = await join(globex);
-  await connect();
+  await world.browser(fakes);
+  alice = await join(world, acme);
+  bob = await join(world, globex);
+  await connect(alice, bob, globex.ready.http);
 });
 
 afterAll(async () => {
   await world?.stop();
 });
 
-async function join(node) {
-  const person = await world.person(devices);
-  await person.page.goto(world.invite(node));
-  await person.page.getByRole('heading', { name: 'How others reach you' }).waitFor();
-  return person;
-}
-
-async function connect() {
-  await alice.page.getByRole('button', { name: 'Copy link' }).click();
-  const at = await alice.page.evaluate(() => navigator.clipboard.readText());
-  await bob.page.goto(globex.ready.http + at.slice(at.indexOf('/#')));
-  await bob.page.getByLabel('Your name').fill('Bob');
-  await bob.page.getByRole('button', { name: 'Ask to connect' }).click();
-  await alice.page.getByRole('link', { name: /Bob/ }).click();
-  await alice.page.getByRole('button', { name: 'Accept' }).click();
-  await alice.page.getByRole('textbox', { name: 'Write to Bob' }).waitFor();
-  await bob.page.getByRole('textbox', { name: /Write to/ }).waitFor();
-}
-
 function clean() {
   expect(world.foreign).toEqual([]);
   expect(world.problems).toEqual([]);
-}
-
-/** The picture of the other side moves: a frame of it was decoded and a later one, too. */
-async function moving(person, tile = 'them') {
-  await person.page.waitForFunction((id) => {
-    const video = document.querySelector(`[data-testid="${id}"] video`);
-    if (!video?.videoWidth) return false;
-    const frames = video.getVideoPlaybackQuality().totalVideoFrames;
-    globalThis.first ??= {};
-    globalThis.first[id] ??= frames;
-    return frames > globalThis.first[id] + 3;
-  }, tile);
 }
 
 describe('a call between two browsers at two nodes', () => {
@@ -66,7 +34,7 @@ describe('a call between two browsers at two nodes', () => {
     await alice.page.locator('.meter').waitFor();
     await alice.page.getByRole('button', { name: 'Call', exact: true }).click();
     await bob.page.getByRole('heading', { name: /is calling with camera/ }).waitFor();
-    await bob.page.getByRole('button', { name: 'Answer with camera' }).click();
+    await answer(bob);
     await Promise.all([moving(alice), moving(bob)]);
     clean();
   });
@@ -110,8 +78,6 @@ describe('in a call', () => {
   });
 
   test('a camera that is switched on later is seen', async () => {
-    await alice.page.evaluate(() => { globalThis.first = {}; });
-    await bob.page.evaluate(() => { globalThis.first = {}; });
     await bob.page.keyboard.press('v');
     await moving(alice);
     await bob.page.keyboard.press('v');

@@ -54,8 +54,14 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       if (pc.connectionState === "disconnected" || pc.connectionState === "failed") o.onPath(false);
     };
     const media = o.media !== 0 && more.worker !== undefined ? new SealedMedia(pc, o, more.worker()) : undefined;
+    // A handshake with another certificate than the signed one ends here, before there is any channel.
+    const watch = () => {
+      const dtls = pc.sctp?.transport;
+      if (dtls) dtls.onstatechange = () => { if (dtls.state === "failed") o.onFailed(refuse("key_alarm", "the certificate is not the one that was signed")); };
+    };
     const describe = async (d: RTCSessionDescriptionInit): Promise<string> => {
       await pc.setLocalDescription(d);
+      watch();
       const sdp = withoutExtensions(d.sdp ?? "");
       media?.described(d.type === "offer", sdp);
       return sdp;

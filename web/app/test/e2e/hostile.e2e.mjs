@@ -1,0 +1,102 @@
+// Other sides that do not keep to the specification, and a browser that lets frames past: nothing of it is ever shown.
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { World } from '../../scripts/harness.mjs';
+import { answer, connect, fakes, join, moving, over, ring } from './people.mjs';
+
+let world;
+let alice;
+let bob;
+/** What Bob's browser, and Alice's, run instead of the worker that seals; null: the real one. */
+const worker = { alice: null, bob: null };
+
+/** A worker that lets everything through as it is. `counts` is what it claims. */
+const open = (counts) => `
+onrtctransform = ({ transformer: t }) => { t.readable.pipeTo(t.writable); };
+onmessage = ({ data }) => {
+  if (data.type === 'count') postMessage({ type: 'counts', question: data.question, counts: [0, 1, 2, 3, 4, 5, 6, 7].map((id) => [id, ${counts}]) });
+};
+postMessage({ type: 'ready' });`;
+const liar = open('{ seen: 1e9, passed: 1e9, bytes: 1e12, dropped: 0 }');
+const honest = open('{ seen: 0, passed: 0, bytes: 0, dropped: 0 }');
+
+const instead = (who) => async ({ context, page }) => {
+  await context.route('**/frames.js', (route) => (worker[who] === null ? route.continue() : route.fulfill({
+    body: worker[who], contentType: 'text/javascript', headers: { 'Cross-Origin-Embedder-Policy': 'require-corp' },
+  })));
+  // A description that names another certificate than the one in use, when it is asked for.
+  await page.addInitScript(() => {
+    const { createAnswer, setLocalDescription } = RTCPeerConnection.prototype;
+    const real = new Map();
+    RTCPeerConnection.prototype.createAnswer = async function (...args) {
+      const d = await createAnswer.apply(this, args);
+      if (!globalThis.swap) return d;
+      const sdp = d.sdp.replace(/(a=fingerprint:sha-256 )[0-9A-F]{2}/g, (_, start) => `${start}00`);
+      real.set(sdp, d);
+      return { type: d.type, sdp };
+    };
+    RTCPeerConnection.prototype.setLocalDescription = function (d) {
+      return setLocalDescription.call(this, real.get(d?.sdp) ?? d);
+    };
+  });
+};
+
+beforeAll(async () => {
+  world = new World().build();
+  const [acme, globex] = await world.pair('acme.example', 'globex.example');
+  await world.browser(fakes);
+  // Without service workers every request passes the test.
+  alice = await join(world, acme, { serviceWorkers: 'block' }, instead('alice'));
+  bob = await join(world, globex, { serviceWorkers: 'block' }, instead('bob'));
+  await connect(alice, bob, globex.ready.http);
+});
+
+afterAll(async () => {
+  await world?.stop();
+});
+
+beforeEach(() => {
+  worker.alice = worker.bob = null;
+});
+
+test('somebody who sends plain frames is never shown and never heard', async () => {
+  worker.bob = liar;
+  await ring(alice);
+  await answer(bob);
+  await alice.page.getByTestId('route').click();
+  // Frames came, and every one of them was dropped.
+  await alice.page.getByText(/ 0 frames opened, (?!0 )\d+ dropped/).waitFor();
+  await alice.page.getByText('Securing').waitFor();
+  await alice.page.waitForFunction(() => Number(/(\d+) dropped/.exec(document.querySelector('.call-details').textContent)[1]) > 60);
+  expect(await alice.page.locator('[data-testid="them"] video').count()).toBe(0);
+  expect(await alice.page.locator('.call-layer audio').count()).toBe(0);
+  await over(alice, bob);
+});
+
+test('a browser in which frames go past the worker ends the call with an alarm', async () => {
+  worker.alice = honest;
+  await ring(alice);
+  await answer(bob);
+  await alice.page.getByRole('heading', { name: 'Call stopped for safety' }).waitFor();
+  expect(await alice.page.locator('.call-layer video, .call-layer audio').count()).toBe(0);
+  await bob.page.getByRole('heading', { name: /Call ended|did not come about|lost/ }).waitFor();
+  await over(alice, bob);
+});
+
+test('another certificate than the signed one is refused with an alarm', async () => {
+  await bob.page.evaluate(() => { globalThis.swap = true; });
+  await ring(alice);
+  await answer(bob);
+  await alice.page.getByRole('heading', { name: 'Call stopped for safety' }).waitFor();
+  expect(await alice.page.locator('.call-layer video, .call-layer audio').count()).toBe(0);
+  await alice.page.getByText('compare the safety number').waitFor();
+  await bob.page.getByRole('button', { name: 'Back' }).waitFor();
+  await over(alice, bob);
+  await bob.page.evaluate(() => { globalThis.swap = false; });
+});
+
+test('afterwards an honest call is as good as ever', async () => {
+  await ring(alice);
+  await answer(bob);
+  await Promise.all([moving(alice), moving(bob)]);
+  await over(alice, bob);
+});
