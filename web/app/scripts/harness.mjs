@@ -49,11 +49,17 @@ export class World {
     });
     this.origins.add(ready.http);
     this.origins.add(ready.http.replace(/^http/, 'ws'));
-    return { ready, child, data: path.join(this.dir, name), stop: () => end(child) };
+    // Where clients look for it does not change when it comes back.
+    const again = () => this.node(name, domain, [...extra, '--http-listen', new URL(ready.http).host]);
+    const kill = () => new Promise((resolve) => {
+      child.once('exit', resolve);
+      child.kill('SIGKILL');
+    });
+    return { ready, child, data: path.join(this.dir, name), stop: () => end(child), kill, again };
   }
 
   /** Two nodes that trust each other, as docs/TWO-NODES.md sets them up. */
-  async pair(first, second) {
+  async pair(first, second, extra = []) {
     const [a, b] = [first, second].map((domain) => {
       const data = path.join(this.dir, domain);
       return { domain, data, key: JSON.parse(this.run('init', '--data', data, '--domain', domain, '--json')).domain_key };
@@ -66,7 +72,7 @@ export class World {
       );
     trust(a, b);
     trust(b, a);
-    const peer = (other) => ['--federation-peer', `${other.domain}=${path.join(other.data, 'domain.document')}`];
+    const peer = (other) => [...extra, '--federation-peer', `${other.domain}=${path.join(other.data, 'domain.document')}`];
     return [await this.node(first, first, peer(b)), await this.node(second, second, peer(a))];
   }
 

@@ -1,0 +1,61 @@
+// A call whose path is the relay of a node, and what becomes of it when that node goes and comes back.
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { World } from '../../scripts/harness.mjs';
+import { answer, connect, fakes, join, moving, over } from './people.mjs';
+
+let world;
+let acme;
+let alice;
+let bob;
+
+beforeAll(async () => {
+  world = new World().build();
+  let globex;
+  [acme, globex] = await world.pair('acme.example', 'globex.example', ['--turn-external-ip', '127.0.0.1', '--turn-allow-peers', '127.0.0.1/32:1024-65535']);
+  await world.browser(fakes);
+  // What the pages give to the connection and take from it, in their own words.
+  const watch = ({ page }) => page.addInitScript(() => {
+    globalThis.remote = [];
+    const { addIceCandidate } = RTCPeerConnection.prototype;
+    RTCPeerConnection.prototype.addIceCandidate = function (c) {
+      if (c?.candidate) globalThis.remote.push(c.candidate);
+      return addIceCandidate.call(this, c);
+    };
+  });
+  alice = await join(world, acme, {}, watch);
+  bob = await join(world, globex, {}, watch);
+  await connect(alice, bob, globex.ready.http);
+});
+
+afterAll(async () => {
+  await world?.stop();
+});
+
+test('whoever hides the address is reached through the relay alone', async () => {
+  await alice.page.getByRole('button', { name: 'Video call with Bob' }).click();
+  await alice.page.getByRole('switch', { name: /Hide my address/ }).click();
+  await alice.page.locator('.preview video').waitFor();
+  await alice.page.getByRole('button', { name: 'Call', exact: true }).click();
+  await answer(bob);
+  await Promise.all([moving(alice), moving(bob)]);
+  for (const person of [alice, bob]) await person.page.getByTestId('route').filter({ hasText: 'Mesh, relay UDP' }).waitFor();
+  const told = await bob.page.evaluate(() => globalThis.remote);
+  expect(told.length).toBeGreaterThan(0);
+  for (const line of told) {
+    expect(line).toContain(' typ relay raddr 0.0.0.0 rport 9');
+    expect(line).not.toMatch(/network-(id|cost)/);
+  }
+});
+
+test('the node is killed: the picture stays, dimmed, with the seconds; it comes back, and so does the call', async () => {
+  await acme.kill();
+  await alice.page.getByText(/No connection for \d+ seconds?/).first().waitFor({ timeout: 60_000 });
+  expect(await alice.page.locator('[data-testid="them"].dimmed video').count()).toBe(1);
+  await acme.again();
+  await alice.page.locator('.tile-broken').waitFor({ state: 'detached', timeout: 60_000 });
+  await bob.page.locator('.tile-broken').waitFor({ state: 'detached', timeout: 60_000 });
+  await Promise.all([moving(alice), moving(bob)]);
+  await alice.page.getByTestId('route').filter({ hasText: 'Mesh, relay' }).waitFor();
+  await over(alice, bob);
+  expect(world.foreign).toEqual([]);
+});
