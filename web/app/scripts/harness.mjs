@@ -128,6 +128,26 @@ export class World {
   }
 }
 
+/** What photographs a page as it is, in every size and theme, and holds it to axe. */
+export function camera(world, shots, only, violations) {
+  return async (page, name, before = async () => {}) => {
+    if (only.length > 0 && !only.some((o) => name.startsWith(o))) return;
+    for (const [size, viewport] of Object.entries(sizes)) {
+      await page.setViewportSize(viewport);
+      for (const theme of ['light', 'dark']) {
+        await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
+        await page.waitForFunction((want) => document.documentElement.dataset.theme === want, theme);
+        await before();
+        // Two frames: the first one begins with the styles of before.
+        await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+        await page.screenshot({ path: path.join(shots, `${name}-${size}-${theme}.png`) });
+        for (const v of await world.axe(page)) violations.push(`${name} ${size} ${theme}: ${v}`);
+      }
+    }
+    await page.setViewportSize(sizes.desktop);
+  };
+}
+
 function end(child) {
   if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
   return new Promise((resolve) => {

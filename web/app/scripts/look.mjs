@@ -7,7 +7,8 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { sizes, World } from './harness.mjs';
+import { camera, World } from './harness.mjs';
+import { lookAtCalls } from './lookcalls.mjs';
 
 const shots = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'shots');
 const only = process.argv.slice(2);
@@ -17,27 +18,11 @@ mkdirSync(shots, { recursive: true });
 const world = new World().build();
 const violations = [];
 
-/** Photographs a page as it is, in every size and theme. */
-async function look(page, name, before = async () => {}) {
-  if (only.length > 0 && !only.some((o) => name.startsWith(o))) return;
-  for (const [size, viewport] of Object.entries(sizes)) {
-    await page.setViewportSize(viewport);
-    for (const theme of ['light', 'dark']) {
-      await page.emulateMedia({ colorScheme: theme, reducedMotion: 'reduce' });
-      await page.waitForFunction((want) => document.documentElement.dataset.theme === want, theme);
-      await before();
-      // Two frames: the first one begins with the styles of before.
-      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-      await page.screenshot({ path: path.join(shots, `${name}-${size}-${theme}.png`) });
-      for (const v of await world.axe(page)) violations.push(`${name} ${size} ${theme}: ${v}`);
-    }
-  }
-  await page.setViewportSize(sizes.desktop);
-}
+const look = camera(world, shots, only, violations);
 
 try {
   // Without a microphone a browser shows names in place of the machine's addresses.
-  await world.browser(['--disable-features=WebRtcHideLocalIpsWithMdns']);
+  await world.browser(['--disable-features=WebRtcHideLocalIpsWithMdns', '--auto-select-desktop-capture-source=Entire screen']);
   await story(world, look);
 } catch (error) {
   violations.push(String(error?.stack ?? error));
@@ -172,6 +157,9 @@ async function story(world, look) {
   await alice.page.getByRole('button', { name: 'Menu' }).click();
   await look(alice.page, 'menu');
   await alice.page.keyboard.press('Escape');
+
+  await alice.page.goto(`${http}/`);
+  await lookAtCalls(look, alice, bob);
 
   // Another language, and the other direction.
   await alice.page.goto(`${http}/settings`);
