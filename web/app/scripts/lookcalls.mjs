@@ -25,7 +25,7 @@ export async function lookAtCalls(look, alice, bob) {
     await again.first().click();
     await alice.page.waitForFunction((n) => document.querySelectorAll('.call-problem').length < n, left);
   }
-  await alice.page.locator('.preview video').waitFor();
+  await alice.page.waitForFunction(() => document.querySelector('.preview video')?.getVideoPlaybackQuality().totalVideoFrames > 2);
   await look(alice.page, 'call-prejoin');
   await alice.page.getByRole('button', { name: 'Call', exact: true }).click();
   await bob.page.getByRole('button', { name: 'Answer with camera' }).waitFor();

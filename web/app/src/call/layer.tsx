@@ -75,7 +75,7 @@ function Waiting(props: { call: CallView; contact: Contact }) {
   return (
     <div class="call-waiting">
       <div class="call-who">
-        <Avatar name={name} seed={contact.id} large />
+        <Avatar name={name} seed={contact.id} large={!looking} />
         <h1 tabIndex={-1} aria-live="polite">
           {title}
         </h1>
@@ -115,8 +115,6 @@ function Waiting(props: { call: CallView; contact: Contact }) {
       )}
       {stage.is === 'prejoin' && (
         <>
-          <Devices call={call} />
-          <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
           <div class="call-actions">
             <button type="button" class="button" onClick={() => control?.hangup()}>
               {t('cancel')}
@@ -126,6 +124,8 @@ function Waiting(props: { call: CallView; contact: Contact }) {
               {t('callStart')}
             </button>
           </div>
+          <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
+          <Devices call={call} />
         </>
       )}
       {stage.is === 'incoming' && (

@@ -127,7 +127,6 @@ export function DeviceProblems(props: { call: CallView }) {
           <div key={what} class="call-problem" role="alert">
             <Icon name={what === 'microphone' ? 'mic-off' : 'video-off'} />
             <span class="grow">
-              <strong>{t(what === 'microphone' ? 'callMicrophone' : 'callCamera')}: </strong>
               {t(deviceProblemKey(problem), { device: t(what === 'microphone' ? 'callMicrophone' : 'callCamera') })}
             </span>
             <button type="button" class="button" onClick={() => app.engine.call?.retry(what)}>
