@@ -142,7 +142,8 @@ describe("a call", () => {
     out.sendControl({ case: "mediaStart", value: { audio: 1 } });
     out.hangup();
     await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
-    expect(said).toEqual(["mediaStart"]);
+    // The call code begins by itself, and may or may not have got that far.
+    expect(said.filter((c) => !c.startsWith("code"))).toEqual(["mediaStart"]);
     expect([a.calls.active, b.calls.active]).toEqual([[], []]);
     expect(() => out.sendControl({ case: "bye", value: {} })).toThrow();
   });
