@@ -1,5 +1,5 @@
-# What a person does in this repository. Nothing here needs more than Go, make and a shell;
-# "make test" gets the rest by itself.
+# What a person does in this repository. Building needs Go, make and a shell; the tests of the
+# app need Node with npm as well. "make test" gets the rest by itself where apt can install it.
 
 GO       ?= go
 FUZZTIME ?= 30s
