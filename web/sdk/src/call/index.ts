@@ -1,10 +1,13 @@
 // Calls: docs/spec/session.md and media.md.
 
+export { Call } from "./call.ts";
 export * from "./calls.ts";
 export * from "./control.ts";
 export * from "./frames.ts";
 export * from "./machine.ts";
 export * from "./media.ts";
+export type { CallPeer, IceServer, Media, PeerFactory, PeerOptions } from "./peer.ts";
 export * from "./route.ts";
 export * from "./sdp.ts";
+export { reactions, type Pointer, type Reaction, type Sending } from "./shown.ts";
 export * from "./webrtc.ts";

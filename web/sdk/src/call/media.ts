@@ -7,7 +7,7 @@
 
 import { refuse, type TrunklineError } from "../errors.ts";
 import { kidOf, type SFrameCodec } from "../sframe.ts";
-import type { PeerOptions } from "./calls.ts";
+import type { PeerOptions } from "./peer.ts";
 import type { FrameCounts, FromFrames, FrameOptions, ToFrames } from "./frames.ts";
 
 export type SlotName = "microphone" | "camera" | "screen" | "screenAudio";

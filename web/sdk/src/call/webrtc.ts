@@ -3,7 +3,7 @@
 
 import { copy, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
-import type { CallPeer, PeerFactory, PeerOptions } from "./calls.ts";
+import type { CallPeer, PeerFactory, PeerOptions } from "./peer.ts";
 import { canSeal, SealedMedia, withoutExtensions } from "./media.ts";
 import { parseFingerprint } from "./sdp.ts";
 
