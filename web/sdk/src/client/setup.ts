@@ -1,7 +1,8 @@
 // From nothing, or from a phrase, to a participant.
 
 import { deriveRoot, generatePhrase } from "../identity/phrase.ts";
-import { Client, type ClientOptions } from "./client.ts";
+import { Client } from "./client.ts";
+import type { ClientOptions } from "./core.ts";
 
 /** Makes a new identity. The phrase is the only copy: show it when the person asks for it, and store it nowhere. */
 export async function createIdentity(o: ClientOptions): Promise<{ readonly client: Client; readonly phrase: string }> {

@@ -1,0 +1,145 @@
+// The own device list: taken over where another own device has made a newer one, changed where this device holds the
+// root key, and told to those whom it concerns.
+
+import { equal, hex, unhex } from "../bytes.ts";
+import { type Body, marshalBody, Type } from "../envelope/bodies.ts";
+import { AnswerStatus, Operation } from "../envelope/query.ts";
+import { Ttl } from "../envelope/types.ts";
+import { refuse } from "../errors.ts";
+import { type DeviceList, findDevice, nextList, parseDeviceList, renewDue } from "../identity/device.ts";
+import { DeviceId, PeerId } from "../identity/key.ts";
+import type { Wire } from "../link/wire.ts";
+import { newContact, syncBody } from "./contacts.ts";
+import { type Core, weekMs } from "./core.ts";
+import { parseDeviceRequest, sealApproval } from "./devices.ts";
+import { askOver } from "./directory.ts";
+import { isConflict, publishTries } from "./mailbox.ts";
+import { type Letter, passing } from "./sending.ts";
+
+export class OwnList {
+  readonly #c: Core;
+
+  constructor(c: Core) {
+    this.#c = c;
+  }
+
+  async adopt(w: Wire): Promise<void> {
+    const answer = await askOver(w, w.node.descriptor, Operation.lookup, this.#c.self.bytes);
+    if (answer.status !== AnswerStatus.found) throw refuse("node", "the own node says it has another device list and does not show it");
+    const list = parseDeviceList(answer.list);
+    if (!list.root.equals(this.#c.self)) throw refuse("other_identity", "the own node keeps a device list that is not ours");
+    await this.take(list);
+  }
+
+  /** Keeps a newer own list, wherever it came from. It counts by the root key and by what is kept here. */
+  async take(list: DeviceList): Promise<void> {
+    const own = this.#c.ownList();
+    if (own !== undefined) {
+      if (list.epoch < own.epoch) throw refuse("rollback", "an older device list of this identity was shown");
+      const twice = list.epoch === own.epoch && !equal(list.hash, own.hash);
+      const recovery = own.recovery !== undefined && (list.recovery === undefined || !equal(own.recovery, list.recovery));
+      if (twice || recovery) {
+        this.#c.tell({ type: "alarm", from: this.#c.id, what: "there are two device lists of yours that contradict each other: somebody else may hold your root key" });
+        throw refuse("key_alarm", "two device lists of this identity contradict each other");
+      }
+      if (list.epoch === own.epoch) return;
+    }
+    this.#c.records.set("ownlist", hex(list.signed));
+    await this.#c.records.commit();
+    this.#c.ownCert();
+    // A device that was recovered from the phrase knows nobody: it is told whom we know.
+    if (own === undefined || list.devices.every((c) => findDevice(own, c.deviceId) !== undefined)) return;
+    this.#c.directory.forget(this.#c.self);
+    for (const k of this.#c.contacts.all()) this.#c.contacts.sync(k.root);
+    this.#c.background("tell of the new device", () => this.announce());
+  }
+
+  /** Makes the next own list, publishes it and keeps it: kept is what the node has taken. */
+  async change(change: (own: DeviceList) => Promise<DeviceList>): Promise<DeviceList> {
+    const w = await this.#c.wire();
+    for (let t = 1; ; t++) {
+      const own = this.#c.mustOwnList();
+      const next = await change(own);
+      if (next.epoch === own.epoch) return next;
+      try {
+        await this.#c.mailbox.publish(w, next, this.#c.home());
+        this.#c.records.set("ownlist", hex(next.signed));
+        await this.#c.records.commit();
+        return next;
+      } catch (err) {
+        if (!isConflict(err) || t === publishTries) throw err;
+        await this.adopt(w);
+      }
+    }
+  }
+
+  /** Signs a device list with the new device in it, publishes it, and gives the approval to carry to it. */
+  async approve(request: string): Promise<string> {
+    const r = parseDeviceRequest(request);
+    const root = await this.#c.root();
+    const list = await this.change(async (own) => (
+      // Approved before: the approval may have been lost on its way.
+      findDevice(own, DeviceId.of(r.device)) === undefined ? nextList(root, own, { kind: "add", device: r.device }, this.#c.now()) : own
+    ));
+    this.#c.background("tell of the new device", () => this.announce());
+    const h = this.#c.home();
+    const contacts = [...this.#c.contacts.all()].flatMap((k) => {
+      const body = syncBody(k);
+      return body === undefined ? [] : [marshalBody(body)];
+    });
+    return sealApproval(r, list, { url: h.url, domain: h.domain, peerId: PeerId.fromBytes(unhex(h.peerId)) }, contacts);
+  }
+
+  /** Signs a device list without the device, changes the token that it knew, and tells the contacts. */
+  async revoke(device: DeviceId): Promise<void> {
+    if (device.equals(this.#c.deviceId)) throw refuse("malformed", "this is the device you work on: revoke it from another one");
+    const root = await this.#c.root();
+    await this.change((own) => nextList(root, own, { kind: "revoke", device }, this.#c.now()));
+    await this.#c.mailbox.rotateToken(false);
+    this.#c.background("tell of the new device list", () => this.announce());
+  }
+
+  async announce(): Promise<void> {
+    const body: Body = { type: Type.listUpdate, list: this.#c.mustOwnList().signed };
+    for (const k of this.#c.contacts.all()) {
+      if (k.state === "accepted" && k.evidence.length === 0) await passing(this.#c.sending.deliverAll(k, { body, lifeMs: weekMs, ttl: Ttl.week, withGrant: true }));
+    }
+    await this.toDevices({ body, lifeMs: weekMs, ttl: Ttl.week, withGrant: true });
+  }
+
+  async toDevices(l: Letter): Promise<void> {
+    if (this.#c.mustOwnList().devices.length < 2) return;
+    const h = this.#c.home();
+    // A device that has just joined may have published its key a moment ago.
+    this.#c.directory.forget(this.#c.self);
+    // Own devices hold no grants for each other; a sealed knock always gets in.
+    await passing(this.#c.sending.deliverAll(newContact(this.#c.self.hex, h.domain, h.peerId, this.#c.now()), { ...l, knock: true }));
+  }
+
+  async renewEnded(): Promise<void> {
+    const own = this.#c.ownList();
+    const now = this.#c.now();
+    const cert = own === undefined ? undefined : findDevice(own, this.#c.deviceId);
+    if (own === undefined || cert === undefined || (now < own.expires * 1000 && now < cert.notAfter * 1000)) return;
+    if (this.#c.records.raw("secret/root") === undefined) return; // the node's refusal says the rest
+    const next = await nextList(await this.#c.root(), own, { kind: "renew" }, now);
+    this.#c.records.set("ownlist", hex(next.signed));
+    await this.#c.records.commit();
+  }
+
+  /** A device that was recovered from the phrase tells the other ones of itself, as soon as it can speak. */
+  async announceRecovered(): Promise<void> {
+    if (this.#c.records.get("announce") === undefined) return;
+    await this.toDevices({ body: { type: Type.listUpdate, list: this.#c.mustOwnList().signed }, lifeMs: weekMs, ttl: Ttl.week });
+    this.#c.records.delete("announce");
+    await this.#c.records.commit();
+  }
+
+  /** Renews the list where it is time and the root key is here. */
+  async renewDue(): Promise<void> {
+    if (!renewDue(this.#c.mustOwnList(), this.#c.now()) || this.#c.records.raw("secret/root") === undefined) return;
+    const root = await this.#c.root();
+    await this.change(async (own) => (renewDue(own, this.#c.now()) ? nextList(root, own, { kind: "renew" }, this.#c.now()) : own));
+    this.#c.background("tell of the renewed list", () => this.announce());
+  }
+}
