@@ -63,6 +63,47 @@ func TestAnInvitationLetsOneIdentityInAndNoOther(t *testing.T) {
 	}
 }
 
+func TestSeveralPeopleAtThisComputerUseOneInvitationAndTheNextTakesItBack(t *testing.T) {
+	r := start(t, t.TempDir(), "acme.example", registerPolicy("invitation"))
+	url, err := r.InviteHere(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	invite := token(url)
+	for i := range hereUses {
+		p := newPerson(t, r)
+		if f := dial(t, r, p).publish(r, p, invite); f.GetPublished() == nil {
+			t.Fatalf("person %d: %v", i, f)
+		}
+	}
+	late := newPerson(t, r)
+	link9 := dial(t, r, late)
+	if f := link9.publish(r, late, invite); errorCode(f) != link.CodeInvitationInvalid {
+		t.Errorf("one more: %v", f)
+	}
+	second, err := r.InviteHere(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.InviteHere(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if f := link9.publish(r, late, token(second)); errorCode(f) != link.CodeInvitationInvalid {
+		t.Errorf("with the one that was taken back: %v", f)
+	}
+
+	for name, r := range map[string]*running{
+		"closed": start(t, t.TempDir(), "acme.example", registerPolicy("closed")),
+		"behind a proxy": start(t, t.TempDir(), "acme.example", registerPolicy("invitation"), func(c *Config) {
+			c.HTTP.PublicURL = "https://acme.example"
+		}),
+	} {
+		if url, err := r.InviteHere(t.Context()); url != "" || err != nil {
+			t.Errorf("%s: %q, %v", name, url, err)
+		}
+	}
+}
+
 func TestAClosedNodeAndAListedOneTakeNobodyElse(t *testing.T) {
 	r := start(t, t.TempDir(), "acme.example", registerPolicy("closed"))
 	if r.Facts().Invite != "" {

@@ -30,6 +30,9 @@ const (
 	// startInvite is how long the invitation lasts that a start hands out.
 	startInvite     = 24 * time.Hour
 	startInviteNote = "printed at the start of the node"
+	hereInviteNote  = "printed for this computer"
+	// hereUses is how many people may begin at this computer with the one that is printed.
+	hereUses = 8
 )
 
 // Run serves until ctx ends or Shutdown is called, drains, and returns when everything has
@@ -178,18 +181,33 @@ func (n *Node) startInvitation(ctx context.Context) (string, error) {
 	default:
 		return "", nil
 	}
+	return n.replaceInvitation(ctx, 1, startInviteNote)
+}
+
+// InviteHere makes an invitation for the people at this computer, so that a first call needs one
+// address and two windows. It is "" where others could use it as well, or nobody needs one.
+func (n *Node) InviteHere(ctx context.Context) (string, error) {
+	mode, _ := n.policy.Policy().Register()
+	if mode != policy.RegisterInvitation || n.cfg.HTTP.TLS != "off" || n.cfg.HTTP.PublicURL != "" {
+		return "", nil
+	}
+	return n.replaceInvitation(ctx, hereUses, hereInviteNote)
+}
+
+// replaceInvitation takes back what an earlier start made for the same purpose.
+func (n *Node) replaceInvitation(ctx context.Context, uses int, note string) (string, error) {
 	old, err := n.db.List(ctx)
 	if err != nil {
 		return "", err
 	}
 	for _, i := range old {
-		if i.Note == startInviteNote {
+		if i.Note == note {
 			if err := n.db.Revoke(ctx, i.ID); err != nil {
 				return "", err
 			}
 		}
 	}
-	token, _, err := n.db.Create(ctx, 1, n.now().Add(startInvite), startInviteNote)
+	token, _, err := n.db.Create(ctx, uses, n.now().Add(startInvite), note)
 	if err != nil {
 		return "", err
 	}

@@ -100,7 +100,7 @@ func (a *app) serve(ctx context.Context, flags *nodeFlags) error {
 	case err := <-ended:
 		return serveError(cfg, err)
 	}
-	if err := a.printReady(n, cfg, file); err != nil {
+	if err := a.printReady(ctx, n, cfg, file); err != nil {
 		n.Shutdown()
 		return errors.Join(err, <-ended)
 	}
@@ -132,7 +132,7 @@ func nodeLogger(w io.Writer, cfg node.LogConfig) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-func (a *app) printReady(n *node.Node, cfg node.Config, file string) error {
+func (a *app) printReady(ctx context.Context, n *node.Node, cfg node.Config, file string) error {
 	facts, made := n.Facts(), n.Made()
 	line := readyLine{
 		Ready: facts.Ready, Domain: facts.Domain, PeerID: facts.PeerID, HTTP: facts.HTTP, Federation: facts.Federation,
@@ -145,11 +145,18 @@ func (a *app) printReady(n *node.Node, cfg node.Config, file string) error {
 	if line.Created == nil {
 		line.Created = []string{}
 	}
-	return a.result(line, func(w io.Writer) { a.tellReady(w, line, made.Policy, cfg, file) })
+	here := ""
+	if !a.json && !a.quiet {
+		var err error
+		if here, err = n.InviteHere(ctx); err != nil {
+			return fmt.Errorf("make an invitation for this computer: %w", err)
+		}
+	}
+	return a.result(line, func(w io.Writer) { a.tellReady(w, line, here, made.Policy, cfg, file) })
 }
 
 // tellReady is for the person who started the node: what there is now, and what to do next.
-func (a *app) tellReady(w io.Writer, l readyLine, policyFile string, cfg node.Config, file string) {
+func (a *app) tellReady(w io.Writer, l readyLine, here, policyFile string, cfg node.Config, file string) {
 	if len(l.Created) > 0 {
 		fmt.Fprintf(w, "Made in %s:\n", oneLine(l.Data))
 		about := map[string]string{
@@ -203,7 +210,12 @@ func (a *app) tellReady(w io.Writer, l readyLine, policyFile string, cfg node.Co
 	if a.data != "" {
 		client = " --data " + shellQuote(filepath.Join(filepath.Dir(filepath.Clean(cfg.Data)), "alice"))
 	}
-	fmt.Fprintf(w, "\nNext, in another terminal:\n  trunkline id new%s\n", client)
+	next := "Next"
+	if here != "" {
+		fmt.Fprintf(w, "\nOpen this in a browser, and for a first call the link that it shows in a second window:\n  %s\n", here)
+		next = "Or"
+	}
+	fmt.Fprintf(w, "\n%s, in another terminal:\n  trunkline id new%s\n", next, client)
 	switch {
 	case l.Invite != "":
 		fmt.Fprintf(w, "  trunkline register%s %s\n", client, shellQuote(l.Invite))

@@ -58,6 +58,24 @@ export class World {
     return { ready, child, data: path.join(this.dir, name), stop: () => end(child), kill, again };
   }
 
+  /** Starts a node as a new user does, and returns the address that it prints for a browser. */
+  async printed() {
+    const child = spawn(
+      this.binary,
+      ['serve', '--data', path.join(this.dir, 'first'), '--http-listen', '127.0.0.1:0', '--federation-listen', '127.0.0.1:0', '--turn-listen', '127.0.0.1:0',
+        '--metrics-listen', '127.0.0.1:0'],
+      { stdio: ['ignore', 'pipe', 'ignore'], env: { PATH: process.env.PATH, HOME: this.dir } },
+    );
+    this.children.push(child);
+    const address = await new Promise((resolve, reject) => {
+      readline.createInterface({ input: child.stdout }).on('line', (line) => /^ {2}(http:\/\/\S+#invite=\S+)$/.test(line) && resolve(line.trim()));
+      child.once('exit', (code) => reject(new Error(`the node ended with ${code}`)));
+    });
+    this.origins.add(new URL(address).origin);
+    this.origins.add(new URL(address).origin.replace(/^http/, 'ws'));
+    return address;
+  }
+
   /** Two nodes that trust each other, as docs/TWO-NODES.md sets them up. */
   async pair(first, second, extra = []) {
     const [a, b] = [first, second].map((domain) => {
@@ -97,19 +115,25 @@ export class World {
   /** A person: a browser profile of its own, whose every request is looked at. */
   async person(options = {}) {
     const context = await this.chromium.newContext({ viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'], ...options });
-    const seen = (url) => {
-      const { protocol, origin } = new URL(url);
-      if (protocol === 'blob:' || protocol === 'data:') return;
-      if (!this.origins.has(origin)) this.foreign.push(url);
-    };
-    context.on('request', (request) => seen(request.url()));
+    context.on('request', (request) => this.seen(request.url()));
     const page = await context.newPage();
-    page.on('websocket', (socket) => seen(socket.url()));
+    this.watch(page);
+    return { context, page };
+  }
+
+  /** Notes what a page asks for and what goes wrong in it. */
+  watch(page) {
+    page.on('websocket', (socket) => this.seen(socket.url()));
     page.on('pageerror', (error) => this.problems.push(`${error.name}: ${error.message}\n${error.stack ?? ''}`));
     page.on('console', (message) => {
       if (message.type() === 'error' && !/ERR_INTERNET_DISCONNECTED|ERR_CONNECTION_REFUSED/.test(message.text())) this.problems.push(`console: ${message.text()} ${message.location().url}`);
     });
-    return { context, page };
+  }
+
+  seen(url) {
+    const { protocol, origin } = new URL(url);
+    if (protocol === 'blob:' || protocol === 'data:') return;
+    if (!this.origins.has(origin)) this.foreign.push(url);
   }
 
   /** Violations that axe finds on the page as it is now. */

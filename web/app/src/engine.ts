@@ -1,7 +1,7 @@
 import type { TakeResult } from './sw/protocol.ts';
 import type { CallControl } from './call/control.ts';
 import type { Prefs } from './prefs.ts';
-import type { Problem } from './state.ts';
+import type { Identity, Problem } from './state.ts';
 import type { WireTap } from './wiretap.ts';
 
 /** What a person can do. Each method ends in a state that tells the truth: a problem that the
@@ -11,11 +11,17 @@ export interface Engine {
 
   /** Takes the identity over from another tab. */
   takeOver(): void;
+  /** The identities of this browser that no tab holds, without the one of this tab. */
+  otherIdentities(): Promise<Identity[]>;
+  /** Makes this tab the one of another identity, or of a new one. False: there are enough. */
+  become(name: string | null): boolean;
   register(invite: string): Promise<void>;
   /** Null when it worked; otherwise what is wrong, and with which word. */
   recover(phrase: string): Promise<{ problem: Problem; word?: string } | null>;
 
   knock(address: string, text: string, name: string): Promise<{ id: string } | { problem: Problem }>;
+  /** Gets a call with somebody ready: now, or as soon as they accept this person's request. */
+  callOnce(id: string): void;
   accept(id: string): Promise<Problem | null>;
   decline(id: string): Promise<Problem | null>;
   block(id: string): Promise<Problem | null>;

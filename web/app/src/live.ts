@@ -16,8 +16,10 @@ import { workerURL } from './bundle.ts';
 import { CallControl } from './call/control.ts';
 import type { Engine } from './engine.ts';
 import { attempt, problemOf } from './problems.ts';
-import { addressOf } from './route.ts';
-import type { Contact, Link, Me, Note, Problem, Standing } from './state.ts';
+import { another, become, here, identities, openNow } from './identities.ts';
+import { loadPrefs } from './prefs.ts';
+import { addressOf, inviteToken, isLoopback, routeText } from './route.ts';
+import type { Contact, Identity, Link, Me, Note, Problem, Standing } from './state.ts';
 import { Transfers } from './transfers.ts';
 import { matchVerify, verifyText } from './verifytext.ts';
 import { WireTap } from './wiretap.ts';
@@ -26,8 +28,7 @@ import { WireTap } from './wiretap.ts';
 const phraseKey = 'secret/app/phrase';
 const seenKey = (id: string) => `app/seen/${id}`;
 
-/** How the store's lock is named; see BrowserStore. */
-const lockName = 'trunkline/trunkline';
+const inviteKey = 'app/invite';
 
 interface Open {
   store: BrowserStore;
@@ -42,7 +43,8 @@ export class Live extends Base implements Engine {
   call: CallControl | null = null;
   private joining: { options: { store: BrowserStore; vault: BrowserVault; socket: typeof browserSocket; tap: WireTap }; secret: Uint8Array } | null = null;
   readonly tap = new WireTap();
-  private readonly tabs = new BroadcastChannel('trunkline');
+  private readonly identity = here();
+  private readonly tabs = new BroadcastChannel(this.identity);
 
   start(): void {
     this.tabs.onmessage = (event) => {
@@ -54,7 +56,8 @@ export class Live extends Base implements Engine {
   /** The address bar changed by hand: a new invitation, perhaps. */
   routed(): void {
     const { route, me } = this.store.state;
-    if (route.screen === 'invite' && me.is === 'unregistered' && !me.registering) this.run(this.register(route.invite));
+    const invite = route.screen === 'invite' || route.screen === 'add' ? route.invite : undefined;
+    if (invite && me.is === 'unregistered' && !me.registering) this.run(this.register(invite));
   }
 
   /** Work that nobody waits for. What fails unexpectedly is shown and not swallowed. */
@@ -81,9 +84,9 @@ export class Live extends Base implements Engine {
   private async begin(): Promise<void> {
     let store: BrowserStore;
     try {
-      store = await BrowserStore.open();
+      store = await BrowserStore.open(this.identity);
     } catch (error) {
-      if (await heldElsewhere()) return this.me({ is: 'elsewhere' });
+      if ((await openNow()).has(this.identity)) return this.me({ is: 'elsewhere', others: await this.otherIdentities() });
       throw error;
     }
     const vault = new BrowserVault(store);
@@ -101,6 +104,7 @@ export class Live extends Base implements Engine {
     if (client.registered) return this.ready();
     const { route } = this.store.state;
     if (route.screen === 'invite') return this.register(route.invite);
+    if (route.screen === 'add' && route.invite) return this.register(route.invite);
     // A node that lets everybody in needs no invitation; the others say so.
     this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
     const problem = await attempt(async () => void (await client.register(location.origin)));
@@ -117,13 +121,21 @@ export class Live extends Base implements Engine {
   async register(invite: string): Promise<void> {
     const client = this.client();
     this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
-    const problem = await attempt(async () => void (await client.register(invite)));
+    const problem = await attempt(async () => {
+      await client.register(invite);
+      // The one that a node prints for its own computer serves whoever else sits there, so our link carries it on.
+      if (!isLoopback(location.hostname)) return;
+      client.records.set(inviteKey, inviteToken(invite));
+      await client.records.commit();
+    });
     if (problem === null) this.ready();
     else this.me({ is: 'unregistered', id: client.id, registering: false, problem: problem === 'address' ? 'invite' : problem });
     // The token does not stay in the address bar or the history.
     if (this.store.state.route.screen === 'invite') {
       history.replaceState(null, '', '/');
       this.store.dispatch({ type: 'route', route: { screen: 'home' } });
+    } else if (this.store.state.route.screen === 'add') {
+      history.replaceState(null, '', routeText(this.store.state.route));
     }
   }
 
@@ -140,8 +152,8 @@ export class Live extends Base implements Engine {
     }
     // The identity that was made a moment ago was never registered: it goes, and so does its key.
     await before.client.close();
-    await forget();
-    const store = await BrowserStore.open();
+    await forget(this.identity);
+    const store = await BrowserStore.open(this.identity);
     const vault = new BrowserVault(store);
     const client = await recoverIdentity({ store, vault, socket: browserSocket, tap: this.tap }, normal);
     this.opened = { store, vault, client };
@@ -178,6 +190,7 @@ export class Live extends Base implements Engine {
         address: client.address,
         contact: identity.formatAddress({ root: client.self, domain: client.home().domain, home: client.homeOf().peerId }),
         domain: client.home().domain,
+        invite: client.records.get<string>(inviteKey) ?? '',
         fingerprint: client.self.fingerprint(),
         devices: own.devices.map((d) => ({ id: d.deviceId.hex, own: d.deviceId.equals(client.deviceId), expires: d.notAfter * 1000 })),
       },
@@ -203,8 +216,10 @@ export class Live extends Base implements Engine {
         return this.contacts();
       case 'note-state':
         return this.store.dispatch({ type: 'fate', id: event.to, note: event.id, fate: event.state });
-      case 'knock':
       case 'knock-accepted':
+        this.contacts();
+        return this.callOnce(this.store.state.callOnce);
+      case 'knock':
       case 'devices-changed':
       case 'alarm':
         return this.contacts();
@@ -225,9 +240,24 @@ export class Live extends Base implements Engine {
     const { client } = this.opened;
     this.opened = null;
     this.call?.stop();
-    this.me({ is: 'elsewhere' });
+    this.me({ is: 'elsewhere', others: await this.otherIdentities() });
     await client.close();
     this.tabs.postMessage('yielded');
+  }
+
+  async otherIdentities(): Promise<Identity[]> {
+    const open = await openNow();
+    return identities()
+      .filter((name) => name !== this.identity && !open.has(name))
+      .map((name) => ({ name, person: loadPrefs(name).name }));
+  }
+
+  become(name: string | null): boolean {
+    const next = name ?? another();
+    if (next === null) return false;
+    become(next);
+    location.reload();
+    return true;
   }
 
   takeOver(): void {
@@ -252,6 +282,13 @@ export class Live extends Base implements Engine {
     this.contacts();
     if (problem !== null) return { problem };
     return id === this.client().id ? { problem: 'own-address' } : { id };
+  }
+
+  callOnce(id: string): void {
+    const may = this.store.state.contacts.get(id)?.standing === 'accepted';
+    this.store.dispatch({ type: 'call-once', id: may ? '' : id });
+    // A call that is under way is not thrown away for it.
+    if (may && this.store.state.call === null) this.call?.prepare(id, true);
   }
 
   accept(id: string): Promise<Problem | null> {
@@ -319,8 +356,8 @@ export class Live extends Base implements Engine {
     // The identity that was made a moment ago was never registered: it goes, and so does its key.
     await this.client().close();
     this.opened = null;
-    await forget();
-    const store = await BrowserStore.open();
+    await forget(this.identity);
+    const store = await BrowserStore.open(this.identity);
     const options = { store, vault: new BrowserVault(store), socket: browserSocket, tap: this.tap };
     const request = await Client.requestDevice(options);
     this.joining = { options, secret: request.secret };
@@ -458,15 +495,10 @@ function linkOf(link: Extract<ClientEvent, { type: 'link' }>['link']): Link {
   }
 }
 
-async function heldElsewhere(): Promise<boolean> {
-  const { held } = await navigator.locks.query();
-  return held?.some((lock) => lock.name === lockName) ?? false;
-}
-
 /** Removes everything that an identity left in this browser. */
-function forget(): Promise<void> {
+function forget(identity: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const request = indexedDB.deleteDatabase('trunkline');
+    const request = indexedDB.deleteDatabase(identity);
     request.onsuccess = () => resolve();
     request.onerror = () => reject(new TrunklineError('storage', 'the storage of the former identity cannot be removed'));
   });

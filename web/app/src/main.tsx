@@ -28,6 +28,7 @@ async function main(): Promise<void> {
     chats: new Map(),
     transfers: new Map(),
     call: null,
+    callOnce: '',
     bundle: null,
     bundlePutOff: '',
     phrase: { is: 'hidden' },

@@ -1,5 +1,7 @@
 // What a person chose about the look of the app, in this browser. Nothing here is a secret.
 
+import { first, here } from './identities.ts';
+
 export const languages = ['en', 'de', 'qps'] as const;
 export type Language = (typeof languages)[number];
 export const themes = ['system', 'light', 'dark'] as const;
@@ -18,7 +20,7 @@ export interface Prefs {
   backedUp: boolean;
 }
 
-const key = 'trunkline.prefs';
+const keyOf = (identity: string) => (identity === first ? 'trunkline.prefs' : `trunkline.prefs.${identity}`);
 
 export function defaults(system: readonly string[]): Prefs {
   const german = system[0]?.toLowerCase().startsWith('de') ?? false;
@@ -47,12 +49,15 @@ export function parsePrefs(text: string | null, system: readonly string[]): Pref
   };
 }
 
-export function loadPrefs(): Prefs {
-  return parsePrefs(localStorage.getItem(key), navigator.languages);
+/** Those of an identity. A new one looks like the first, and has a name and a phrase of its own. */
+export function loadPrefs(identity = here()): Prefs {
+  const own = localStorage.getItem(keyOf(identity));
+  if (own !== null) return parsePrefs(own, navigator.languages);
+  return { ...parsePrefs(localStorage.getItem(keyOf(first)), navigator.languages), name: '', backedUp: false };
 }
 
 export function savePrefs(prefs: Prefs): void {
-  localStorage.setItem(key, JSON.stringify(prefs));
+  localStorage.setItem(keyOf(here()), JSON.stringify(prefs));
 }
 
 /** Puts language, direction and theme onto the document. */

@@ -5,7 +5,7 @@ import routes from './routes.json' with { type: 'json' };
 export type Route =
   | { screen: 'home' }
   | { screen: 'contact'; id: string; tab: ContactTab }
-  | { screen: 'add'; address: string }
+  | { screen: 'add'; address: string; invite?: string }
   | { screen: 'invite'; invite: string }
   | { screen: 'settings' }
   | { screen: 'phrase' }
@@ -30,7 +30,10 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
   switch (location.pathname) {
     case '/': {
       if (hash.startsWith('invite=')) return { screen: 'invite', invite: `${location.origin}/#${hash}` };
-      if (hash.startsWith('add=')) return { screen: 'add', address: addressOf(decode(hash.slice(4))) };
+      if (hash.startsWith('add=')) {
+        const [, invite] = hash.split(inviteIn);
+        return { screen: 'add', address: addressOf(hash), ...(invite ? { invite: `${location.origin}/#invite=${invite}` } : {}) };
+      }
       return { screen: 'home' };
     }
     case '/contact': {
@@ -80,14 +83,27 @@ function decode(text: string): string {
 export function addressOf(text: string): string {
   let s = text.trim();
   if (s.toLowerCase().startsWith(scheme)) s = decode(s.slice(scheme.length)).replace(/^\/\//, '');
-  const link = s.indexOf('#add=');
-  if (link >= 0) s = decode(s.slice(link + 5));
+  const link = /(?:^|#)add=([^&]*)/.exec(s);
+  if (link) s = decode(link[1] ?? '');
   return s.trim();
 }
 
-/** The link that a person gives to others. */
-export function contactLink(origin: string, address: string): string {
-  return `${origin}/#add=${encodeURIComponent(address)}`;
+const inviteIn = '&invite=';
+
+/** The link that a person gives to others. With an invitation in it, whoever opens it can also
+ * have an identity at this node. */
+export function contactLink(origin: string, address: string, invite = ''): string {
+  return `${origin}/#add=${encodeURIComponent(address)}${invite && inviteIn + invite}`;
+}
+
+/** The token of an invitation's link. */
+export function inviteToken(link: string): string {
+  return link.split('#invite=')[1] ?? '';
+}
+
+/** Whether a page comes from this computer. */
+export function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 
 /** Whether a pasted text is an invitation to a node. */

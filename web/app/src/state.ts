@@ -28,10 +28,17 @@ export type Problem =
 
 export type Me =
   | { is: 'opening' }
-  | { is: 'elsewhere' } // another tab has this identity open
+  | { is: 'elsewhere'; others: Identity[] } // another tab has this identity open
   | { is: 'broken'; problem: Problem }
   | { is: 'unregistered'; id: string; registering: boolean; problem: Problem | null }
   | { is: 'ready'; self: Self };
+
+/** Another identity of this browser. */
+export interface Identity {
+  name: string;
+  /** What its person is called; empty if nobody said. */
+  person: string;
+}
 
 export interface Self {
   id: string;
@@ -40,6 +47,8 @@ export interface Self {
    * about which node that is. */
   contact: string;
   domain: string;
+  /** The invitation that brought this person here, where it serves others on this computer too. */
+  invite: string;
   fingerprint: string;
   devices: Device[];
 }
@@ -140,6 +149,8 @@ export interface State {
   transfers: ReadonlyMap<string, Transfer>;
   /** The call that this tab is in, looks forward to, or has just ended. */
   call: CallView | null;
+  /** Whom to call as soon as they accept; empty: nobody. */
+  callOnce: string;
   bundle: BundleState | null;
   /** The offered bundle was looked at and put off. */
   bundlePutOff: string;
@@ -161,6 +172,7 @@ export type Action =
   | { type: 'seen'; id: string }
   | { type: 'transfer'; transfer: Transfer }
   | { type: 'call'; call: CallView | null }
+  | { type: 'call-once'; id: string }
   | { type: 'transfer-gone'; id: string }
   | { type: 'draft'; id: string; text: string }
   | { type: 'bundle'; bundle: BundleState }

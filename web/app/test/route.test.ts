@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addressOf, contactLink, isInvite, parseRoute, paths, type Route, routeText } from '../src/route.ts';
+import { addressOf, contactLink, inviteToken, isInvite, isLoopback, parseRoute, paths, type Route, routeText } from '../src/route.ts';
 
 const origin = 'https://acme.example';
 const at = (path: string): Route => {
@@ -32,6 +32,21 @@ test('who is meant stands behind the # and is sent to nobody', () => {
   const link = new URL(contactLink(origin, address));
   expect(link.pathname + link.search).toBe('/');
   expect(at(link.pathname + link.hash)).toEqual({ screen: 'add', address });
+});
+
+test('a link can carry an invitation to the node beside the address', () => {
+  const link = new URL(contactLink(origin, address, 'abc-_1'));
+  expect(at(link.pathname + link.hash)).toEqual({ screen: 'add', address, invite: `${origin}/#invite=abc-_1` });
+  expect(addressOf(link.href)).toBe(address);
+  // The address bar shows it no longer once it was used.
+  expect(routeText(at(link.pathname + link.hash))).not.toContain('abc-_1');
+  expect(inviteToken(`${origin}/#invite=abc-_1`)).toBe('abc-_1');
+  expect(inviteToken(origin)).toBe('');
+});
+
+test('only a page of this computer passes its invitation on', () => {
+  for (const name of ['localhost', 'trunkline.localhost', '127.0.0.1', '127.8.0.1', '[::1]']) expect(isLoopback(name), name).toBe(true);
+  for (const name of ['acme.example', '10.0.0.1', '127.0.0.1.example', 'localhost.example', '']) expect(isLoopback(name), name).toBe(false);
 });
 
 test('every path that the node serves has a screen, and others have none', () => {

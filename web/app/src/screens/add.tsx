@@ -18,7 +18,7 @@ export function Add(props: { address: string }) {
   const [busy, setBusy] = useState(false);
   const [scanning, setScanning] = useState(false);
   const knock = once(
-    async () => {
+    async (call: boolean) => {
       const cleaned = addressOf(address);
       if (isInvite(address)) {
         setProblem(t('problemInviteHere'));
@@ -29,8 +29,10 @@ export function Add(props: { address: string }) {
       try {
         if (name.trim() !== prefs.name) app.engine.setPrefs({ ...prefs, name: name.trim() });
         const result = await app.engine.knock(cleaned, text.trim(), name.trim());
-        if ('id' in result) app.go({ screen: 'contact', id: result.id, tab: 'chat' });
-        else setProblem(t(problemKey(result.problem)));
+        if ('id' in result) {
+          app.go({ screen: 'contact', id: result.id, tab: 'chat' });
+          if (call) app.engine.callOnce(result.id);
+        } else setProblem(t(problemKey(result.problem)));
       } finally {
         setBusy(false);
       }
@@ -43,7 +45,7 @@ export function Add(props: { address: string }) {
         class="card"
         onSubmit={(e) => {
           e.preventDefault();
-          knock();
+          knock(true);
         }}
       >
         <Field
@@ -76,10 +78,14 @@ export function Add(props: { address: string }) {
         <Field label={t('yourName')} hint={t('yourNameHint')} value={name} onInput={setName} attributes={{ maxLength: 64, autocomplete: 'nickname' }} />
         <Field label={t('knockMessage')} value={text} onInput={setText} multiline attributes={{ maxLength: 400 }} />
         <p class="small muted">{t('knockExplain')}</p>
-        <div>
+        <div class="row wrap">
           <button type="submit" class="button main" disabled={busy || address.trim() === ''}>
-            {busy ? <span class="spinner" /> : <Icon name="send" />}
-            {busy ? t('asking') : t('ask')}
+            {busy ? <span class="spinner" /> : <Icon name="video" />}
+            {busy ? t('asking') : t('askAndCall')}
+          </button>
+          <button type="button" class="button" disabled={busy || address.trim() === ''} onClick={() => knock(false)}>
+            <Icon name="send" />
+            {t('ask')}
           </button>
         </div>
       </form>

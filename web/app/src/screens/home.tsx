@@ -1,6 +1,7 @@
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import { contactLink } from '../route.ts';
 import { Copy, Notice, QR } from './parts.tsx';
+import { Start } from './start.tsx';
 
 /** What is there when nobody is chosen: how others reach me. On a phone it stands below the
  * contacts. */
@@ -11,7 +12,7 @@ export function Home(props: { embedded?: boolean }) {
   const backedUp = useView((s) => s.prefs.backedUp);
   const anybody = useView((s) => [...s.contacts.values()].some((c) => c.standing === 'accepted'));
   if (me.is !== 'ready') return null;
-  const link = contactLink(location.origin, me.self.contact);
+  const link = contactLink(location.origin, me.self.contact, me.self.invite);
   const content = (
     <>
       {anybody && !backedUp && (
@@ -24,6 +25,7 @@ export function Home(props: { embedded?: boolean }) {
           </div>
         </Notice>
       )}
+      <Start link={link} />
       <section class="card share">
         <QR text={link} label={t('qrOwn')} />
         <div class="stack grow">

@@ -304,6 +304,7 @@ function Held(props: { contact: Contact; why: Exclude<ReturnType<typeof sendable
   const app = useApp();
   const t = useT();
   const name = nameOf(props.contact);
+  const calling = useView((s) => s.callOnce === props.contact.id) && props.why === 'asked';
   if (props.why === 'changed') {
     return (
       <div class="held">
@@ -323,7 +324,7 @@ function Held(props: { contact: Contact; why: Exclude<ReturnType<typeof sendable
   return (
     <div class="held">
       <Notice icon="info">
-        <p>{t(text[props.why], { name })}</p>
+        <p>{t(calling ? 'heldAskedCall' : text[props.why], { name })}</p>
         {props.why === 'known' && (
           <div>
             <button type="button" class="button" onClick={() => app.go({ screen: 'add', address: props.contact.address })}>

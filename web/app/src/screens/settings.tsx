@@ -1,12 +1,19 @@
 import { Field, Listbox, Switch } from '@trunkline/ui';
+import { useEffect, useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import { type Language, languages, type Theme, themes } from '../prefs.ts';
+import type { Identity } from '../state.ts';
+import { Identities } from './identities.tsx';
 import { Screen } from './parts.tsx';
 
 export function Settings() {
   const app = useApp();
   const t = useT();
   const prefs = useView((s) => s.prefs);
+  const [others, setOthers] = useState<Identity[]>([]);
+  useEffect(() => {
+    void app.engine.otherIdentities().then(setOthers);
+  }, []);
   const languageNames: Record<Language, string> = { en: 'English', de: 'Deutsch', qps: t('pseudo') };
   const themeNames: Record<Theme, string> = { system: t('themeSystem'), light: t('themeLight'), dark: t('themeDark') };
   return (
@@ -39,6 +46,11 @@ export function Settings() {
           options={themes.map((value) => ({ value, label: themeNames[value] }))}
           onChange={(value) => app.engine.setPrefs({ ...prefs, theme: value as Theme })}
         />
+      </section>
+      <section class="card">
+        <h2>{t('identities')}</h2>
+        <p class="muted">{t('identitiesText')}</p>
+        <Identities others={others} />
       </section>
     </Screen>
   );

@@ -114,7 +114,7 @@ function Side(props: { phone: boolean }) {
         </MenuButton>
       </div>
       <div class="actions">
-        <a class="button main wide" {...linkTo(app, { screen: 'add', address: '' })}>
+        <a class="button wide" {...linkTo(app, { screen: 'add', address: '' })}>
           <Icon name="add" />
           {t('addTitle')}
         </a>

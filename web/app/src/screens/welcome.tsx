@@ -2,6 +2,7 @@ import { Field, Icon, once } from '@trunkline/ui';
 import { useEffect, useState } from 'preact/hooks';
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import { isInvite } from '../route.ts';
+import { Identities } from './identities.tsx';
 import { Copy, Notice, problemKey, QR } from './parts.tsx';
 
 /** Everything before there is a mailbox. With an invitation in the link nobody sees more of it
@@ -25,11 +26,11 @@ export function Welcome() {
         {me.is === 'elsewhere' && (
           <Notice>
             <p>{t('elsewhere')}</p>
-            <div>
-              <button type="button" class="button" onClick={() => app.engine.takeOver()}>
-                {t('useHere')}
-              </button>
-            </div>
+            <button type="button" class="button wide" onClick={() => app.engine.takeOver()}>
+              {t('useHere')}
+            </button>
+            <p>{t('elsewhereOther')}</p>
+            <Identities others={me.others} main />
           </Notice>
         )}
         {me.is === 'broken' && (
