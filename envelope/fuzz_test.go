@@ -2,10 +2,12 @@ package envelope
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"filippo.io/age"
@@ -314,6 +316,80 @@ func FuzzRingAnswerInside(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s []byte) {
 		if _, _, err := ring.checkAnswer(s, enc, a.opener); err == nil {
 			t.Fatal("an answer for another encapsulation was taken")
+		}
+	})
+}
+
+func FuzzParseCard(f *testing.F) {
+	v := fixedVectors[cardVectors](f, "cards.json")
+	for _, c := range v.Good {
+		f.Add([]byte(c.Signed))
+	}
+	for _, c := range v.Refused {
+		f.Add([]byte(c.Signed))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseCard(b)
+		if err != nil {
+			if CardReason(err) == "" {
+				t.Fatalf("an error without a word: %v", err)
+			}
+			return
+		}
+		if c.Hash() != sha256.Sum256(b) || len(c.Candidates) == 0 || c.Expires.Sub(c.Created) > MaxCardLifetime {
+			t.Fatal("a card that is none")
+		}
+		for _, k := range c.Candidates {
+			if got, err := parseCardCandidate(k.bytes()); err != nil || got != k {
+				t.Fatal("another form of the same candidate")
+			}
+		}
+	})
+}
+
+func FuzzParseCardText(f *testing.F) {
+	v := fixedVectors[cardVectors](f, "cards.json")
+	for _, c := range v.Good {
+		f.Add(c.Link)
+		f.Add(c.QR)
+	}
+	for _, c := range v.Texts {
+		f.Add(c.Text)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		b, err := ParseCardText(s)
+		if err != nil {
+			if CardReason(err) == "" {
+				t.Fatalf("an error without a word: %v", err)
+			}
+			return
+		}
+		if !strings.HasSuffix(strings.TrimSpace(s), CardText(b)) && !strings.HasSuffix(strings.TrimSpace(s), strings.TrimPrefix(CardQR(b), "WEB+TRUNKLINE:")) {
+			t.Fatal("another form of the same text")
+		}
+	})
+}
+
+func FuzzParseCardMessage(f *testing.F) {
+	v := fixedVectors[cardVectors](f, "cards.json")
+	for _, m := range []*pb.CardMessage{
+		{Kind: &pb.CardMessage_Key{Key: &pb.CardKey{Value: v.Session.Key}}},
+		{Kind: &pb.CardMessage_Encapsulation{Encapsulation: &pb.CardKey{Value: v.Session.Enc}}},
+		{Kind: &pb.CardMessage_Binding{Binding: &pb.CardBinding{Mac: v.Session.Bindings[0].MAC}}},
+		{Kind: &pb.CardMessage_Frame{Frame: &pb.CardFrame{Frame: make([]byte, 1024)}}},
+	} {
+		b, err := MarshalCardMessage(m)
+		must(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := ParseCardMessage(b)
+		if err != nil {
+			return
+		}
+		again, err := MarshalCardMessage(m)
+		if err != nil || !bytes.Equal(again, b) {
+			t.Fatal("another form of the same message")
 		}
 	})
 }

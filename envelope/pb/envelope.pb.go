@@ -326,6 +326,55 @@ func (SessionType) EnumDescriptor() ([]byte, []int) {
 	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{4}
 }
 
+type CardKind int32
+
+const (
+	CardKind_CARD_UNSPECIFIED CardKind = 0
+	CardKind_CARD_OFFER       CardKind = 1
+	CardKind_CARD_ANSWER      CardKind = 2
+)
+
+// Enum value maps for CardKind.
+var (
+	CardKind_name = map[int32]string{
+		0: "CARD_UNSPECIFIED",
+		1: "CARD_OFFER",
+		2: "CARD_ANSWER",
+	}
+	CardKind_value = map[string]int32{
+		"CARD_UNSPECIFIED": 0,
+		"CARD_OFFER":       1,
+		"CARD_ANSWER":      2,
+	}
+)
+
+func (x CardKind) Enum() *CardKind {
+	p := new(CardKind)
+	*p = x
+	return p
+}
+
+func (x CardKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CardKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_envelope_pb_envelope_proto_enumTypes[5].Descriptor()
+}
+
+func (CardKind) Type() protoreflect.EnumType {
+	return &file_envelope_pb_envelope_proto_enumTypes[5]
+}
+
+func (x CardKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CardKind.Descriptor instead.
+func (CardKind) EnumDescriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{5}
+}
+
 type Operation int32
 
 const (
@@ -365,11 +414,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_pb_envelope_proto_enumTypes[5].Descriptor()
+	return file_envelope_pb_envelope_proto_enumTypes[6].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_envelope_pb_envelope_proto_enumTypes[5]
+	return &file_envelope_pb_envelope_proto_enumTypes[6]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -378,7 +427,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{5}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{6}
 }
 
 type AnswerStatus int32
@@ -420,11 +469,11 @@ func (x AnswerStatus) String() string {
 }
 
 func (AnswerStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_pb_envelope_proto_enumTypes[6].Descriptor()
+	return file_envelope_pb_envelope_proto_enumTypes[7].Descriptor()
 }
 
 func (AnswerStatus) Type() protoreflect.EnumType {
-	return &file_envelope_pb_envelope_proto_enumTypes[6]
+	return &file_envelope_pb_envelope_proto_enumTypes[7]
 }
 
 func (x AnswerStatus) Number() protoreflect.EnumNumber {
@@ -433,7 +482,7 @@ func (x AnswerStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AnswerStatus.Descriptor instead.
 func (AnswerStatus) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{6}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{7}
 }
 
 // How an envelope ended, or where it waits.
@@ -476,11 +525,11 @@ func (x Fate) String() string {
 }
 
 func (Fate) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_pb_envelope_proto_enumTypes[7].Descriptor()
+	return file_envelope_pb_envelope_proto_enumTypes[8].Descriptor()
 }
 
 func (Fate) Type() protoreflect.EnumType {
-	return &file_envelope_pb_envelope_proto_enumTypes[7]
+	return &file_envelope_pb_envelope_proto_enumTypes[8]
 }
 
 func (x Fate) Number() protoreflect.EnumNumber {
@@ -489,7 +538,7 @@ func (x Fate) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Fate.Descriptor instead.
 func (Fate) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{7}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{8}
 }
 
 type Envelope struct {
@@ -1676,6 +1725,442 @@ func (x *SessionMessage) GetGeneration() uint32 {
 	return 0
 }
 
+// Signed by the device key, domain "trunkline/v1/card\0". At most 1,024 signed.
+type Card struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // 1
+	Kind          CardKind               `protobuf:"varint,2,opt,name=kind,proto3,enum=trunkline.envelope.v1.CardKind" json:"kind,omitempty"`
+	Cert          []byte                 `protobuf:"bytes,3,opt,name=cert,proto3" json:"cert,omitempty"`                                      // signed DeviceCert, at most 256
+	Id            []byte                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`                                          // 16 random
+	Created       uint64                 `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`                               // Unix seconds
+	Expires       uint64                 `protobuf:"varint,6,opt,name=expires,proto3" json:"expires,omitempty"`                               // Unix seconds, after created, by 1,800 at most
+	Ephemeral     []byte                 `protobuf:"bytes,7,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`                            // 32: X25519 public key, fresh for this card
+	Ufrag         string                 `protobuf:"bytes,8,opt,name=ufrag,proto3" json:"ufrag,omitempty"`                                    // 4 to 32
+	Pwd           string                 `protobuf:"bytes,9,opt,name=pwd,proto3" json:"pwd,omitempty"`                                        // 22 to 64
+	Fingerprint   []byte                 `protobuf:"bytes,10,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`                       // 32: SHA-256 of the DTLS certificate
+	Candidates    [][]byte               `protobuf:"bytes,11,rep,name=candidates,proto3" json:"candidates,omitempty"`                         // compact, 7 or 19 each, 1 to 12
+	Media         Media                  `protobuf:"varint,12,opt,name=media,proto3,enum=trunkline.envelope.v1.Media" json:"media,omitempty"` // OFFER: what it is for; ANSWER: absent
+	RelayOnly     bool                   `protobuf:"varint,13,opt,name=relay_only,json=relayOnly,proto3" json:"relay_only,omitempty"`         // the sender hides its addresses
+	Name          string                 `protobuf:"bytes,14,opt,name=name,proto3" json:"name,omitempty"`                                     // what the person calls itself, at most 64
+	Domain        string                 `protobuf:"bytes,15,opt,name=domain,proto3" json:"domain,omitempty"`                                 // the sender's home, if it has one
+	PeerId        []byte                 `protobuf:"bytes,16,opt,name=peer_id,json=peerId,proto3" json:"peer_id,omitempty"`                   // 38, with domain
+	Offer         []byte                 `protobuf:"bytes,17,opt,name=offer,proto3" json:"offer,omitempty"`                                   // 32: hash of the signed offer, ANSWER only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Card) Reset() {
+	*x = Card{}
+	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Card) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Card) ProtoMessage() {}
+
+func (x *Card) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Card.ProtoReflect.Descriptor instead.
+func (*Card) Descriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Card) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Card) GetKind() CardKind {
+	if x != nil {
+		return x.Kind
+	}
+	return CardKind_CARD_UNSPECIFIED
+}
+
+func (x *Card) GetCert() []byte {
+	if x != nil {
+		return x.Cert
+	}
+	return nil
+}
+
+func (x *Card) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Card) GetCreated() uint64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Card) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Card) GetEphemeral() []byte {
+	if x != nil {
+		return x.Ephemeral
+	}
+	return nil
+}
+
+func (x *Card) GetUfrag() string {
+	if x != nil {
+		return x.Ufrag
+	}
+	return ""
+}
+
+func (x *Card) GetPwd() string {
+	if x != nil {
+		return x.Pwd
+	}
+	return ""
+}
+
+func (x *Card) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *Card) GetCandidates() [][]byte {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
+}
+
+func (x *Card) GetMedia() Media {
+	if x != nil {
+		return x.Media
+	}
+	return Media_MEDIA_UNSPECIFIED
+}
+
+func (x *Card) GetRelayOnly() bool {
+	if x != nil {
+		return x.RelayOnly
+	}
+	return false
+}
+
+func (x *Card) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Card) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *Card) GetPeerId() []byte {
+	if x != nil {
+		return x.PeerId
+	}
+	return nil
+}
+
+func (x *Card) GetOffer() []byte {
+	if x != nil {
+		return x.Offer
+	}
+	return nil
+}
+
+// On the card's data channel, in this order from each side (docs/spec/cards.md).
+type CardMessage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*CardMessage_Binding
+	//	*CardMessage_Key
+	//	*CardMessage_Encapsulation
+	//	*CardMessage_Upgraded
+	//	*CardMessage_Frame
+	Kind          isCardMessage_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardMessage) Reset() {
+	*x = CardMessage{}
+	mi := &file_envelope_pb_envelope_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardMessage) ProtoMessage() {}
+
+func (x *CardMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_pb_envelope_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardMessage.ProtoReflect.Descriptor instead.
+func (*CardMessage) Descriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CardMessage) GetKind() isCardMessage_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *CardMessage) GetBinding() *CardBinding {
+	if x != nil {
+		if x, ok := x.Kind.(*CardMessage_Binding); ok {
+			return x.Binding
+		}
+	}
+	return nil
+}
+
+func (x *CardMessage) GetKey() *CardKey {
+	if x != nil {
+		if x, ok := x.Kind.(*CardMessage_Key); ok {
+			return x.Key
+		}
+	}
+	return nil
+}
+
+func (x *CardMessage) GetEncapsulation() *CardKey {
+	if x != nil {
+		if x, ok := x.Kind.(*CardMessage_Encapsulation); ok {
+			return x.Encapsulation
+		}
+	}
+	return nil
+}
+
+func (x *CardMessage) GetUpgraded() *CardBinding {
+	if x != nil {
+		if x, ok := x.Kind.(*CardMessage_Upgraded); ok {
+			return x.Upgraded
+		}
+	}
+	return nil
+}
+
+func (x *CardMessage) GetFrame() *CardFrame {
+	if x != nil {
+		if x, ok := x.Kind.(*CardMessage_Frame); ok {
+			return x.Frame
+		}
+	}
+	return nil
+}
+
+type isCardMessage_Kind interface {
+	isCardMessage_Kind()
+}
+
+type CardMessage_Binding struct {
+	Binding *CardBinding `protobuf:"bytes,1,opt,name=binding,proto3,oneof"` // under the key of both ephemeral keys
+}
+
+type CardMessage_Key struct {
+	Key *CardKey `protobuf:"bytes,2,opt,name=key,proto3,oneof"` // initiator
+}
+
+type CardMessage_Encapsulation struct {
+	Encapsulation *CardKey `protobuf:"bytes,3,opt,name=encapsulation,proto3,oneof"` // responder
+}
+
+type CardMessage_Upgraded struct {
+	Upgraded *CardBinding `protobuf:"bytes,4,opt,name=upgraded,proto3,oneof"` // under the session's channel-binding key
+}
+
+type CardMessage_Frame struct {
+	Frame *CardFrame `protobuf:"bytes,5,opt,name=frame,proto3,oneof"` // any number, once both sides are upgraded
+}
+
+func (*CardMessage_Binding) isCardMessage_Kind() {}
+
+func (*CardMessage_Key) isCardMessage_Kind() {}
+
+func (*CardMessage_Encapsulation) isCardMessage_Kind() {}
+
+func (*CardMessage_Upgraded) isCardMessage_Kind() {}
+
+func (*CardMessage_Frame) isCardMessage_Kind() {}
+
+type CardBinding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mac           []byte                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"` // 32
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardBinding) Reset() {
+	*x = CardBinding{}
+	mi := &file_envelope_pb_envelope_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardBinding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardBinding) ProtoMessage() {}
+
+func (x *CardBinding) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_pb_envelope_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardBinding.ProtoReflect.Descriptor instead.
+func (*CardBinding) Descriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CardBinding) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+type CardKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"` // X-Wing: 1216 for a key, 1120 for an encapsulation
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardKey) Reset() {
+	*x = CardKey{}
+	mi := &file_envelope_pb_envelope_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardKey) ProtoMessage() {}
+
+func (x *CardKey) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_pb_envelope_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardKey.ProtoReflect.Descriptor instead.
+func (*CardKey) Descriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *CardKey) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+type CardFrame struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Frame         []byte                 `protobuf:"bytes,1,opt,name=frame,proto3" json:"frame,omitempty"` // a session frame
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardFrame) Reset() {
+	*x = CardFrame{}
+	mi := &file_envelope_pb_envelope_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardFrame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardFrame) ProtoMessage() {}
+
+func (x *CardFrame) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_pb_envelope_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardFrame.ProtoReflect.Descriptor instead.
+func (*CardFrame) Descriptor() ([]byte, []int) {
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CardFrame) GetFrame() []byte {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
 // Padded with zeros to 512 behind a 4-byte length, then HPKE to the routing key.
 type Query struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1688,7 +2173,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +2185,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_envelope_pb_envelope_proto_msgTypes[15]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +2198,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{15}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Query) GetOperation() Operation {
@@ -1753,7 +2238,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_envelope_pb_envelope_proto_msgTypes[16]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +2250,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_envelope_pb_envelope_proto_msgTypes[16]
+	mi := &file_envelope_pb_envelope_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +2263,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{16}
+	return file_envelope_pb_envelope_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Answer) GetStatus() AnswerStatus {
@@ -1946,7 +2431,42 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\x06reason\x18\a \x01(\x0e2\x1d.trunkline.envelope.v1.ReasonR\x06reason\x12\x1e\n" +
 	"\n" +
 	"generation\x18\b \x01(\rR\n" +
-	"generation\"\x86\x01\n" +
+	"generation\"\xe3\x03\n" +
+	"\x04Card\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x123\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1f.trunkline.envelope.v1.CardKindR\x04kind\x12\x12\n" +
+	"\x04cert\x18\x03 \x01(\fR\x04cert\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\fR\x02id\x12\x18\n" +
+	"\acreated\x18\x05 \x01(\x04R\acreated\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\x04R\aexpires\x12\x1c\n" +
+	"\tephemeral\x18\a \x01(\fR\tephemeral\x12\x14\n" +
+	"\x05ufrag\x18\b \x01(\tR\x05ufrag\x12\x10\n" +
+	"\x03pwd\x18\t \x01(\tR\x03pwd\x12 \n" +
+	"\vfingerprint\x18\n" +
+	" \x01(\fR\vfingerprint\x12\x1e\n" +
+	"\n" +
+	"candidates\x18\v \x03(\fR\n" +
+	"candidates\x122\n" +
+	"\x05media\x18\f \x01(\x0e2\x1c.trunkline.envelope.v1.MediaR\x05media\x12\x1d\n" +
+	"\n" +
+	"relay_only\x18\r \x01(\bR\trelayOnly\x12\x12\n" +
+	"\x04name\x18\x0e \x01(\tR\x04name\x12\x16\n" +
+	"\x06domain\x18\x0f \x01(\tR\x06domain\x12\x17\n" +
+	"\apeer_id\x18\x10 \x01(\fR\x06peerId\x12\x14\n" +
+	"\x05offer\x18\x11 \x01(\fR\x05offer\"\xcd\x02\n" +
+	"\vCardMessage\x12>\n" +
+	"\abinding\x18\x01 \x01(\v2\".trunkline.envelope.v1.CardBindingH\x00R\abinding\x122\n" +
+	"\x03key\x18\x02 \x01(\v2\x1e.trunkline.envelope.v1.CardKeyH\x00R\x03key\x12F\n" +
+	"\rencapsulation\x18\x03 \x01(\v2\x1e.trunkline.envelope.v1.CardKeyH\x00R\rencapsulation\x12@\n" +
+	"\bupgraded\x18\x04 \x01(\v2\".trunkline.envelope.v1.CardBindingH\x00R\bupgraded\x128\n" +
+	"\x05frame\x18\x05 \x01(\v2 .trunkline.envelope.v1.CardFrameH\x00R\x05frameB\x06\n" +
+	"\x04kind\"\x1f\n" +
+	"\vCardBinding\x12\x10\n" +
+	"\x03mac\x18\x01 \x01(\fR\x03mac\"\x1f\n" +
+	"\aCardKey\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\fR\x05value\"!\n" +
+	"\tCardFrame\x12\x14\n" +
+	"\x05frame\x18\x01 \x01(\fR\x05frame\"\x86\x01\n" +
 	"\x05Query\x12>\n" +
 	"\toperation\x18\x01 \x01(\x0e2 .trunkline.envelope.v1.OperationR\toperation\x12!\n" +
 	"\fresponse_key\x18\x02 \x01(\fR\vresponseKey\x12\x1a\n" +
@@ -2001,7 +2521,12 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\vSESSION_ICE\x10\x04\x12\x13\n" +
 	"\x0fSESSION_ICE_END\x10\x05\x12\x0f\n" +
 	"\vSESSION_BYE\x10\x06\x12\x13\n" +
-	"\x0fSESSION_RESTART\x10\a*\x88\x01\n" +
+	"\x0fSESSION_RESTART\x10\a*A\n" +
+	"\bCardKind\x12\x14\n" +
+	"\x10CARD_UNSPECIFIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"CARD_OFFER\x10\x01\x12\x0f\n" +
+	"\vCARD_ANSWER\x10\x02*\x88\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10OPERATION_LOOKUP\x10\x01\x12\x19\n" +
@@ -2033,56 +2558,69 @@ func file_envelope_pb_envelope_proto_rawDescGZIP() []byte {
 	return file_envelope_pb_envelope_proto_rawDescData
 }
 
-var file_envelope_pb_envelope_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_envelope_pb_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_envelope_pb_envelope_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_envelope_pb_envelope_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_envelope_pb_envelope_proto_goTypes = []any{
 	(Type)(0),              // 0: trunkline.envelope.v1.Type
 	(Media)(0),             // 1: trunkline.envelope.v1.Media
 	(Reason)(0),            // 2: trunkline.envelope.v1.Reason
 	(ContactState)(0),      // 3: trunkline.envelope.v1.ContactState
 	(SessionType)(0),       // 4: trunkline.envelope.v1.SessionType
-	(Operation)(0),         // 5: trunkline.envelope.v1.Operation
-	(AnswerStatus)(0),      // 6: trunkline.envelope.v1.AnswerStatus
-	(Fate)(0),              // 7: trunkline.envelope.v1.Fate
-	(*Envelope)(nil),       // 8: trunkline.envelope.v1.Envelope
-	(*PrekeyBundle)(nil),   // 9: trunkline.envelope.v1.PrekeyBundle
-	(*Route)(nil),          // 10: trunkline.envelope.v1.Route
-	(*Grant)(nil),          // 11: trunkline.envelope.v1.Grant
-	(*Inner)(nil),          // 12: trunkline.envelope.v1.Inner
-	(*Knock)(nil),          // 13: trunkline.envelope.v1.Knock
-	(*Note)(nil),           // 14: trunkline.envelope.v1.Note
-	(*Read)(nil),           // 15: trunkline.envelope.v1.Read
-	(*ReplyAddress)(nil),   // 16: trunkline.envelope.v1.ReplyAddress
-	(*Ring)(nil),           // 17: trunkline.envelope.v1.Ring
-	(*RingAnswer)(nil),     // 18: trunkline.envelope.v1.RingAnswer
-	(*Cancel)(nil),         // 19: trunkline.envelope.v1.Cancel
-	(*ContactSync)(nil),    // 20: trunkline.envelope.v1.ContactSync
-	(*ListUpdate)(nil),     // 21: trunkline.envelope.v1.ListUpdate
-	(*SessionMessage)(nil), // 22: trunkline.envelope.v1.SessionMessage
-	(*Query)(nil),          // 23: trunkline.envelope.v1.Query
-	(*Answer)(nil),         // 24: trunkline.envelope.v1.Answer
+	(CardKind)(0),          // 5: trunkline.envelope.v1.CardKind
+	(Operation)(0),         // 6: trunkline.envelope.v1.Operation
+	(AnswerStatus)(0),      // 7: trunkline.envelope.v1.AnswerStatus
+	(Fate)(0),              // 8: trunkline.envelope.v1.Fate
+	(*Envelope)(nil),       // 9: trunkline.envelope.v1.Envelope
+	(*PrekeyBundle)(nil),   // 10: trunkline.envelope.v1.PrekeyBundle
+	(*Route)(nil),          // 11: trunkline.envelope.v1.Route
+	(*Grant)(nil),          // 12: trunkline.envelope.v1.Grant
+	(*Inner)(nil),          // 13: trunkline.envelope.v1.Inner
+	(*Knock)(nil),          // 14: trunkline.envelope.v1.Knock
+	(*Note)(nil),           // 15: trunkline.envelope.v1.Note
+	(*Read)(nil),           // 16: trunkline.envelope.v1.Read
+	(*ReplyAddress)(nil),   // 17: trunkline.envelope.v1.ReplyAddress
+	(*Ring)(nil),           // 18: trunkline.envelope.v1.Ring
+	(*RingAnswer)(nil),     // 19: trunkline.envelope.v1.RingAnswer
+	(*Cancel)(nil),         // 20: trunkline.envelope.v1.Cancel
+	(*ContactSync)(nil),    // 21: trunkline.envelope.v1.ContactSync
+	(*ListUpdate)(nil),     // 22: trunkline.envelope.v1.ListUpdate
+	(*SessionMessage)(nil), // 23: trunkline.envelope.v1.SessionMessage
+	(*Card)(nil),           // 24: trunkline.envelope.v1.Card
+	(*CardMessage)(nil),    // 25: trunkline.envelope.v1.CardMessage
+	(*CardBinding)(nil),    // 26: trunkline.envelope.v1.CardBinding
+	(*CardKey)(nil),        // 27: trunkline.envelope.v1.CardKey
+	(*CardFrame)(nil),      // 28: trunkline.envelope.v1.CardFrame
+	(*Query)(nil),          // 29: trunkline.envelope.v1.Query
+	(*Answer)(nil),         // 30: trunkline.envelope.v1.Answer
 }
 var file_envelope_pb_envelope_proto_depIdxs = []int32{
-	10, // 0: trunkline.envelope.v1.PrekeyBundle.route:type_name -> trunkline.envelope.v1.Route
+	11, // 0: trunkline.envelope.v1.PrekeyBundle.route:type_name -> trunkline.envelope.v1.Route
 	0,  // 1: trunkline.envelope.v1.Inner.type:type_name -> trunkline.envelope.v1.Type
-	11, // 2: trunkline.envelope.v1.Inner.grant:type_name -> trunkline.envelope.v1.Grant
+	12, // 2: trunkline.envelope.v1.Inner.grant:type_name -> trunkline.envelope.v1.Grant
 	1,  // 3: trunkline.envelope.v1.Ring.media:type_name -> trunkline.envelope.v1.Media
-	16, // 4: trunkline.envelope.v1.Ring.reply:type_name -> trunkline.envelope.v1.ReplyAddress
-	16, // 5: trunkline.envelope.v1.RingAnswer.reply:type_name -> trunkline.envelope.v1.ReplyAddress
+	17, // 4: trunkline.envelope.v1.Ring.reply:type_name -> trunkline.envelope.v1.ReplyAddress
+	17, // 5: trunkline.envelope.v1.RingAnswer.reply:type_name -> trunkline.envelope.v1.ReplyAddress
 	2,  // 6: trunkline.envelope.v1.RingAnswer.reason:type_name -> trunkline.envelope.v1.Reason
 	2,  // 7: trunkline.envelope.v1.Cancel.reason:type_name -> trunkline.envelope.v1.Reason
 	3,  // 8: trunkline.envelope.v1.ContactSync.state:type_name -> trunkline.envelope.v1.ContactState
-	11, // 9: trunkline.envelope.v1.ContactSync.grants:type_name -> trunkline.envelope.v1.Grant
+	12, // 9: trunkline.envelope.v1.ContactSync.grants:type_name -> trunkline.envelope.v1.Grant
 	4,  // 10: trunkline.envelope.v1.SessionMessage.type:type_name -> trunkline.envelope.v1.SessionType
 	2,  // 11: trunkline.envelope.v1.SessionMessage.reason:type_name -> trunkline.envelope.v1.Reason
-	5,  // 12: trunkline.envelope.v1.Query.operation:type_name -> trunkline.envelope.v1.Operation
-	6,  // 13: trunkline.envelope.v1.Answer.status:type_name -> trunkline.envelope.v1.AnswerStatus
-	7,  // 14: trunkline.envelope.v1.Answer.fate:type_name -> trunkline.envelope.v1.Fate
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	5,  // 12: trunkline.envelope.v1.Card.kind:type_name -> trunkline.envelope.v1.CardKind
+	1,  // 13: trunkline.envelope.v1.Card.media:type_name -> trunkline.envelope.v1.Media
+	26, // 14: trunkline.envelope.v1.CardMessage.binding:type_name -> trunkline.envelope.v1.CardBinding
+	27, // 15: trunkline.envelope.v1.CardMessage.key:type_name -> trunkline.envelope.v1.CardKey
+	27, // 16: trunkline.envelope.v1.CardMessage.encapsulation:type_name -> trunkline.envelope.v1.CardKey
+	26, // 17: trunkline.envelope.v1.CardMessage.upgraded:type_name -> trunkline.envelope.v1.CardBinding
+	28, // 18: trunkline.envelope.v1.CardMessage.frame:type_name -> trunkline.envelope.v1.CardFrame
+	6,  // 19: trunkline.envelope.v1.Query.operation:type_name -> trunkline.envelope.v1.Operation
+	7,  // 20: trunkline.envelope.v1.Answer.status:type_name -> trunkline.envelope.v1.AnswerStatus
+	8,  // 21: trunkline.envelope.v1.Answer.fate:type_name -> trunkline.envelope.v1.Fate
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_envelope_pb_envelope_proto_init() }
@@ -2090,13 +2628,20 @@ func file_envelope_pb_envelope_proto_init() {
 	if File_envelope_pb_envelope_proto != nil {
 		return
 	}
+	file_envelope_pb_envelope_proto_msgTypes[16].OneofWrappers = []any{
+		(*CardMessage_Binding)(nil),
+		(*CardMessage_Key)(nil),
+		(*CardMessage_Encapsulation)(nil),
+		(*CardMessage_Upgraded)(nil),
+		(*CardMessage_Frame)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_envelope_pb_envelope_proto_rawDesc), len(file_envelope_pb_envelope_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   17,
+			NumEnums:      9,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,9 @@ export type Code =
   | "session" | "closed" | "exhausted"
   // calls
   | "ring_over" | "answer" | "unverified" | "binding" | "call_code"
+  // cards
+  | "card_malformed" | "card_version" | "card_tampered" | "card_expired" | "card_not_yet" | "card_order" | "card_foreign" | "card_own"
+  | "card_replayed" | "card_second" | "card_device"
   // link and client
   | "unreachable" | "refused" | "aborted" | "not_registered" | "no_contact" | "key_alarm" | "storage" | "node";
 

@@ -8,7 +8,8 @@ export const contexts = [
   "prekeyid", "prekey", "inner", "envid", "hop", "hopkey", "query", "answer", "transit", "token",
   "session", "session-secret", "transcript", "i2r", "r2i", "hi", "hr", "step-i2r", "step-r2i", "step-hi", "step-hr",
   "media", "media-i2r", "media-r2i", "file", "channel-binding", "sas", "call-code",
-  "file-i2r", "file-r2i", "file-id", "link", "challenge", "pairing", "card", "gate", "room", "roster", "join",
+  "file-i2r", "file-r2i", "file-id", "link", "challenge", "pairing", "gate", "room", "roster", "join",
+  "card", "card-transcript", "card-binding", "card-session", "card-upgrade", "card-secret",
 ] as const;
 
 export type Context = (typeof contexts)[number];

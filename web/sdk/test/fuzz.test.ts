@@ -93,6 +93,14 @@ describe(`readers, seed ${seed}`, () => {
   fuzz("description", (b) => [calling.parseSdp(b), calling.cleanDescription(b, true)], [utf8(sdp)]);
   fuzz("candidate", text(calling.parseCandidate), ["candidate:1 1 udp 1 192.0.2.1 9 typ host", "candidate:1 1 udp 1 2001:db8::1 9 typ relay raddr :: rport 9 ufrag x", "candidate:1 1 udp 1 1::1.2.3.4 9 typ srflx"].map(utf8), 6000);
 
+  const cards = vectors<{ good: { signed: string; link: string; qr: string }[]; refused: { signed: string }[]; session: { xwing_key: string } }>("cards.json");
+  fuzz("card", env.parseCard, bytesOf([...cards.good, ...cards.refused]), 600);
+  fuzz("text of a card", text(env.parseCardText), cards.good.flatMap((c) => [utf8(c.link), utf8(c.qr)]));
+  fuzz("address of a card", env.parseCardCandidate, ["01c0000207c350", "1120010db8000000000000000000000007c352", "214d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4dc353"].map(unhex));
+  const codes = new env.CardParts();
+  fuzz("code of a card", text((s) => codes.take(s)), env.cardQrs(unhex(cards.good[0]!.signed)).map(utf8));
+  fuzz("card message", env.parseCardMessage, [env.marshalCardMessage({ case: "key", value: { value: unhex(cards.session.xwing_key) } }), env.marshalCardMessage({ case: "binding", value: { mac: new Uint8Array(32).fill(1) } })]);
+
   const key = id.SeedSigner.generate().publicKey;
   fuzz("id", text(id.parseId), [utf8(key.id())]);
   fuzz("address", text(id.parseAddress), [utf8(`${key.id()}@a.example/${key.peerId()}`)]);

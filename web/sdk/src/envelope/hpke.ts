@@ -86,6 +86,11 @@ function diffieHellman(secret: Uint8Array, pub: Uint8Array): Uint8Array {
   return x25519.getSharedSecret(secret, pub);
 }
 
+/** The secret that two X25519 keys share, for other uses than HPKE. */
+export function x25519SharedSecret(secret: Uint8Array, pub: Uint8Array): Bytes {
+  return diffieHellman(secret, pub) as Bytes;
+}
+
 export function x25519Public(secret: Uint8Array): Bytes {
   return x25519.getPublicKey(secret) as Bytes;
 }

@@ -1,6 +1,8 @@
 // Everything sealed: docs/spec/envelope.md and session.md.
 
 export * from "./bodies.ts";
+export * from "./card.ts";
+export * from "./cardsession.ts";
 export * from "./envelope.ts";
 export { checkXWing, x25519Public } from "./hpke.ts";
 export { maxLifetimeMs, type Draft } from "./message.ts";

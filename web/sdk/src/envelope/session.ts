@@ -21,6 +21,10 @@ const frameOverhead = frameHeader + 4 + 16;
 export const maxFrameBody = 16384 - frameOverhead;
 const window = 64n;
 
+export function isFrameSize(n: number): boolean {
+  return frameSizes.some((s) => s === n);
+}
+
 /** Size of the frame that carries a body of n bytes. */
 export function frameSize(n: number): number {
   const size = frameSizes.find((s) => n <= s - frameOverhead);
@@ -120,8 +124,7 @@ export class Session {
   readonly id: Bytes;
   readonly peer: PublicKey;
   readonly peerDevice: DeviceId;
-  /** Where frames to the peer go. */
-  readonly reply: ReplyAddress;
+  readonly #reply: ReplyAddress | undefined;
   #keys: SessionKeys | undefined;
   readonly #tags: readonly [Uint8Array, Uint8Array]; // the mailbox that receives, by the role of the sender
   #out: Direction;
@@ -131,20 +134,27 @@ export class Session {
   #stepped = false;
 
   constructor(c: {
-    role: Role; keys: SessionKeys; ownTag: Uint8Array; reply: ReplyAddress; id: Bytes; peer: PublicKey; peerDevice: DeviceId;
+    role: Role; keys: SessionKeys; ownTag: Uint8Array; reply: ReplyAddress | undefined; id: Bytes; peer: PublicKey; peerDevice: DeviceId;
   }) {
     this.role = c.role;
     this.id = c.id;
     this.peer = c.peer;
     this.peerDevice = c.peerDevice;
-    this.reply = c.reply;
+    this.#reply = c.reply;
     this.#keys = c.keys;
-    this.#tags = c.role === Role.initiator ? [c.reply.tag, c.ownTag] : [c.ownTag, c.reply.tag];
+    const theirs = c.reply?.tag ?? new Uint8Array(16);
+    this.#tags = c.role === Role.initiator ? [theirs, c.ownTag] : [c.ownTag, theirs];
     const half = (sender: Role) => new Direction(c.keys.frame[sender], c.keys.handle[sender], this.#tags[sender]);
     this.#out = half(this.role);
     this.#in = half(this.#peerRole);
     const stepped = steppedKeys(c.keys, this.#peerRole);
     this.#next = new Direction(stepped.key, stepped.handle, this.#tags[this.#peerRole]);
+  }
+
+  /** Where frames to the peer go, unless they go over a card's channel. */
+  get reply(): ReplyAddress {
+    if (this.#reply === undefined) throw refuse("closed", "a card session has no mailbox");
+    return this.#reply;
   }
 
   get #peerRole(): Role { return this.role === Role.initiator ? Role.responder : Role.initiator; }
@@ -168,7 +178,7 @@ export class Session {
   /** The body of a frame from the peer. Every error means: drop the frame. */
   open(frame: Uint8Array): Bytes {
     this.#open();
-    if (!frameSizes.some((s) => s === frame.length)) throw refuse("size", `frame of ${frame.length} bytes`);
+    if (!isFrameSize(frame.length)) throw refuse("size", `frame of ${frame.length} bytes`);
     const h = frame.subarray(0, 8);
     for (const d of [this.#in, this.#next, this.#old]) {
       if (d !== undefined && equal(d.handle, h)) return d.open(frame);

@@ -1,6 +1,6 @@
 // The messages of envelope/pb/envelope.proto.
 
-import { bytes, bytesList, enumeration, message, messages, packed32, schema, string, stringList, uint32, uint64 } from "../canon.ts";
+import { bool, bytes, bytesList, enumeration, message, messages, oneof, packed32, schema, string, stringList, uint32, uint64 } from "../canon.ts";
 
 export const EnvelopeMessage = schema("Envelope", {
   version: uint32(1), destination: bytes(2), hop: bytes(3), ttl: uint32(4), payload: bytes(5),
@@ -47,6 +47,18 @@ export const ListUpdateMessage = schema("ListUpdate", { list: bytes(1) });
 export const SessionMessageMessage = schema("SessionMessage", {
   type: enumeration(1), sdp: bytes(2), fingerprint: bytes(3), ufrag: string(4), setup: uint32(5), candidates: stringList(6),
   reason: enumeration(7), generation: uint32(8),
+});
+
+export const CardBody = schema("Card", {
+  version: uint32(1), kind: enumeration(2), cert: bytes(3), id: bytes(4), created: uint64(5), expires: uint64(6), ephemeral: bytes(7),
+  ufrag: string(8), pwd: string(9), fingerprint: bytes(10), candidates: bytesList(11), media: enumeration(12), relayOnly: bool(13),
+  name: string(14), domain: string(15), peerId: bytes(16), offer: bytes(17),
+});
+
+const CardBinding = schema("CardBinding", { mac: bytes(1) });
+const CardKey = schema("CardKey", { value: bytes(1) });
+export const CardMessageMessage = schema("CardMessage", {
+  kind: oneof({ binding: [1, CardBinding], key: [2, CardKey], encapsulation: [3, CardKey], upgraded: [4, CardBinding], frame: [5, schema("CardFrame", { frame: bytes(1) })] }),
 });
 
 export const QueryMessage = schema("Query", { operation: enumeration(1), responseKey: bytes(2), argument: bytes(3) });
