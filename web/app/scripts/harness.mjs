@@ -1,7 +1,7 @@
 // What the scripts and tests that use a real browser share: a real node, a real Chromium, a log of
 // every request, and axe. Everything that is started here ends with stop().
 import { spawn, execFileSync } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -170,6 +170,25 @@ export function camera(world, shots, only, violations) {
     }
     await page.setViewportSize(sizes.desktop);
   };
+}
+
+/** Runs one part of the pictures when its own file was started: `node scripts/PART.mjs [SCREEN…]`. */
+export async function alone(url, flags, story) {
+  if (process.argv[1] !== fileURLToPath(url)) return;
+  const shots = path.join(repository, 'web', 'app', 'shots');
+  mkdirSync(shots, { recursive: true });
+  const world = new World().build();
+  const found = [];
+  try {
+    await world.browser(flags);
+    await story(world, camera(world, shots, process.argv.slice(2), found));
+  } catch (error) {
+    found.push(String(error?.stack ?? error));
+  } finally {
+    await world.stop();
+  }
+  for (const line of [...found, ...world.problems]) console.error(line);
+  process.exit(found.length + world.problems.length === 0 ? 0 : 1);
 }
 
 function end(child) {

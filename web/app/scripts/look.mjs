@@ -9,6 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { camera, World } from './harness.mjs';
 import { lookAtCalls } from './lookcalls.mjs';
+import { lookAtMeeting } from './lookmeet.mjs';
 
 const shots = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'shots');
 const only = process.argv.slice(2);
@@ -36,6 +37,7 @@ console.log(`${bad.length === 0 ? 'nothing' : bad.length} to mend; pictures in $
 process.exit(bad.length === 0 ? 0 : 1);
 
 async function story(world, look) {
+  await lookAtMeeting(world, look);
   const [acme, globex] = await world.pair('acme.example', 'globex.example');
   const { http } = acme.ready;
 

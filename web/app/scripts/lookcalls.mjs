@@ -1,11 +1,8 @@
 // The screens of a call, for look.mjs; and by themselves, with two people who know each other:
 //
 //   node scripts/lookcalls.mjs [SCREEN…]
-import { mkdirSync } from 'node:fs';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { answer, connect, fakes, join, moving } from '../test/e2e/people.mjs';
-import { camera, World } from './harness.mjs';
+import { alone } from './harness.mjs';
 
 export async function lookAtCalls(look, alice, bob) {
   const allowed = ['clipboard-read', 'clipboard-write', 'camera', 'microphone'];
@@ -65,22 +62,9 @@ export async function lookAtCalls(look, alice, bob) {
   for (const person of [alice, bob]) await person.page.getByRole('button', { name: 'Back' }).click();
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const shots = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'shots');
-  mkdirSync(shots, { recursive: true });
-  const world = new World().build();
-  const found = [];
-  try {
-    const [acme, globex] = await world.pair('acme.example', 'globex.example');
-    await world.browser(fakes);
-    const [alice, bob] = [await join(world, acme), await join(world, globex)];
-    await connect(alice, bob, globex.ready.http);
-    await lookAtCalls(camera(world, shots, process.argv.slice(2), found), alice, bob);
-  } catch (error) {
-    found.push(String(error?.stack ?? error));
-  } finally {
-    await world.stop();
-  }
-  for (const line of [...found, ...world.problems]) console.error(line);
-  process.exit(found.length + world.problems.length === 0 ? 0 : 1);
-}
+await alone(import.meta.url, fakes, async (world, look) => {
+  const [acme, globex] = await world.pair('acme.example', 'globex.example');
+  const [alice, bob] = [await join(world, acme), await join(world, globex)];
+  await connect(alice, bob, globex.ready.http);
+  await lookAtCalls(look, alice, bob);
+});

@@ -20,8 +20,6 @@ export interface Engine {
   recover(phrase: string): Promise<{ problem: Problem; word?: string } | null>;
 
   knock(address: string, text: string, name: string): Promise<{ id: string } | { problem: Problem }>;
-  /** Gets a call with somebody ready: now, or as soon as they accept this person's request. */
-  callOnce(id: string): void;
   accept(id: string): Promise<Problem | null>;
   decline(id: string): Promise<Problem | null>;
   block(id: string): Promise<Problem | null>;

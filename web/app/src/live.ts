@@ -18,7 +18,7 @@ import type { Engine } from './engine.ts';
 import { attempt, problemOf } from './problems.ts';
 import { another, become, here, identities, openNow } from './identities.ts';
 import { loadPrefs } from './prefs.ts';
-import { addressOf, inviteToken, isLoopback, routeText } from './route.ts';
+import { addressOf, inviteIn, inviteToken, isLoopback, type Route, routeText } from './route.ts';
 import type { Contact, Identity, Link, Me, Note, Problem, Standing } from './state.ts';
 import { Transfers } from './transfers.ts';
 import { matchVerify, verifyText } from './verifytext.ts';
@@ -26,9 +26,9 @@ import { WireTap } from './wiretap.ts';
 
 /** Records of the app beside the SDK's, in the same store: durable, and of one tab at a time. */
 const phraseKey = 'secret/app/phrase';
+const inviteKey = 'app/invite';
 const seenKey = (id: string) => `app/seen/${id}`;
 
-const inviteKey = 'app/invite';
 
 interface Open {
   store: BrowserStore;
@@ -56,8 +56,9 @@ export class Live extends Base implements Engine {
   /** The address bar changed by hand: a new invitation, perhaps. */
   routed(): void {
     const { route, me } = this.store.state;
-    const invite = route.screen === 'invite' || route.screen === 'add' ? route.invite : undefined;
+    const invite = inviteIn(route, location.origin);
     if (invite && me.is === 'unregistered' && !me.registering) this.run(this.register(invite));
+    else if (me.is === 'ready') this.hideInvite();
   }
 
   /** Work that nobody waits for. What fails unexpectedly is shown and not swallowed. */
@@ -103,8 +104,8 @@ export class Live extends Base implements Engine {
     client.listen((event) => this.heard(event));
     if (client.registered) return this.ready();
     const { route } = this.store.state;
-    if (route.screen === 'invite') return this.register(route.invite);
-    if (route.screen === 'add' && route.invite) return this.register(route.invite);
+    const invite = inviteIn(route, location.origin);
+    if (invite) return this.register(invite);
     // A node that lets everybody in needs no invitation; the others say so.
     this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
     const problem = await attempt(async () => void (await client.register(location.origin)));
@@ -130,13 +131,16 @@ export class Live extends Base implements Engine {
     });
     if (problem === null) this.ready();
     else this.me({ is: 'unregistered', id: client.id, registering: false, problem: problem === 'address' ? 'invite' : problem });
-    // The token does not stay in the address bar or the history.
-    if (this.store.state.route.screen === 'invite') {
-      history.replaceState(null, '', '/');
-      this.store.dispatch({ type: 'route', route: { screen: 'home' } });
-    } else if (this.store.state.route.screen === 'add') {
-      history.replaceState(null, '', routeText(this.store.state.route));
-    }
+    this.hideInvite();
+  }
+
+  /** An invitation does not stay in the address bar or the history. */
+  private hideInvite(): void {
+    const { route } = this.store.state;
+    if (!inviteIn(route, location.origin)) return;
+    const to: Route = route.screen === 'call' ? { ...route, invite: '' } : route.screen === 'add' ? { screen: 'add', address: route.address } : { screen: 'home' };
+    history.replaceState(null, '', routeText(to));
+    this.store.dispatch({ type: 'route', route: to });
   }
 
   async recover(phrase: string): Promise<{ problem: Problem; word?: string } | null> {
@@ -165,6 +169,7 @@ export class Live extends Base implements Engine {
 
   private ready(): void {
     const client = this.client();
+    this.hideInvite();
     this.contacts();
     for (const contact of client.contacts()) this.notes(contact.id);
     this.self();
@@ -216,10 +221,8 @@ export class Live extends Base implements Engine {
         return this.contacts();
       case 'note-state':
         return this.store.dispatch({ type: 'fate', id: event.to, note: event.id, fate: event.state });
-      case 'knock-accepted':
-        this.contacts();
-        return this.callOnce(this.store.state.callOnce);
       case 'knock':
+      case 'knock-accepted':
       case 'devices-changed':
       case 'alarm':
         return this.contacts();
@@ -282,13 +285,6 @@ export class Live extends Base implements Engine {
     this.contacts();
     if (problem !== null) return { problem };
     return id === this.client().id ? { problem: 'own-address' } : { id };
-  }
-
-  callOnce(id: string): void {
-    const may = this.store.state.contacts.get(id)?.standing === 'accepted';
-    this.store.dispatch({ type: 'call-once', id: may ? '' : id });
-    // A call that is under way is not thrown away for it.
-    if (may && this.store.state.call === null) this.call?.prepare(id, true);
   }
 
   accept(id: string): Promise<Problem | null> {

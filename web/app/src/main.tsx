@@ -28,7 +28,6 @@ async function main(): Promise<void> {
     chats: new Map(),
     transfers: new Map(),
     call: null,
-    callOnce: '',
     bundle: null,
     bundlePutOff: '',
     phrase: { is: 'hidden' },

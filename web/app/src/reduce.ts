@@ -8,8 +8,6 @@ export function reduce(state: State, action: Action): State {
   switch (action.type) {
     case 'language':
       return { ...state, t: action.t };
-    case 'call-once':
-      return { ...state, callOnce: action.id };
     case 'prefs':
       return { ...state, prefs: action.prefs };
     case 'route':

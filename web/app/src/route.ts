@@ -6,6 +6,9 @@ export type Route =
   | { screen: 'home' }
   | { screen: 'contact'; id: string; tab: ContactTab }
   | { screen: 'add'; address: string; invite?: string }
+  | { screen: 'call'; address: string; name: string; invite: string } // no address: this person waits for others
+  | { screen: 'join' }
+  | { screen: 'send' }
   | { screen: 'invite'; invite: string }
   | { screen: 'settings' }
   | { screen: 'phrase' }
@@ -22,8 +25,10 @@ const contactTabs: readonly string[] = ['chat', 'verify', 'details'] satisfies C
 /** The scheme under which the installed app opens links. */
 export const scheme = 'web+trunkline:';
 
-/** Longest fragment that is looked at; an address has at most 318 characters. */
-const maxFragment = 1024;
+/** Longest fragment that is looked at: an address has at most 318 characters, a name 64, which
+ * may take nine times as many when they are escaped, and an invitation 128. */
+const maxFragment = 2048;
+const maxName = 64;
 
 export function parseRoute(location: { origin: string; pathname: string; hash: string }): Route {
   const hash = location.hash.length > maxFragment ? '' : location.hash.slice(1);
@@ -31,24 +36,28 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
     case '/': {
       if (hash.startsWith('invite=')) return { screen: 'invite', invite: `${location.origin}/#${hash}` };
       if (hash.startsWith('add=')) {
-        const [, invite] = hash.split(inviteIn);
+        const [, invite] = hash.split(inviteMark);
         return { screen: 'add', address: addressOf(hash), ...(invite ? { invite: `${location.origin}/#invite=${invite}` } : {}) };
       }
-      return { screen: 'home' };
+      return parseCall(hash) ?? { screen: 'home' };
     }
+    case '/call':
+      return parseCall(hash) ?? { screen: 'call', address: '', name: '', invite: '' };
     case '/contact': {
       const [id = '', tab = 'chat'] = hash.split('/');
       return id && contactTabs.includes(tab) ? { screen: 'contact', id, tab: tab as ContactTab } : { screen: 'home' };
     }
     case '/add':
       return { screen: 'add', address: addressOf(decode(hash)) };
+    case '/join':
+    case '/send':
     case '/settings':
     case '/phrase':
     case '/devices':
     case '/media':
     case '/node':
     case '/about':
-      return { screen: location.pathname.slice(1) as 'settings' | 'phrase' | 'devices' | 'media' | 'node' | 'about' };
+      return { screen: location.pathname.slice(1) as 'join' | 'send' | 'settings' | 'phrase' | 'devices' | 'media' | 'node' | 'about' };
     default:
       return { screen: 'unknown' };
   }
@@ -63,6 +72,8 @@ export function routeText(route: Route): string {
       return `/contact#${route.id}${route.tab === 'chat' ? '' : `/${route.tab}`}`;
     case 'add':
       return route.address ? `/add#${encodeURIComponent(route.address)}` : '/add';
+    case 'call':
+      return route.address ? `/call#${callFragment(route)}` : '/call';
     case 'invite':
       return route.invite.slice(route.invite.indexOf('/#'));
     default:
@@ -88,12 +99,26 @@ export function addressOf(text: string): string {
   return s.trim();
 }
 
-const inviteIn = '&invite=';
+const inviteMark = '&invite=';
 
 /** The link that a person gives to others. With an invitation in it, whoever opens it can also
  * have an identity at this node. */
 export function contactLink(origin: string, address: string, invite = ''): string {
-  return `${origin}/#add=${encodeURIComponent(address)}${invite && inviteIn + invite}`;
+  return `${origin}/#add=${encodeURIComponent(address)}${invite && inviteMark + invite}`;
+}
+
+/** The invitation that the address bar carries, as its own link; else empty. */
+export function inviteIn(route: Route, origin: string): string {
+  switch (route.screen) {
+    case 'invite':
+      return route.invite;
+    case 'add':
+      return route.invite ?? '';
+    case 'call':
+      return route.invite && `${origin}/#invite=${route.invite}`;
+    default:
+      return '';
+  }
 }
 
 /** The token of an invitation's link. */
@@ -104,6 +129,42 @@ export function inviteToken(link: string): string {
 /** Whether a page comes from this computer. */
 export function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
+}
+
+type Meeting = Extract<Route, { screen: 'call' }>;
+
+function callFragment(meeting: Omit<Meeting, 'screen'>): string {
+  const fields = new URLSearchParams({ call: meeting.address });
+  if (meeting.name) fields.set('name', meeting.name);
+  if (meeting.invite) fields.set('invite', meeting.invite);
+  return fields.toString();
+}
+
+/** What stands behind the # of a link into a call. The name is what its maker calls itself: a
+ * proof of nothing. */
+function parseCall(hash: string): Meeting | null {
+  if (!hash.startsWith('call=')) return null;
+  const fields = new URLSearchParams(hash);
+  const invite = fields.get('invite') ?? '';
+  return {
+    screen: 'call',
+    address: addressOf(fields.get('call') ?? ''),
+    name: [...(fields.get('name') ?? '')].slice(0, maxName).join('').trim(),
+    invite: /^[\w.-]{1,128}$/.test(invite) ? invite : '',
+  };
+}
+
+/** The link into a call. With an invitation it also lets somebody in at this node. */
+export function callLink(origin: string, meeting: Omit<Meeting, 'screen'>): string {
+  return `${origin}/#${callFragment(meeting)}`;
+}
+
+/** Where a text that somebody pasted or scanned to join a call leads to. */
+export function joinRoute(text: string): Meeting {
+  const at = text.indexOf('#call=');
+  const found = at >= 0 && text.length - at <= maxFragment ? parseCall(text.trim().slice(text.trim().indexOf('#call=') + 1)) : null;
+  // An invitation is to the node that the link names, and this person is at home here.
+  return found ? { ...found, invite: '' } : { screen: 'call', address: addressOf(text), name: '', invite: '' };
 }
 
 /** Whether a pasted text is an invitation to a node. */

@@ -149,8 +149,6 @@ export interface State {
   transfers: ReadonlyMap<string, Transfer>;
   /** The call that this tab is in, looks forward to, or has just ended. */
   call: CallView | null;
-  /** Whom to call as soon as they accept; empty: nobody. */
-  callOnce: string;
   bundle: BundleState | null;
   /** The offered bundle was looked at and put off. */
   bundlePutOff: string;
@@ -172,7 +170,6 @@ export type Action =
   | { type: 'seen'; id: string }
   | { type: 'transfer'; transfer: Transfer }
   | { type: 'call'; call: CallView | null }
-  | { type: 'call-once'; id: string }
   | { type: 'transfer-gone'; id: string }
   | { type: 'draft'; id: string; text: string }
   | { type: 'bundle'; bundle: BundleState }

@@ -15,7 +15,6 @@ const base: State = {
   chats: new Map(),
   transfers: new Map(),
   call: null,
-  callOnce: '',
   bundle: null,
   bundlePutOff: '',
   phrase: { is: 'hidden' },

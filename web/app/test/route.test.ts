@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addressOf, contactLink, inviteToken, isInvite, isLoopback, parseRoute, paths, type Route, routeText } from '../src/route.ts';
+import { addressOf, callLink, contactLink, inviteToken, isInvite, isLoopback, joinRoute, parseRoute, paths, type Route, routeText } from '../src/route.ts';
 
 const origin = 'https://acme.example';
 const at = (path: string): Route => {
@@ -15,6 +15,11 @@ test('every screen has a path that comes back as the same screen', () => {
     { screen: 'contact', id: 'tl1abc', tab: 'verify' },
     { screen: 'add', address },
     { screen: 'add', address: '' },
+    { screen: 'call', address, name: 'Zoë & Söhne #1', invite: 'abc-_1' },
+    { screen: 'call', address, name: '', invite: '' },
+    { screen: 'call', address: '', name: '', invite: '' },
+    { screen: 'join' },
+    { screen: 'send' },
     { screen: 'invite', invite: `${origin}/#invite=abc-_1` },
     { screen: 'settings' },
     { screen: 'phrase' },
@@ -64,10 +69,26 @@ test('an address is found in whatever it comes in', () => {
 });
 
 test('a fragment without end is not looked at', () => {
-  expect(at(`/#add=${'a'.repeat(2000)}`)).toEqual({ screen: 'home' });
+  expect(at(`/#add=${'a'.repeat(4000)}`)).toEqual({ screen: 'home' });
 });
 
 test('an invitation is told from anything else', () => {
   for (const good of ['https://acme.example/#invite=abc', 'http://127.0.0.1:7420/#invite=q83vEjRWeJA', ' https://acme.example#invite=a ']) expect(isInvite(good), good).toBe(true);
   for (const bad of ['', 'https://acme.example/', 'javascript:1#invite=a', 'https://acme.example/#invite=', `https://acme.example/#invite=${'a'.repeat(200)}`, address]) expect(isInvite(bad), bad).toBe(false);
+});
+
+test('a link into a call carries who is called, and an invitation to its own node alone', () => {
+  const link = callLink(origin, { address, name: 'Alice', invite: 'abc-_1' });
+  expect(new URL(link).pathname + new URL(link).search).toBe('/');
+  expect(at(link.slice(origin.length))).toEqual({ screen: 'call', address, name: 'Alice', invite: 'abc-_1' });
+  // Pasted elsewhere: whoever joins is at home there already.
+  expect(joinRoute(` ${link}\n`)).toEqual({ screen: 'call', address, name: 'Alice', invite: '' });
+  expect(joinRoute(contactLink(origin, address))).toEqual({ screen: 'call', address, name: '', invite: '' });
+  expect(joinRoute(address)).toEqual({ screen: 'call', address, name: '', invite: '' });
+});
+
+test('what a stranger put into a link into a call is cut to its size', () => {
+  expect(at(`/#call=${address}&name=${'n'.repeat(500)}&invite=a%20b`)).toEqual({ screen: 'call', address, name: 'n'.repeat(64), invite: '' });
+  for (const odd of ['/#call=', '/#call=%', '/#call=x&name=%00&name=2&invite=']) expect(at(odd).screen).toBe('call');
+  expect(at(`/#call=${'a'.repeat(4000)}`)).toEqual({ screen: 'home' });
 });

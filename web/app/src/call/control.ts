@@ -53,9 +53,18 @@ export class CallControl {
 
   /** Opens the place where a person looks at itself before it rings somebody. */
   prepare(contact: string, video: boolean): void {
+    this.look(contact, video, { is: 'prejoin' });
+  }
+
+  /** The same for somebody who has asked to be let in and waits to be rung. */
+  wait(contact: string): void {
+    this.look(contact, true, { is: 'lobby' });
+  }
+
+  private look(contact: string, video: boolean, stage: CallView['stage']): void {
     if (this.view && this.view.stage.is !== 'ended') return;
     this.attempt++;
-    this.store.dispatch({ type: 'call', call: freshView(contact, true, video, { is: 'prejoin' }, this.store.state.prefs.hideAddress) });
+    this.store.dispatch({ type: 'call', call: freshView(contact, true, video, stage, this.store.state.prefs.hideAddress) });
     this.open();
   }
 
@@ -147,7 +156,7 @@ export class CallControl {
 
   start(): void {
     const { view } = this;
-    if (view?.stage.is !== 'prejoin') return;
+    if (view?.stage.is !== 'prejoin' && view?.stage.is !== 'lobby') return;
     this.show({ stage: { is: 'calling' } });
     this.run(
       (async () => {
@@ -165,6 +174,11 @@ export class CallControl {
   came(c: call.Call): void {
     if (c.direction !== 'incoming' || c.media === 0 || c.state.phase === 'ended') return;
     const { view } = this;
+    if (view?.stage.is === 'lobby' && view.contact === c.contact) {
+      this.show({ out: false, video: c.media === 2, stage: { is: 'joining' } });
+      this.follow(c);
+      return c.accept({ relayOnly: view.relayOnly });
+    }
     const joined = view !== null && view.contact === c.contact && view.stage.is === 'calling';
     if (view && view.stage.is !== 'ended' && !joined) {
       // A second person rings: the call that is under way stays, the SDK answers busy once it is live.
@@ -206,7 +220,7 @@ export class CallControl {
   hangup(): void {
     const { view } = this;
     if (!view) return;
-    if (view.stage.is === 'prejoin' || !this.call) return this.close();
+    if (view.stage.is === 'prejoin' || view.stage.is === 'lobby' || !this.call) return this.close();
     this.call.hangup();
   }
 
@@ -241,7 +255,7 @@ export class CallControl {
     if (!became) return;
     c.announce(true, view.video);
     this.tell();
-    this.timer = window.setInterval(() => this.run(this.look(c)), lookMs);
+    this.timer = window.setInterval(() => this.run(this.measure(c)), lookMs);
   }
 
   private stageOf(c: call.Call, view: CallView): CallView['stage'] {
@@ -271,7 +285,7 @@ export class CallControl {
     });
   }
 
-  private async look(c: call.Call): Promise<void> {
+  private async measure(c: call.Call): Promise<void> {
     if (this.call !== c) return;
     c.lookAtRoute();
     const now = await c.stats();

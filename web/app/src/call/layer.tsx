@@ -64,6 +64,7 @@ function Waiting(props: { call: CallView; contact: Contact }) {
   const { stage } = call;
   const title = {
     prejoin: () => t('callPrejoinTitle', { name }),
+    lobby: () => t(contact.standing === 'accepted' ? 'callLobbyIn' : 'callLobby', { name }),
     calling: () => t('callCalling', { name }),
     incoming: () => t(call.video ? 'callIncomingVideo' : 'callIncoming', { name }),
     joining: () => t('callJoining', { name }),
@@ -71,7 +72,8 @@ function Waiting(props: { call: CallView; contact: Contact }) {
     ended: () => (stage.is === 'ended' ? t(ends[stage.why], { name }) : ''),
   }[stage.is]();
   const own = call.tracks.camera;
-  const looking = stage.is === 'prejoin' || stage.is === 'calling' || stage.is === 'joining';
+  const before = stage.is === 'prejoin' || stage.is === 'lobby';
+  const looking = before || stage.is === 'calling' || stage.is === 'joining';
   return (
     <div class="call-waiting">
       <div class="call-who">
@@ -110,20 +112,28 @@ function Waiting(props: { call: CallView; contact: Contact }) {
             label={t(call.sending.camera ? 'callCameraOff' : 'callCameraOn')}
             onClick={() => control?.toggle('camera')}
           />
-          {stage.is !== 'prejoin' && <RoundButton icon="leave" danger label={t('callHangup')} onClick={() => control?.hangup()} />}
+          {!before && <RoundButton icon="leave" danger label={t('callHangup')} onClick={() => control?.hangup()} />}
         </div>
       )}
-      {stage.is === 'prejoin' && (
+      {before && (
         <>
           <div class="call-actions">
             <button type="button" class="button" onClick={() => control?.hangup()}>
               {t('cancel')}
             </button>
-            <button type="button" class="button main" onClick={() => control?.start()}>
-              <Icon name="phone" />
-              {t('callStart')}
-            </button>
+            {contact.standing === 'accepted' && (
+              <button type="button" class="button main" onClick={() => control?.start()}>
+                <Icon name="phone" />
+                {t('callStart')}
+              </button>
+            )}
           </div>
+          {stage.is === 'lobby' && contact.standing !== 'accepted' && (
+            <p class="row centre call-muted">
+              <span class="spinner" />
+              {t('callLobbyText', { name })}
+            </p>
+          )}
           <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
           <Devices call={call} />
         </>

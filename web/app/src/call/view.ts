@@ -18,6 +18,7 @@ export type CallEnd =
 
 export type Stage =
   | { is: 'prejoin' } // looking at oneself before ringing
+  | { is: 'lobby' } // asked to be let in: whoever was asked rings, and is answered by itself
   | { is: 'calling' }
   | { is: 'incoming' }
   | { is: 'joining' }

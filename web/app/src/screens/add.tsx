@@ -31,7 +31,10 @@ export function Add(props: { address: string }) {
         const result = await app.engine.knock(cleaned, text.trim(), name.trim());
         if ('id' in result) {
           app.go({ screen: 'contact', id: result.id, tab: 'chat' });
-          if (call) app.engine.callOnce(result.id);
+          if (!call) return;
+          // Who is accepted already is rung; who is asked is waited for.
+          if (app.store.state.contacts.get(result.id)?.standing === 'accepted') app.engine.call?.prepare(result.id, true);
+          else app.engine.call?.wait(result.id);
         } else setProblem(t(problemKey(result.problem)));
       } finally {
         setBusy(false);
@@ -45,7 +48,7 @@ export function Add(props: { address: string }) {
         class="card"
         onSubmit={(e) => {
           e.preventDefault();
-          knock(true);
+          knock(false);
         }}
       >
         <Field
@@ -80,12 +83,12 @@ export function Add(props: { address: string }) {
         <p class="small muted">{t('knockExplain')}</p>
         <div class="row wrap">
           <button type="submit" class="button main" disabled={busy || address.trim() === ''}>
-            {busy ? <span class="spinner" /> : <Icon name="video" />}
-            {busy ? t('asking') : t('askAndCall')}
+            {busy ? <span class="spinner" /> : <Icon name="send" />}
+            {busy ? t('asking') : t('ask')}
           </button>
-          <button type="button" class="button" disabled={busy || address.trim() === ''} onClick={() => knock(false)}>
-            <Icon name="send" />
-            {t('ask')}
+          <button type="button" class="button" disabled={busy || address.trim() === ''} onClick={() => knock(true)}>
+            <Icon name="video" />
+            {t('askAndCall')}
           </button>
         </div>
       </form>

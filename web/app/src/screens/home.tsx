@@ -1,7 +1,6 @@
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import { contactLink } from '../route.ts';
 import { Copy, Notice, QR } from './parts.tsx';
-import { Start } from './start.tsx';
 
 /** What is there when nobody is chosen: how others reach me. On a phone it stands below the
  * contacts. */
@@ -25,7 +24,6 @@ export function Home(props: { embedded?: boolean }) {
           </div>
         </Notice>
       )}
-      <Start link={link} />
       <section class="card share">
         <QR text={link} label={t('qrOwn')} />
         <div class="stack grow">

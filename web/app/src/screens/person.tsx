@@ -304,7 +304,6 @@ function Held(props: { contact: Contact; why: Exclude<ReturnType<typeof sendable
   const app = useApp();
   const t = useT();
   const name = nameOf(props.contact);
-  const calling = useView((s) => s.callOnce === props.contact.id) && props.why === 'asked';
   if (props.why === 'changed') {
     return (
       <div class="held">
@@ -324,7 +323,7 @@ function Held(props: { contact: Contact; why: Exclude<ReturnType<typeof sendable
   return (
     <div class="held">
       <Notice icon="info">
-        <p>{t(calling ? 'heldAskedCall' : text[props.why], { name })}</p>
+        <p>{t(text[props.why], { name })}</p>
         {props.why === 'known' && (
           <div>
             <button type="button" class="button" onClick={() => app.go({ screen: 'add', address: props.contact.address })}>

@@ -13,6 +13,7 @@ import { Person } from './person.tsx';
 import { Home } from './home.tsx';
 import { NodeView } from './nodeview.tsx';
 import { MediaScreen } from './media.tsx';
+import { Join, Meet, SendFile } from './meet.tsx';
 import { nameOf, TrustMark } from './parts.tsx';
 import { PhraseScreen } from './phrase.tsx';
 import { Settings } from './settings.tsx';
@@ -58,6 +59,12 @@ function Pane(props: { route: Route }) {
       return <Person key={route.id} id={route.id} tab={route.tab} />;
     case 'add':
       return <Add key={route.address} address={route.address} />;
+    case 'call':
+      return <Meet key={route.address} route={route} />;
+    case 'join':
+      return <Join />;
+    case 'send':
+      return <SendFile />;
     case 'settings':
       return <Settings />;
     case 'phrase':
@@ -114,9 +121,17 @@ function Side(props: { phone: boolean }) {
         </MenuButton>
       </div>
       <div class="actions">
-        <a class="button wide" {...linkTo(app, { screen: 'add', address: '' })}>
-          <Icon name="add" />
-          {t('addTitle')}
+        <a class="button main" {...linkTo(app, { screen: 'call', address: '', name: '', invite: '' })}>
+          <Icon name="video" />
+          {t('newCall')}
+        </a>
+        <a class="button" {...linkTo(app, { screen: 'join' })}>
+          <Icon name="link" />
+          {t('joinCall')}
+        </a>
+        <a class="button" {...linkTo(app, { screen: 'send' })}>
+          <Icon name="attach" />
+          {t('sendTitle')}
         </a>
       </div>
       <nav class="list" aria-label={t('people')}>
@@ -124,6 +139,10 @@ function Side(props: { phone: boolean }) {
         {people.length > 0 && <List title={t('people')} contacts={people} chats={chats} current={current} />}
         {blocked.length > 0 && <List title={t('blocked')} contacts={blocked} chats={chats} current={current} />}
         {contacts.size === 0 && <p class="muted small empty">{t('noContacts')}</p>}
+        <a class="button plain wide" {...linkTo(app, { screen: 'add', address: '' })}>
+          <Icon name="add" />
+          {t('addTitle')}
+        </a>
       </nav>
     </>
   );

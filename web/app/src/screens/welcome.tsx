@@ -11,6 +11,7 @@ export function Welcome() {
   const app = useApp();
   const t = useT();
   const me = useView((s) => s.me);
+  const route = useView((s) => s.route);
   return (
     <main class="welcome" id="main">
       <div class="welcome-card">
@@ -40,6 +41,14 @@ export function Welcome() {
               <button type="button" class="button" onClick={() => location.reload()}>
                 {t('retry')}
               </button>
+            </div>
+          </Notice>
+        )}
+        {me.is === 'unregistered' && !me.registering && (route.screen === 'call' || route.screen === 'add') && (
+          <Notice>
+            <p>{t(route.screen === 'call' ? 'welcomeCall' : 'welcomeAdd')}</p>
+            <div>
+              <Copy text={location.href} label={t('copyLink')} />
             </div>
           </Notice>
         )}
