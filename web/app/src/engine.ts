@@ -25,9 +25,13 @@ export interface Engine {
   block(id: string): Promise<Problem | null>;
   rename(id: string, name: string): Promise<Problem | null>;
 
-  /** Loads the history with somebody who is on the screen, and marks it as seen. */
+  /** Marks what somebody wrote as seen. */
   open(id: string): void;
   send(id: string, text: string): Promise<Problem | null>;
+  /** Shows what was written before that, too. */
+  earlier(id: string): void;
+  /** Deletes the history with somebody in this browser. */
+  deleteHistory(id: string): Promise<Problem | null>;
 
   /** Calls with sound and picture; null before there is an identity. */
   readonly call: CallControl | null;

@@ -45,6 +45,8 @@ export class Live extends Base implements Engine {
   readonly tap = new WireTap();
   private readonly identity = here();
   private readonly tabs = new BroadcastChannel(this.identity);
+  private reading: Promise<void> = Promise.resolve();
+  private readonly pages = new Map<string, number>(); // of a chat, that are on the screen
 
   start(): void {
     this.tabs.onmessage = (event) => {
@@ -206,10 +208,43 @@ export class Live extends Base implements Engine {
     this.store.dispatch({ type: 'contacts', contacts: this.client().contacts().map(contactOf) });
   }
 
+  /** Reads what a chat shows anew; one after the other, so that an older answer never covers a newer one. */
   private notes(id: string): void {
-    const client = this.client();
+    this.reading = this.reading.then(() => this.read(id));
+    this.run(this.reading);
+  }
+
+  private async read(id: string): Promise<void> {
+    if (!this.opened) return;
+    const { client } = this.opened;
+    const wanted = this.pages.get(id) ?? 1;
+    const notes: SdkNote[] = [];
+    let more = true;
+    try {
+      for (let n = 0; n < wanted && more; n++) {
+        const page = await client.history(id, notes[0] ? { before: notes[0].place } : {});
+        notes.unshift(...page.notes);
+        more = page.more;
+      }
+    } catch (error) {
+      // Another tab took over while it was read.
+      if (this.opened?.client !== client) return;
+      throw error;
+    }
     const seen = client.records.get<number>(seenKey(id)) ?? 0;
-    this.store.dispatch({ type: 'notes', id, notes: client.notes(id).map((n) => noteOf(n, seen)) });
+    this.store.dispatch({ type: 'notes', id, more, notes: notes.map((n) => noteOf(n, seen)) });
+  }
+
+  earlier(id: string): void {
+    this.pages.set(id, (this.pages.get(id) ?? 1) + 1);
+    this.notes(id);
+  }
+
+  async deleteHistory(id: string): Promise<Problem | null> {
+    const problem = await attempt(() => this.client().deleteHistory(id));
+    this.pages.delete(id);
+    this.notes(id);
+    return problem;
   }
 
   private heard(event: ClientEvent): void {
@@ -333,7 +368,7 @@ export class Live extends Base implements Engine {
   }
 
   async send(id: string, text: string): Promise<Problem | null> {
-    const problem = await attempt(async () => void (await this.client().sendNote(id, text)));
+    const problem = await attempt(async () => void (await this.client().sendMessage(id, text)));
     this.notes(id);
     this.contacts();
     return problem;

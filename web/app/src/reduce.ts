@@ -1,6 +1,6 @@
 import type { Action, Chat, Contact, Fate, Note, State } from './state.ts';
 
-const emptyChat: Chat = { notes: [], draft: '' };
+const emptyChat: Chat = { notes: [], more: false, draft: '' };
 
 /** The next state. Pure: the same state and action give the same result, and what does not
  * change stays the same object. */
@@ -20,7 +20,15 @@ export function reduce(state: State, action: Action): State {
     case 'contacts':
       return { ...state, contacts: new Map(action.contacts.map((c) => [c.id, c])) };
     case 'notes':
-      return withChat(state, action.id, (chat) => ({ ...chat, notes: [...action.notes].sort(byTime) }));
+      return withChat(state, action.id, (chat) => {
+        // A fate that became known while the history was read stays.
+        const known = new Map(chat.notes.map((n) => [n.id, n.fate]));
+        const notes = action.notes.map((n) => {
+          const fate = known.get(n.id);
+          return fate && advances(n.fate, fate) ? { ...n, fate } : n;
+        });
+        return { ...chat, more: action.more, notes: notes.sort(byTime) };
+      });
     case 'note':
       return withChat(state, action.id, (chat) => {
         const others = chat.notes.filter((n) => n.id !== action.note.id);

@@ -97,6 +97,8 @@ export interface Note {
 
 export interface Chat {
   notes: Note[];
+  /** Whether there are earlier ones that are not loaded. */
+  more: boolean;
   draft: string;
 }
 
@@ -164,7 +166,7 @@ export type Action =
   | { type: 'me'; me: Me }
   | { type: 'link'; link: Link }
   | { type: 'contacts'; contacts: Contact[] }
-  | { type: 'notes'; id: string; notes: Note[] }
+  | { type: 'notes'; id: string; notes: Note[]; more: boolean }
   | { type: 'note'; id: string; note: Note }
   | { type: 'fate'; id: string; note: string; fate: Fate }
   | { type: 'seen'; id: string }

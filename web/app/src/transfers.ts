@@ -82,7 +82,7 @@ export class Transfers {
   private async sendOnce(id: string, contact: string, file: File): Promise<TransferEnd | 'interrupted' | null> {
     let c: Call;
     try {
-      c = await this.calls.call(contact, { media: 0, relayOnly: this.relayOnly() });
+      c = await this.calls.startCall(contact, { media: 0, relayOnly: this.relayOnly() });
     } catch (error) {
       if (!(error instanceof TrunklineError)) throw error;
       return error.code === 'unreachable' ? 'interrupted' : 'other';

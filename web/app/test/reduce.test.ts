@@ -50,9 +50,19 @@ describe('notes', () => {
     const s = all([
       { type: 'draft', id: 'a', text: 'half a' },
       { type: 'note', id: 'a', note: note('1', 1, { unread: true }) },
-      { type: 'notes', id: 'a', notes: [note('1', 1)] },
+      { type: 'notes', id: 'a', notes: [note('1', 1)], more: false },
     ]);
     expect(s.chats.get('a')?.draft).toBe('half a');
+  });
+
+  test('keep a fate that became known while they were read', () => {
+    const s = all([
+      { type: 'note', id: 'a', note: note('1', 1, { out: true, fate: 'accepted' }) },
+      { type: 'fate', id: 'a', note: '1', fate: 'read' },
+      { type: 'notes', id: 'a', notes: [note('1', 1, { out: true, fate: 'accepted' }), note('2', 2)], more: true },
+    ]);
+    expect(s.chats.get('a')?.notes.map((n) => n.fate)).toEqual(['read', note('2', 2).fate]);
+    expect(s.chats.get('a')?.more).toBe(true);
   });
 
   test('are unread until they are seen', () => {

@@ -11,7 +11,7 @@ if (!client.registered) await client.register(invite);
 
 client.listen((e) => {
   if (e.type === "knock") void client.accept(e.from);
-  if (e.type === "note") void client.sendNote(e.from, `you wrote: ${e.text}`);
+  if (e.type === "note") void client.sendMessage(e.from, `you wrote: ${e.text}`);
   if (e.type === "alarm") console.error("somebody may stand in the middle:", e.what);
   if (e.type === "ended") process.exitCode = 1;
 });

@@ -5,7 +5,7 @@ import { concat, copy, random } from "./bytes.ts";
 import { refuse } from "./errors.ts";
 import { PublicKey, SeedSigner, type Signer } from "./identity/key.ts";
 import type { Socket, SocketFactory } from "./link/wire.ts";
-import type { Change, Store, Vault } from "./client/store.ts";
+import { laterPrefix, type Change, type Store, type Vault } from "./client/store.ts";
 
 export const browserSocket: SocketFactory = (url, protocol) => new WebSocket(url, protocol) as unknown as Socket;
 
@@ -50,8 +50,16 @@ export class BrowserStore implements Store {
 
   async load(): Promise<Map<string, Uint8Array>> {
     const s = this.#db.transaction("entries").objectStore("entries");
-    const [keys, values] = await Promise.all([done(s.getAllKeys()), done(s.getAll() as IDBRequest<Uint8Array[]>)]);
-    return new Map(keys.map((k, i) => [String(k), new Uint8Array(values[i]!)]));
+    // Everything before the texts, and everything behind them.
+    const ranges = [IDBKeyRange.upperBound(laterPrefix, true), IDBKeyRange.lowerBound(laterPrefix + "\uffff", true)];
+    const parts = await Promise.all(ranges.map((r) => Promise.all([done(s.getAllKeys(r)), done(s.getAll(r) as IDBRequest<Uint8Array[]>)])));
+    return new Map(parts.flatMap(([keys, values]) => keys.map((k, i) => [String(k), new Uint8Array(values[i]!)] as const)));
+  }
+
+  async read(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]> {
+    const s = this.#db.transaction("entries").objectStore("entries");
+    const values = await Promise.all(keys.map((k) => done(s.get(k) as IDBRequest<Uint8Array | undefined>)));
+    return values.map((v) => (v === undefined ? undefined : new Uint8Array(v)));
   }
 
   async write(changes: readonly Change[]): Promise<void> {

@@ -6,5 +6,6 @@ export * as identity from "./identity/index.ts";
 export * as link from "./link/index.ts";
 export * as sframe from "./sframe.ts";
 export * as transfer from "./transfer/index.ts";
+export type { Abortable } from "./abort.ts";
 export * from "./client/index.ts";
 export { codeOf, isCode, TrunklineError, type Code } from "./errors.ts";

@@ -6,7 +6,7 @@ import WebSocket from "ws";
 import { refuse } from "./errors.ts";
 import { maxFrame } from "./link/frames.ts";
 import type { Socket, SocketFactory } from "./link/wire.ts";
-import { StoreVault, type Change, type Store, type Vault } from "./client/store.ts";
+import { laterPrefix, StoreVault, type Change, type Store, type Vault } from "./client/store.ts";
 
 /** Opens sockets of the package ws. */
 export const nodeSocket: SocketFactory = (url, protocol) => new WebSocket(url, protocol, {
@@ -15,7 +15,7 @@ export const nodeSocket: SocketFactory = (url, protocol) => new WebSocket(url, p
 
 /**
  * A store in one file of a folder: a log of changes, each line one write, synced before it counts. Opening and
- * every removal of a secret write it anew without what is gone. One process at a time; the folder is 0700.
+ * every removal of a secret or a text write it anew without what is gone. One process at a time; the folder is 0700.
  */
 export class FileStore implements Store {
   readonly #path: string;
@@ -76,7 +76,14 @@ export class FileStore implements Store {
   }
 
   async load(): Promise<Map<string, Uint8Array>> {
-    return new Map([...this.#entries].map(([k, v]) => [k, new Uint8Array(Buffer.from(v, "base64"))]));
+    return new Map([...this.#entries].filter(([k]) => !k.startsWith(laterPrefix)).map(([k, v]) => [k, bytesOf(v)]));
+  }
+
+  async read(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]> {
+    return keys.map((k) => {
+      const v = this.#entries.get(k);
+      return v === undefined ? undefined : bytesOf(v);
+    });
   }
 
   async write(changes: readonly Change[]): Promise<void> {
@@ -85,7 +92,7 @@ export class FileStore implements Store {
       if (v === null) this.#entries.delete(k);
       else this.#entries.set(k, v);
     }
-    if (record.some(([k, v]) => v === null && k.startsWith("secret/"))) {
+    if (record.some(([k, v]) => v === null && (k.startsWith("secret/") || k.startsWith(laterPrefix)))) {
       const old = this.#fd;
       ({ fd: this.#fd, end: this.#end } = this.#writeAnew());
       closeSync(old);
@@ -106,6 +113,10 @@ export class FileStore implements Store {
     closeSync(this.#fd);
     renameSync(this.#lock, `${this.#lock}.old`);
   }
+}
+
+function bytesOf(base64: string): Uint8Array {
+  return new Uint8Array(Buffer.from(base64, "base64"));
 }
 
 function writeAll(fd: number, b: Buffer, at: number): void {

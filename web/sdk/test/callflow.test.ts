@@ -120,7 +120,7 @@ async function friends() {
 const phase = (p: Person, c: calling.Call, state: string) => p.hear((e) => e.type === "call" && e.call === c.id && e.state === state);
 
 async function ringing(a: Person, b: Person) {
-  const out = await a.calls.call(b.client.id);
+  const out = await a.calls.startCall(b.client.id);
   await b.hear((e) => e.type === "ringing");
   return { out, into: b.rung.at(-1)! };
 }
@@ -162,7 +162,7 @@ describe("a call", () => {
     const one = await ringing(a, b);
     one.into.decline();
     await a.hear((e) => e.type === "call" && e.call === one.out.id && e.reason === "declined");
-    const two = await a.calls.call(b.client.id);
+    const two = await a.calls.startCall(b.client.id);
     await b.hear((e) => e.type === "ringing" && e.call === b.rung.at(-1)!.id && b.rung.length === 2);
     two.hangup();
     await b.hear((e) => e.type === "missed" && e.reason === "ended");
@@ -176,7 +176,7 @@ describe("a call", () => {
     await w.b.hear((e) => e.type === "knock" && e.from === c.client.id);
     await w.b.client.accept(c.client.id);
     await c.hear((e) => e.type === "knock-accepted");
-    const out = await c.calls.call(w.b.client.id);
+    const out = await c.calls.startCall(w.b.client.id);
     await c.hear((e) => e.type === "call" && e.call === out.id && e.reason === "busy");
     await w.b.hear((e) => e.type === "missed" && e.reason === "busy");
     expect(w.into.state.phase).toBe("live");
@@ -184,7 +184,7 @@ describe("a call", () => {
 
   it("two people who ring each other are in one call without asking", async () => {
     const { a, b } = await friends();
-    const [x, y] = await Promise.all([a.calls.call(b.client.id), b.calls.call(a.client.id)]);
+    const [x, y] = await Promise.all([a.calls.startCall(b.client.id), b.calls.startCall(a.client.id)]);
     await Promise.all([a, b].map((p) => p.hear((e) => e.type === "call" && e.state === "live")));
     expect([a.calls.active.length, b.calls.active.length]).toEqual([1, 1]);
     expect([x.state.phase, y.state.phase].sort()).toEqual(["ended", "live"]);
@@ -194,7 +194,7 @@ describe("a call", () => {
 describe("hide my address", () => {
   it("tells the other side no address but the relay's", async () => {
     const { ether, a, b } = await friends();
-    const out = await a.calls.call(b.client.id, { relayOnly: true });
+    const out = await a.calls.startCall(b.client.id, { relayOnly: true });
     await b.hear((e) => e.type === "ringing");
     const into = b.rung[0]!;
     into.accept();
@@ -244,7 +244,7 @@ describe("a library that throws", () => {
     into.accept();
     await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
     expect([into.why?.code, into.why?.cause instanceof TypeError]).toEqual(["unreachable", true]);
-    await a.client.sendNote(b.client.id, "still here");
+    await a.client.sendMessage(b.client.id, "still here");
     await b.hear((e) => e.type === "note" && e.text === "still here");
   });
 });

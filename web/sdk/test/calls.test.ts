@@ -133,7 +133,7 @@ it("a TypeScript client sends a file to a Go client", async () => {
   createInterface({ input: child.stdout }).on("line", (l) => lines.push(l));
   try {
     const content = randomBytes(1_300_000);
-    const c = await calls.call(bob.id, { media: 0 });
+    const c = await calls.startCall(bob.id, { media: 0 });
     rung.splice(0);
     await phase(c, "answered", "connecting", "live");
     const { engine } = engineOf(c);

@@ -70,10 +70,10 @@ describe("a node that lies", () => {
     expect((await refusal(() => a.client.find(b.client.address))).code).toBe("key_alarm");
     await a.hear((e) => e.type === "alarm" && e.from === b.client.id);
     expect(a.client.contacts()[0]).toMatchObject({ alarm: true, changed: true });
-    expect((await refusal(() => a.client.sendNote(b.client.id, "x"))).code).toBe("key_alarm");
+    expect((await refusal(() => a.client.sendMessage(b.client.id, "x"))).code).toBe("key_alarm");
     node.lie = undefined;
     await a.client.resolve(b.client.id);
-    const n = await a.client.sendNote(b.client.id, "after all");
+    const n = await a.client.sendMessage(b.client.id, "after all");
     await a.hear(read(n));
   });
 
@@ -96,7 +96,7 @@ describe("a node that lies", () => {
     node.lie = (_, truth) => ({ ...truth, bundles: [extra.signed, ...truth.bundles] });
     a.client.directory.forget(b.client.self);
     const before = node.submitted.length;
-    await a.hear(read(await a.client.sendNote(b.client.id, "to listed devices only")));
+    await a.hear(read(await a.client.sendMessage(b.client.id, "to listed devices only")));
     const to = a.client.ledger.open.map((r) => r.device);
     expect(to).not.toContain(id.DeviceId.of(ghost.publicKey).hex);
     // The note, the receipt for it, and nothing else.
@@ -134,11 +134,11 @@ describe("a node that lies", () => {
   it("what is delivered three times is one note, and every copy is acknowledged to the node", async () => {
     const { node, a, b } = await friends();
     node.times = 3;
-    const n = await a.client.sendNote(b.client.id, "once");
+    const n = await a.client.sendMessage(b.client.id, "once");
     await a.hear(read(n));
     node.times = 1;
-    await a.hear(read(await a.client.sendNote(b.client.id, "done")));
-    expect(b.client.notes(a.client.id).map((x) => x.text)).toEqual(["once", "done"]);
+    await a.hear(read(await a.client.sendMessage(b.client.id, "done")));
+    expect((await b.client.history(a.client.id)).notes.map((x) => x.text)).toEqual(["once", "done"]);
     expect(b.heard.filter((e) => e.type === "note")).toHaveLength(2);
     await node.emptied();
   });
@@ -181,14 +181,14 @@ describe("a blocked contact and a changed token", () => {
     await a.hear((e) => e.type === "knock" && e.from === c.client.id);
     await a.client.accept(c.client.id);
     await c.hear((e) => e.type === "knock-accepted");
-    await c.hear(read(await c.client.sendNote(a.client.id, "before")));
+    await c.hear(read(await c.client.sendMessage(a.client.id, "before")));
     await a.client.block(c.client.id);
-    await b.hear(read(await b.client.sendNote(a.client.id, "still here")));
-    const n = await c.client.sendNote(a.client.id, "after");
+    await b.hear(read(await b.client.sendMessage(a.client.id, "still here")));
+    const n = await c.client.sendMessage(a.client.id, "after");
     // Its token is refused; as a knock it is taken by the node, opened by nobody, and never read.
     await c.hear((e) => e.type === "note-state" && e.id === n && e.state === "stored");
-    await b.hear(read(await b.client.sendNote(a.client.id, "and here")));
-    expect(a.client.notes(c.client.id).map((x) => x.text)).toEqual(["before"]);
+    await b.hear(read(await b.client.sendMessage(a.client.id, "and here")));
+    expect((await a.client.history(c.client.id)).notes.map((x) => x.text)).toEqual(["before"]);
   });
 });
 
@@ -197,7 +197,7 @@ describe("a disk that fails", () => {
     const { node, a, b } = await friends();
     const acked = node.acked.length;
     b.store.broken = true;
-    await a.client.sendNote(b.client.id, "lost?");
+    await a.client.sendMessage(b.client.id, "lost?");
     const e = await b.hear((e) => e.type === "ended");
     expect(e.type === "ended" && e.error).toMatchObject({ code: "storage" });
     expect(node.acked.slice(acked).length).toBe(0);
@@ -209,21 +209,21 @@ describe("a disk that fails", () => {
     const ears = listen(again);
     again.start();
     await ears.hear((e) => e.type === "note" && e.text === "lost?");
-    expect(again.notes(a.client.id).map((n) => n.text)).toEqual(["lost?"]);
+    expect((await again.history(a.client.id)).notes.map((n) => n.text)).toEqual(["lost?"]);
   });
 
   it("a stop in the middle of anything leaves a state that opens and goes on", async () => {
     const { node, a, b } = await friends();
-    const ids = await Promise.all(Array.from({ length: 10 }, (_, i) => a.client.sendNote(b.client.id, `n${i}`)));
+    const ids = await Promise.all(Array.from({ length: 10 }, (_, i) => a.client.sendMessage(b.client.id, `n${i}`)));
     await a.client.stop(); // whatever was on its way
     const again = await Client.open({ store: a.store, vault: new StoreVault(a.store), socket: node.socket });
     open.push(again);
     const ears = listen(again);
     again.start();
-    await Promise.all(ids.map((n) => {
-      const done = again.notes(b.client.id).find((x) => x.id === n)?.state === "read";
-      return done ? undefined : ears.hear(read(n));
+    await Promise.all(ids.map(async (n) => {
+      const done = (await again.history(b.client.id)).notes.find((x) => x.id === n)?.state === "read";
+      if (!done) await ears.hear(read(n));
     }));
-    expect(b.client.notes(a.client.id).map((n) => n.text).sort()).toEqual(ids.map((_, i) => `n${i}`).sort());
+    expect((await b.client.history(a.client.id)).notes.map((n) => n.text).sort()).toEqual(ids.map((_, i) => `n${i}`).sort());
   });
 });

@@ -79,7 +79,7 @@ describe("Go and TypeScript", () => {
   }, 120_000);
 
   it("they write notes both ways, each with its receipt", async () => {
-    const id = await alice.client.sendNote(bob.id, "Grüße aus dem Browser ☎");
+    const id = await alice.client.sendMessage(bob.id, "Grüße aus dem Browser ☎");
     const inbox = JSON.stringify(await bob.run("inbox"));
     expect(inbox).toContain("Grüße aus dem Browser ☎");
     await alice.ear.hear("note-state", (e) => e.id === id && e.state === "read");
@@ -88,17 +88,17 @@ describe("Go and TypeScript", () => {
     expect(JSON.stringify(sent)).toContain("read");
     const got = await alice.ear.hear("note", (e) => e.from === bob.id);
     expect(got.text).toBe("Hallo zurück");
-    expect(alice.client.notes(bob.id).map((n) => [n.out, n.text, n.state])).toEqual([
+    expect((await alice.client.history(bob.id)).notes.map((n) => [n.out, n.text, n.state])).toEqual([
       [true, "Grüße aus dem Browser ☎", "read"], [false, "Hallo zurück", "delivered"],
     ]);
   }, 120_000);
 
   it("carries a note of the largest size, which is longer than a knock", async () => {
     const text = "x".repeat(16_384);
-    const id = await alice.client.sendNote(bob.id, text);
+    const id = await alice.client.sendMessage(bob.id, text);
     await bob.run("inbox");
     await alice.ear.hear("note-state", (e) => e.id === id && e.state === "read");
-    await refusal(() => alice.client.sendNote(bob.id, text + "x"));
+    await refusal(() => alice.client.sendMessage(bob.id, text + "x"));
     await bob.run("send", alice.client.id, "y".repeat(16_000), "--wait", "read");
     expect((await alice.ear.hear("note", (e) => e.text.length === 16_000)).from).toBe(bob.id);
   }, 120_000);
@@ -118,7 +118,7 @@ describe("Go and TypeScript", () => {
     await carol.run("contact", "add", alice.client.address, "--text", "Carol here", "--name", "Carol");
     const knock = await alice.ear.hear("knock", (e) => e.from === carol.id);
     expect([knock.name, knock.text, knock.domain]).toEqual(["Carol", "Carol here", "globex.example"]);
-    expect((await refusal(() => alice.client.sendNote(carol.id, "not yet"))).code).toBe("no_contact");
+    expect((await refusal(() => alice.client.sendMessage(carol.id, "not yet"))).code).toBe("no_contact");
     await alice.client.accept(carol.id);
     await carol.run("inbox");
     await carol.run("send", alice.client.id, "thank you", "--wait", "read");
@@ -131,13 +131,13 @@ describe("Go and TypeScript", () => {
     await bob.run("inbox");
     await bob.run("send", alice.client.id, "still friends", "--wait", "read");
     await alice.ear.hear("note", (e) => e.text === "still friends");
-    expect(alice.client.notes(carol.id).map((n) => n.text)).toEqual(["thank you"]);
+    expect((await alice.client.history(carol.id)).notes.map((n) => n.text)).toEqual(["thank you"]);
   }, 180_000);
 
   it("goes on after a kill of its node, and after its own end, without losing a note", async () => {
     await w.acme.stop("SIGKILL");
     await alice.ear.hear("link", (e) => e.link.state === "waiting");
-    const id = await alice.client.sendNote(bob.id, "written while the node was down");
+    const id = await alice.client.sendMessage(bob.id, "written while the node was down");
     await alice.client.close();
     open.splice(open.indexOf(alice.client), 1);
     w.acme.configure(w.globex);
@@ -170,7 +170,7 @@ describe("Go and TypeScript", () => {
     await bob.run("inbox");
     await bob.run("send", alice.client.id, "to both of you", "--wait", "read");
     await Promise.all([alice.ear, ear].map((e) => e.hear("note", (n) => n.text === "to both of you")));
-    const id = await second.sendNote(bob.id, "from the second device");
+    const id = await second.sendMessage(bob.id, "from the second device");
     expect(JSON.stringify(await bob.run("inbox"))).toContain("from the second device");
     await ear.hear("note-state", (e) => e.id === id && e.state === "read");
   }, 180_000);
@@ -195,7 +195,7 @@ describe("devices of one identity, in both languages", () => {
     expect([joined.id, joined.contacts().map((c) => [c.id, c.state])]).toEqual([frank.id, [[gina.client.id, "accepted"]]]);
     const ear = new Ear(joined);
     joined.start();
-    const id = await joined.sendNote(gina.client.id, "from Frank's new device");
+    const id = await joined.sendMessage(gina.client.id, "from Frank's new device");
     expect((await gina.ear.hear("note", (e) => e.from === frank.id)).text).toBe("from Frank's new device");
     await ear.hear("note-state", (e) => e.id === id && e.state === "read");
     // The root key is not on it.
@@ -230,9 +230,9 @@ describe("TypeScript and TypeScript", () => {
     await emil.ear.hear("knock", (e) => e.from === dora.client.id);
     await emil.client.accept(dora.client.id);
     await dora.ear.hear("knock-accepted");
-    const ids = await Promise.all(Array.from({ length: 20 }, (_, i) => dora.client.sendNote(emil.client.id, `note ${i}`)));
+    const ids = await Promise.all(Array.from({ length: 20 }, (_, i) => dora.client.sendMessage(emil.client.id, `note ${i}`)));
     await Promise.all(ids.map((id) => dora.ear.hear("note-state", (e) => e.id === id && e.state === "read")));
-    expect(emil.client.notes(dora.client.id).map((n) => n.text).sort()).toEqual(ids.map((_, i) => `note ${i}`).sort());
+    expect((await emil.client.history(dora.client.id)).notes.map((n) => n.text).sort()).toEqual(ids.map((_, i) => `note ${i}`).sort());
     expect(dora.client.ledger.open.filter((r) => r.fate === "refused")).toEqual([]);
   }, 120_000);
 

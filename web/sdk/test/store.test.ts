@@ -71,7 +71,7 @@ describe("records", () => {
     const writes: (readonly Change[])[] = [];
     let release: () => void = () => undefined;
     const store: Store = {
-      load: async () => new Map(), close: async () => undefined,
+      load: async () => new Map(), read: async (keys) => keys.map(() => undefined), close: async () => undefined,
       write: async (c) => {
         writes.push(c);
         await new Promise<void>((resolve) => { release = resolve; });

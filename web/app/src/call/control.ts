@@ -161,7 +161,7 @@ export class CallControl {
     this.run(
       (async () => {
         try {
-          this.follow(await this.calls.call(view.contact, { media: view.video ? 2 : 1, relayOnly: this.view?.relayOnly ?? false }));
+          this.follow(await this.calls.startCall(view.contact, { media: view.video ? 2 : 1, relayOnly: this.view?.relayOnly ?? false }));
         } catch (error) {
           if (!(error instanceof TrunklineError)) throw error;
           this.finish(endOf(6, error.code, { live: false, relayOnly: view.relayOnly }));

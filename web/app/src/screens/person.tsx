@@ -16,7 +16,7 @@ export function Person(props: { id: string; tab: ContactTab }) {
   const app = useApp();
   const t = useT();
   const contact = useContact(props.id);
-  const [asking, setAsking] = useState<'block' | null>(null);
+  const [asking, setAsking] = useState<'block' | 'delete' | null>(null);
   useEffect(() => {
     if (contact) app.engine.open(props.id);
   }, [props.id, contact === undefined]);
@@ -37,7 +37,33 @@ export function Person(props: { id: string; tab: ContactTab }) {
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
   );
   const block = () => setAsking('block');
-  const dialog = asking === 'block' && (
+  const deleteHistory = once(
+    async () => {
+      const problem = await app.engine.deleteHistory(contact.id);
+      app.store.dispatch({ type: 'toast', text: problem ? t(problemKey(problem)) : t('historyDeleted') });
+    },
+    () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
+  );
+  const dialog = asking === 'delete' ? (
+    <Dialog title={t('deleteHistoryTitle', { name })} closeLabel={t('close')} onClose={() => setAsking(null)} alert>
+      <p>{t('deleteHistoryText', { name })}</p>
+      <div class="actions">
+        <button type="button" class="button" onClick={() => setAsking(null)}>
+          {t('cancel')}
+        </button>
+        <button
+          type="button"
+          class="button danger"
+          onClick={() => {
+            setAsking(null);
+            deleteHistory();
+          }}
+        >
+          {t('deleteHistory')}
+        </button>
+      </div>
+    </Dialog>
+  ) : asking === 'block' && (
     <Dialog title={t('blockTitle', { name })} closeLabel={t('close')} onClose={() => setAsking(null)} alert>
       <p>{t('blockText', { name })}</p>
       <div class="actions">
@@ -114,6 +140,7 @@ export function Person(props: { id: string; tab: ContactTab }) {
             label={t('moreAbout', { name })}
             items={[
               { label: t('verify'), icon: <Icon name="shield" />, run: () => app.go({ screen: 'contact', id: contact.id, tab: 'verify' }) },
+              { label: t('deleteHistory'), icon: <Icon name="close" />, danger: true, run: () => setAsking('delete') },
               contact.standing === 'blocked'
                 ? { label: t('unblock'), icon: <Icon name="check" />, run: () => act('accept') }
                 : { label: t('block'), icon: <Icon name="close" />, danger: true, run: block },
@@ -143,9 +170,11 @@ export function ChatPane(props: { contact: Contact }) {
   for (const file of transfers.values()) if (file.contact === contact.id) rows.push({ at: file.created, file });
   rows.sort((a, b) => a.at - b.at);
   const count = rows.length;
+  const newest = rows.at(-1)?.at;
   useLayoutEffect(() => {
+    // Not when earlier ones came in above.
     end.current?.scrollIntoView({ block: 'end' });
-  }, [count]);
+  }, [newest]);
   useEffect(() => {
     app.engine.open(contact.id);
   }, [count]);
@@ -167,6 +196,11 @@ export function ChatPane(props: { contact: Contact }) {
       }}
     >
       <div class="notes" role="log" aria-label={t('chatWith', { name: nameOf(contact) })} tabIndex={0}>
+        {chat?.more && (
+          <button type="button" class="button plain earlier" onClick={() => app.engine.earlier(contact.id)}>
+            {t('earlierNotes')}
+          </button>
+        )}
         {count === 0 && may === 'yes' && (
           <p class="muted small chat-start">
             <Icon name="lock" /> {t('chatStart', { name: nameOf(contact) })}

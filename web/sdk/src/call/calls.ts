@@ -1,5 +1,6 @@
 // The calls of a client: whom a ring, an answer, a frame or a cancel is for.
 
+import { checkAbort, type Abortable } from "../abort.ts";
 import { copy, hex, random, type Bytes } from "../bytes.ts";
 import { Reason, Type, type BodyOf } from "../envelope/bodies.ts";
 import type { Opened } from "../envelope/open.ts";
@@ -15,7 +16,13 @@ import { Call, type CallBook, type OutRing } from "./call.ts";
 import { glareIsOurs, incoming, outgoing } from "./machine.ts";
 import type { Media, PeerFactory } from "./peer.ts";
 
-export interface CallOptions { readonly media?: Media; readonly relayOnly?: boolean }
+/** How somebody is rung. */
+export interface CallOptions extends Abortable {
+  /** 0 files only, 1 sound (where it is absent), 2 sound and picture. */
+  readonly media?: Media;
+  /** Tells the other side the relay's addresses and no others. */
+  readonly relayOnly?: boolean;
+}
 
 export interface CallsOptions {
   readonly peer: PeerFactory;
@@ -47,8 +54,13 @@ export class Calls implements CallHandler, CallBook {
   get peer(): PeerFactory { return this.options.peer; }
   get active(): readonly Call[] { return [...this.#active]; }
 
-  /** Rings every device of an accepted contact. */
-  async call(id: string, o: CallOptions = {}): Promise<Call> {
+  /**
+   * Rings every device of an accepted contact, or answers where it rings here (session.md, section 2). An abort counts
+   * until the rings are made; from then on there is a call, with hangup.
+   *
+   * @throws TrunklineError no_contact, policy (not accepted), key_alarm, unreachable, aborted
+   */
+  async startCall(id: string, o: CallOptions = {}): Promise<Call> {
     const root = parseId(id);
     const k = this.#c.writable(root);
     const media = o.media ?? 1;
@@ -58,8 +70,9 @@ export class Calls implements CallHandler, CallBook {
       ringing.accept();
       return ringing;
     }
-    await this.#c.wire();
-    const rings = await this.#makeRings(k, media);
+    await this.#c.wire(o);
+    const rings = await this.#makeRings(k, media, o.signal);
+    checkAbort(o.signal);
     const call = new Call(this, this.#c, {
       root, direction: "outgoing", media, relayOnly: o.relayOnly ?? false, rings, state: outgoing(this.#c.now(), [...rings.keys()]),
     });
@@ -71,11 +84,11 @@ export class Calls implements CallHandler, CallBook {
     return call;
   }
 
-  async #makeRings(k: ContactRecord, media: Media): Promise<Map<string, OutRing>> {
+  async #makeRings(k: ContactRecord, media: Media, signal: AbortSignal | undefined): Promise<Map<string, OutRing>> {
     const grant = await this.#c.ownGrant();
     const sessionId = random(16);
     const out = new Map<string, OutRing>();
-    for (const to of await this.#c.addressees(k)) {
+    for (const to of await this.#c.addressees(k, { signal })) {
       const state = await newRing(this.#c.device, this.#c.ownCert(), to.bundle, {
         media, sessionId, reply: { home: grant.home, tag: grant.tag, token: grant.token }, nowMs: this.#c.now(), ownList: this.#c.mustOwnList(), theirList: to.list,
       });

@@ -5,6 +5,7 @@
 // not name, and logs neither identities nor texts. What it does is in the parts: home and mailbox, the own list,
 // contacts, the way out, notes, the way in.
 
+import { type Abortable, checkAbort } from "../abort.ts";
 import { type Bytes, hex, random, unhex, utf8 } from "../bytes.ts";
 import type { Grant } from "../envelope/bodies.ts";
 import type { Opener } from "../envelope/open.ts";
@@ -21,10 +22,11 @@ import { type ClientOptions, Core } from "./core.ts";
 import { deviceRequest, openApproval } from "./devices.ts";
 import { Directory } from "./directory.ts";
 import type { ClientEvent, Listener } from "./events.ts";
+import { History, type Page, type PageOptions, sealOldTexts } from "./history.ts";
 import { type CallHandler, Inbox } from "./inbox.ts";
 import { Ledger } from "./ledger.ts";
 import { Mailbox } from "./mailbox.ts";
-import { type Note, Notes } from "./notes.ts";
+import { type MessageOptions, Notes } from "./notes.ts";
 import { OwnList } from "./ownlist.ts";
 import { loadPrekeys, Prekeys, wrapPrekey } from "./prekeys.ts";
 import { type ContactRecord, formatVersion, type HomeRecord, type ProfileRecord } from "./records.ts";
@@ -71,6 +73,7 @@ export class Client {
     c.own = new OwnList(c);
     c.contacts = new Contacts(c);
     c.sending = new Sending(c);
+    c.history = new History(c);
     c.notes = new Notes(c);
     c.inbox = new Inbox(c);
   }
@@ -125,6 +128,7 @@ export class Client {
     const map = await o.store.load();
     let onFailure: (err: Error) => void = () => undefined;
     const records = new Records(o.store, map, (err) => onFailure(err));
+    if (records.get<ProfileRecord>("profile")?.version === 1) await sealOldTexts(o.store, o.vault, map);
     const profile = records.get<ProfileRecord>("profile");
     if (profile === undefined) throw refuse("storage", "this storage holds no identity yet");
     if (profile.version !== formatVersion) throw refuse("storage", "this storage was written by another version");
@@ -150,8 +154,33 @@ export class Client {
 
   // ---- Life ----
 
-  /** Makes the identity known at a node and opens a mailbox for this device. Before start. */
-  register(invite: string): Promise<string> { return this.#c.mailbox.register(invite); }
+  /**
+   * Makes the identity known at a node and opens a mailbox for this device. Before start. An abort counts until the
+   * node is asked to take the identity; then the invitation is used and the registration goes to its end.
+   *
+   * @returns the address that others write to
+   * @throws TrunklineError malformed (no invitation), refused (nodeCode: invitation_invalid, registration_closed, …),
+   *   other_identity or rollback (the node shows a list that is not ours), unreachable, aborted
+   */
+  register(invite: string, o: Abortable = {}): Promise<string> { return this.#c.mailbox.register(invite, o.signal); }
+
+  /**
+   * Registers where that is still to be done, starts, and waits for the link. After an abort the client does not run.
+   *
+   * @throws TrunklineError as register; not_registered where no invite is given; unreachable after 30 seconds
+   */
+  async connect(o: { readonly invite?: string } & Abortable = {}): Promise<void> {
+    checkAbort(o.signal);
+    if (!this.registered && o.invite !== undefined) await this.register(o.invite, o);
+    const ran = this.#c.running;
+    this.start();
+    try {
+      await this.wire(o);
+    } catch (err) {
+      if (!ran && isCode(err, "aborted")) await this.stop();
+      throw err;
+    }
+  }
 
   /** Keeps the link, takes what comes, retries what did not go out and renews what grows old. */
   start(): void {
@@ -214,45 +243,111 @@ export class Client {
 
   // ---- Devices ----
 
-  /** Signs a device list with the new device in it, publishes it, and gives the approval to carry to it. */
-  approveDevice(request: string): Promise<string> { return this.#c.own.approve(request); }
-  /** Signs a device list without the device, changes the token that it knew, and tells the contacts. */
-  revokeDevice(device: DeviceId): Promise<void> { return this.#c.own.revoke(device); }
-  /** Changes the delivery token of this device's mailbox. With grace the node takes the one before, too. */
-  rotateToken(grace: boolean): Promise<void> { return this.#c.mailbox.rotateToken(grace); }
+  /**
+   * Signs a device list with the new device in it, publishes it, and gives the approval to carry to it
+   * (client-link.md, section 13). An abort counts until the list is published. Needs the root key on this device.
+   *
+   * @param request what the new device shows, "tldr1-…"; at most 256 characters
+   * @throws TrunklineError malformed, storage (no root key here), too_large (too many contacts), unreachable, aborted
+   */
+  approveDevice(request: string, o: Abortable = {}): Promise<string> { return this.#c.own.approve(request, o.signal); }
+
+  /**
+   * Signs a device list without the device, changes the token that it knew, and tells the contacts
+   * (identity.md, section 5). An abort counts until the list is published.
+   *
+   * @throws TrunklineError malformed (this very device), storage (no root key here), unreachable, aborted
+   */
+  revokeDevice(device: DeviceId, o: Abortable = {}): Promise<void> { return this.#c.own.revoke(device, o.signal); }
+
+  /**
+   * Changes the delivery token of this device's mailbox. With grace the node takes the one before, too. The new one
+   * counts from the next link on in any case; an abort ends the waiting for it only.
+   */
+  rotateToken(grace: boolean, o: Abortable = {}): Promise<void> { return this.#c.mailbox.rotateToken(grace, o.signal); }
 
   // ---- Contacts ----
 
   /** Everybody we know of, and the strangers who wait for an answer. */
   contacts(): Contact[] { return this.#c.contacts.list(); }
-  /** Asks for an identity at its domain and pins its devices. Nobody but the node that is asked learns for whom. */
-  find(address: string | Address): Promise<Contact> { return this.#c.contacts.find(address); }
-  /** Asks somebody to be a contact. It carries leave to answer us. */
-  knock(address: string, text = "", name = ""): Promise<Contact> { return this.#c.contacts.knock(address, text, name); }
-  /** Says yes to somebody who knocked. Only now its devices are looked up and the knock is held against them. Also unblocks. */
-  accept(id: string): Promise<void> { return this.#c.contacts.accept(id); }
+
+  /**
+   * Asks for an identity at its domain and pins its devices. Nobody but the node that is asked learns for whom
+   * (client-link.md, section 7). An abort leaves nothing behind.
+   *
+   * @param address "tl1…@domain", optionally with the home's peer id
+   * @throws TrunklineError malformed, no_contact (that node knows none), key_alarm (what came contradicts what was seen
+   *   before, or another node answered), unreachable, refused, aborted
+   */
+  find(address: string | Address, o: Abortable = {}): Promise<Contact> { return this.#c.contacts.find(address, o.signal); }
+
+  /**
+   * Asks somebody to be a contact. It carries leave to answer us. An abort counts until the person is found; then the
+   * contact is pending and the knock is sent, now or with the next link.
+   *
+   * @param text at most 512 bytes of UTF-8
+   * @param name at most 64 bytes of UTF-8, what we call ourselves
+   * @throws TrunklineError as find; policy (blocked), too_large
+   */
+  knock(address: string, text = "", name = "", o: Abortable = {}): Promise<Contact> { return this.#c.contacts.knock(address, text, name, o.signal); }
+
+  /**
+   * Says yes to somebody who knocked, or unblocks. Only now its devices are looked up and the knock is held against
+   * them. An abort counts until that is done; then the yes is written down and sent.
+   *
+   * @throws TrunklineError no_contact (nobody with this id has knocked), not_listed, key_alarm, unreachable, aborted
+   */
+  accept(id: string, o: Abortable = {}): Promise<void> { return this.#c.contacts.accept(id, o.signal); }
+
   /** Drops a knock without an answer: the stranger learns nothing. */
   decline(id: string): Promise<void> { return this.#c.contacts.decline(id); }
-  /** Ends a contact's leave to deliver: the token changes at once, and all other contacts get the new one. */
-  block(id: string): Promise<void> { return this.#c.contacts.block(id); }
+
+  /**
+   * Ends a contact's leave to deliver: it is written down at once and calls end; the token changes when the node is
+   * reached, and all other contacts get the new one. An abort ends the waiting for the node only.
+   *
+   * @throws TrunklineError no_contact, unreachable (blocked all the same), aborted (the same)
+   */
+  block(id: string, o: Abortable = {}): Promise<void> { return this.#c.contacts.block(id, o.signal); }
+
   /** Our own name for a contact, which stays on this device. */
   rename(id: string, petname: string): Promise<void> { return this.#c.contacts.rename(id, petname); }
-  /** What two people compare to be sure of each other's root keys: 60 digits. */
+
+  /** What two people compare to be sure of each other's root keys: 60 digits (identity.md, section 4). Takes a fifth of a second. */
   safetyNumber(id: string): string { return this.#c.contacts.safetyNumber(id); }
-  /** Compares what the other person read out, or what a scan gave, with the safety number. */
+
+  /**
+   * Compares what the other person read out, or what a scan gave, with the safety number. Everything but digits is
+   * left out.
+   *
+   * @throws TrunklineError key_alarm where they differ; no_contact
+   */
   verify(id: string, spoken: string): Promise<void> { return this.#c.contacts.verify(id, spoken); }
+
   /** Ends an alarm after the person decided to go on with the pinned devices. */
   resolve(id: string): Promise<void> { return this.#c.contacts.resolve(id); }
 
   // ---- Notes ----
 
-  /** The history with a contact, oldest first. */
-  notes(id: string): Note[] { return this.#c.notes.list(id); }
   /**
-   * Writes a note into the history and sends it to every device of an accepted contact. It resolves with the id
-   * when the note is durable here; note-state tells the rest. What cannot go out now is sent later by itself.
+   * Writes a note into the history and sends it to every device of an accepted contact (envelope.md). It resolves
+   * with the id when the note is durable here; note-state tells the rest. What cannot go out now is sent later by
+   * itself, for 30 days. An abort counts until it is durable.
+   *
+   * @param text 1 to 16,384 bytes of UTF-8
+   * @throws TrunklineError malformed (empty), too_large, no_contact, policy (not accepted), key_alarm, storage, aborted
    */
-  sendNote(to: string, text: string, replyTo = ""): Promise<string> { return this.#c.notes.send(to, text, replyTo); }
+  sendMessage(to: string, text: string, o?: MessageOptions): Promise<string> { return this.#c.notes.send(to, text, o); }
+
+  /**
+   * A page of the history with a contact, oldest first. At most 5,000 notes of a conversation are kept.
+   *
+   * @throws TrunklineError malformed (limit), storage (a text does not open), aborted
+   */
+  history(id: string, o?: PageOptions): Promise<Page> { return this.#c.history.page(id, o); }
+
+  /** Deletes the history with a contact on this device, also what is still to be sent. What has left is not called back. */
+  deleteHistory(id: string): Promise<void> { return this.#c.history.delete(id); }
 
   // ---- What calls stand on ----
 
@@ -269,12 +364,12 @@ export class Client {
   ownCert(): DeviceCert { return this.#c.ownCert(); }
   ownGrant(): Promise<Grant> { return this.#c.mailbox.ownGrant(); }
   /** Waits for a registered link, for at most 30 seconds. */
-  wire(): Promise<Wire> { return this.#c.wire(); }
+  wire(o: Abortable = {}): Promise<Wire> { return this.#c.wire(o.signal); }
   tell(e: ClientEvent): void { this.#c.tell(e); }
   background(what: string, work: () => Promise<void>): void { this.#c.background(what, work); }
   contactRecord(root: PublicKey): ContactRecord | undefined { return this.#c.contacts.get(root); }
   writable(root: PublicKey): ContactRecord { return this.#c.contacts.writable(root); }
-  addressees(k: ContactRecord): Promise<Addressee[]> { return this.#c.sending.addressees(k); }
+  addressees(k: ContactRecord, o: Abortable = {}): Promise<Addressee[]> { return this.#c.sending.addressees(k, o.signal); }
   deliver(a: Addressee, l: Letter): Promise<Sealed> { return this.#c.sending.deliver(a, l); }
   dispatch(a: Addressee, l: Letter, message: string, payload: Bytes): Promise<string> { return this.#c.sending.dispatch(a, l, message, payload); }
 }

@@ -1,7 +1,8 @@
 // People: found, asked, accepted, blocked, verified; their devices pinned, and who of them holds leave to deliver.
 
+import { checkAbort } from "../abort.ts";
 import { hex, unhex } from "../bytes.ts";
-import { type BodyOf, Type } from "../envelope/bodies.ts";
+import { type BodyOf, marshalBody, Type } from "../envelope/bodies.ts";
 import type { Known, Standing } from "../envelope/open.ts";
 import { Ttl } from "../envelope/types.ts";
 import { isCode, refuse } from "../errors.ts";
@@ -70,13 +71,14 @@ export class Contacts {
   }
 
   /** Asks for an identity at its domain and pins its devices. Nobody but the node that is asked learns for whom. */
-  async find(address: string | Address): Promise<Contact> {
-    return contactOf(await this.#lookUp(typeof address === "string" ? parseAddress(address) : address));
+  async find(address: string | Address, signal?: AbortSignal): Promise<Contact> {
+    return contactOf(await this.#lookUp(typeof address === "string" ? parseAddress(address) : address, signal));
   }
 
-  async #lookUp(a: Address): Promise<ContactRecord> {
+  async #lookUp(a: Address, signal: AbortSignal | undefined): Promise<ContactRecord> {
     if (a.root.equals(this.#c.self)) throw refuse("malformed", "this is your own address");
-    const p = await this.#c.directory.lookup(a.root, a.domain, a.home);
+    const p = await this.#c.directory.lookup(a.root, a.domain, a.home, signal);
+    checkAbort(signal);
     const home = a.home ?? p.list.homes.find((h) => h.domain === a.domain)?.peerId;
     const homeHex = home === undefined ? "" : hex(home.bytes);
     let k = this.get(a.root);
@@ -98,9 +100,10 @@ export class Contacts {
   }
 
   /** Asks somebody to be a contact. It carries leave to answer us. */
-  async knock(address: string, text = "", name = ""): Promise<Contact> {
+  async knock(address: string, text = "", name = "", signal?: AbortSignal): Promise<Contact> {
     const a = parseAddress(address);
-    await this.#lookUp(a);
+    marshalBody({ type: Type.knock, text, name, home: this.#c.homeOf() }); // what cannot be said is refused before anything is written down
+    await this.#lookUp(a, signal);
     const k = this.update(a.root, (k) => {
       if (k.state === "blocked") throw refuse("policy", "this contact is blocked: unblock it first");
       if (k.state !== "accepted") k.state = "pending"; // knocking again asks for a lost grant
@@ -113,11 +116,11 @@ export class Contacts {
   }
 
   /** Says yes to somebody who knocked. Only now its devices are looked up and the knock is held against them. Also unblocks. */
-  async accept(id: string): Promise<void> {
+  async accept(id: string, signal?: AbortSignal): Promise<void> {
     const root = parseId(id);
     const n = this.#c.records.get<KnockRecord>(`knock/${root.hex}`);
     if (n === undefined) return this.#unblock(root);
-    await this.#lookUp({ root, domain: n.domain, home: PeerId.fromBytes(unhex(n.home)) });
+    await this.#lookUp({ root, domain: n.domain, home: PeerId.fromBytes(unhex(n.home)) }, signal);
     const list = listOf(this.get(root)!.list)!;
     if (findDevice(list, DeviceId.fromBytes(unhex(n.device))) === undefined) throw refuse("not_listed", "the device that knocked is not in the identity's own list");
     const k = this.update(root, (k) => {
@@ -168,7 +171,7 @@ export class Contacts {
   }
 
   /** Ends a contact's leave to deliver: the token changes at once, and all other contacts get the new one. */
-  async block(id: string): Promise<void> {
+  async block(id: string, signal?: AbortSignal): Promise<void> {
     const root = parseId(id);
     this.#c.records.delete(`knock/${root.hex}`);
     this.update(root, (k) => {
@@ -177,8 +180,8 @@ export class Contacts {
     });
     await this.#c.records.commit();
     this.#c.calls?.endWith(root);
-    await this.#c.mailbox.rotateToken(false);
     this.sync(root.hex);
+    await this.#c.mailbox.rotateToken(false, signal);
   }
 
   async giveTokens(): Promise<void> {

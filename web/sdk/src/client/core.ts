@@ -1,6 +1,7 @@
 // What every part of a participant stands on: its records, its clock, what is written down of its own identity,
 // the link of this moment, and work that goes on behind a call.
 
+import { checkAbort } from "../abort.ts";
 import { unhex } from "../bytes.ts";
 import { Clock } from "../envelope/replay.ts";
 import { refuse, TrunklineError } from "../errors.ts";
@@ -11,6 +12,7 @@ import { isTemporary, type SocketFactory, systemTimers, type Tap, type Timers, t
 import type { Contacts } from "./contacts.ts";
 import type { Directory } from "./directory.ts";
 import type { ClientEvent, Listener } from "./events.ts";
+import type { History } from "./history.ts";
 import type { CallHandler, Inbox } from "./inbox.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Mailbox } from "./mailbox.ts";
@@ -32,6 +34,8 @@ export interface ClientOptions {
   readonly log?: (what: string, code: string) => void;
 }
 
+const linkWaitMs = 30_000;
+
 /** How long what is left for later may wait at a node. */
 export const weekMs = 7 * 86_400_000;
 
@@ -51,6 +55,7 @@ export class Core {
   declare own: OwnList;
   declare contacts: Contacts;
   declare sending: Sending;
+  declare history: History;
   declare notes: Notes;
   declare inbox: Inbox;
   /** Set by whoever makes calls. */
@@ -109,15 +114,19 @@ export class Core {
   }
 
   /** Waits for a registered link, for at most 30 seconds. */
-  async wire(): Promise<Wire> {
+  async wire(signal?: AbortSignal): Promise<Wire> {
+    checkAbort(signal);
     const w = this.link.wire;
     if (w !== undefined) return w;
     if (this.ended !== undefined) throw this.ended;
     if (!this.running) throw refuse("unreachable", "the client does not run");
-    const stop = new AbortController();
-    const cancel = this.timers.after(30_000, () => stop.abort());
+    const late = new AbortController();
+    const cancel = this.timers.after(linkWaitMs, () => late.abort());
     try {
-      return await this.link.up(stop.signal);
+      return await this.link.up(signal === undefined ? late.signal : AbortSignal.any([late.signal, signal]));
+    } catch (err) {
+      if (late.signal.aborted && !signal?.aborted) throw refuse("unreachable", "the own node cannot be reached", err);
+      throw err;
     } finally {
       cancel();
     }

@@ -2,6 +2,7 @@
 // descriptor by the node's host key, a device list by the root key. The own node only carries them, and
 // carries look-ups without being able to read them.
 
+import { checkAbort } from "../abort.ts";
 import { hex, unhex } from "../bytes.ts";
 import { parseBundle, type Bundle } from "../envelope/prekey.ts";
 import { AnswerStatus, Operation, sealQuery, type Answer } from "../envelope/query.ts";
@@ -28,15 +29,15 @@ const partFreshMs = 15_000; // while a listed device offers no prekey yet
 export interface DirectoryHost {
   readonly records: Records;
   now(): number;
-  wire(): Promise<Wire>;
+  wire(signal?: AbortSignal): Promise<Wire>;
   /** Holds a list against its pin; throws where it may not be used. */
   pin(list: DeviceList): Promise<void>;
   alarm(root: PublicKey, what: string): void;
 }
 
-export async function askOver(w: Wire, n: NodeDescriptor, operation: number, argument?: Uint8Array): Promise<Answer> {
+export async function askOver(w: Wire, n: NodeDescriptor, operation: number, argument?: Uint8Array, signal?: AbortSignal): Promise<Answer> {
   const q = sealQuery(n.routingKey, n.peerId, operation, argument);
-  const { box } = await w.call({ case: "query", value: { destination: n.peerId.bytes, box: q.box } }, "answer");
+  const { box } = await w.call({ case: "query", value: { destination: n.peerId.bytes, box: q.box } }, "answer", signal);
   const a = q.open(box);
   if (a.status === AnswerStatus.limited) throw nodeRefusal("rate", Number(a.retryAfterMs));
   if (a.status === AnswerStatus.unsupported) throw refuse("node", "the other node does not know this kind of question");
@@ -67,10 +68,10 @@ export class Directory {
   }
 
   /** A usable descriptor of one node. */
-  async node(domain: string, peer: PeerId): Promise<NodeDescriptor> {
+  async node(domain: string, peer: PeerId, signal?: AbortSignal): Promise<NodeDescriptor> {
     const known = this.#nodes.get(peer.hex);
     if (known !== undefined && this.#h.now() < known.notAfter * 1000) return known;
-    await this.domain(domain);
+    await this.domain(domain, signal);
     const n = this.#nodes.get(peer.hex);
     if (n === undefined || n.domain !== domain) throw refuse("other_identity", "the domain does not name the node that this identity calls its home");
     return n;
@@ -79,9 +80,9 @@ export class Directory {
   forgetNode(peer: string): void { this.#nodes.delete(peer); }
 
   /** The descriptors of a domain's nodes, verified. */
-  async domain(name: string): Promise<NodeDescriptor[]> {
-    const w = await this.#h.wire();
-    const got = await w.call({ case: "domain", value: { domain: name } }, "domain");
+  async domain(name: string, signal?: AbortSignal): Promise<NodeDescriptor[]> {
+    const w = await this.#h.wire(signal);
+    const got = await w.call({ case: "domain", value: { domain: name } }, "domain", signal);
     const doc = await this.#admit(name, got.document);
     const out: NodeDescriptor[] = [];
     for (const raw of got.descriptors) {
@@ -110,29 +111,30 @@ export class Directory {
     return doc;
   }
 
-  async ask(n: NodeDescriptor, operation: number, argument?: Uint8Array): Promise<Answer> {
-    return askOver(await this.#h.wire(), n, operation, argument);
+  async ask(n: NodeDescriptor, operation: number, argument?: Uint8Array, signal?: AbortSignal): Promise<Answer> {
+    return askOver(await this.#h.wire(signal), n, operation, argument, signal);
   }
 
   /** The devices of an identity, from memory when asked lately. */
-  async person(root: PublicKey, domain: string, home: PeerId | undefined): Promise<Person> {
+  async person(root: PublicKey, domain: string, home: PeerId | undefined, signal?: AbortSignal): Promise<Person> {
     const p = this.#found.get(root.hex);
     if (p !== undefined && this.#h.now() - p.askedMs < (p.bundles.size < p.list.devices.length ? partFreshMs : personFreshMs)) return p;
-    return this.lookup(root, domain, home);
+    return this.lookup(root, domain, home, signal);
   }
 
   forget(root: PublicKey): void { this.#found.delete(root.hex); }
 
   /** Asks the node at a domain for an identity and holds what comes against the pin. */
-  async lookup(root: PublicKey, domain: string, home: PeerId | undefined): Promise<Person> {
-    const nodes = home === undefined ? await this.domain(domain) : [await this.node(domain, home)];
+  async lookup(root: PublicKey, domain: string, home: PeerId | undefined, signal?: AbortSignal): Promise<Person> {
+    const nodes = home === undefined ? await this.domain(domain, signal) : [await this.node(domain, home, signal)];
     let failed: unknown;
     for (const n of nodes) {
       let answer: Answer;
       try {
-        answer = await this.ask(n, Operation.lookup, root.bytes);
+        answer = await this.ask(n, Operation.lookup, root.bytes, signal);
         if (answer.status !== AnswerStatus.found) throw refuse("no_contact", "that node knows no such identity");
       } catch (err) {
+        checkAbort(signal);
         failed = err;
         continue;
       }

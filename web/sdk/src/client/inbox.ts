@@ -5,7 +5,7 @@ import { type BodyOf, Type } from "../envelope/bodies.ts";
 import { type Opened, Opener, ReplayError } from "../envelope/open.ts";
 import { MemoryReplay } from "../envelope/replay.ts";
 import { isSealed } from "../envelope/seal.ts";
-import { refuse, TrunklineError } from "../errors.ts";
+import { isCode, refuse, TrunklineError } from "../errors.ts";
 import type { PublicKey } from "../identity/key.ts";
 import { maxAcks, type NodeKindOf } from "../link/frames.ts";
 import type { Wire } from "../link/wire.ts";
@@ -116,10 +116,13 @@ export class Inbox {
     const after: (() => void)[] = [];
     try {
       const o = await this.opener.open(payload, d.hint, d.knock);
+      // Before the entry that recognises a replay: nothing may come between that and what the message does.
+      const sealed = o.content.type === Type.note ? await this.#c.history.seal(o.content.text) : undefined;
       this.#record();
-      await this.#incoming.act(o, events, after);
+      await this.#incoming.act(o, sealed, events, after);
     } catch (err) {
       if (err instanceof ReplayError) this.#again(err);
+      if (isCode(err, "storage")) this.#replayed = undefined; // it was not kept: it shall come again
       throw err;
     } finally {
       this.#record();
@@ -140,7 +143,7 @@ export class Inbox {
   #again(r: ReplayError): void {
     const id = hex(r.id);
     if (r.type !== Type.note || r.standing !== "accepted" || !this.#acking.allow(id, this.#c.now(), againMs)) return;
-    if (this.#c.records.get(this.#c.notes.keyOf(r.sender.hex, false, id)) !== undefined) this.#c.notes.acknowledge(r.sender.hex, [id]);
+    if (this.#c.history.get(r.sender.hex, false, id) !== undefined) this.#c.notes.acknowledge(r.sender.hex, [id]);
   }
 
   /** A wire has become the link: so many envelopes waited in the mailbox. */

@@ -22,8 +22,8 @@ export class Incoming {
     this.#c = c;
   }
 
-  /** Does what an opened message asks for: changes first, then what others may see of it. */
-  async act(o: Opened, events: ClientEvent[], after: (() => void)[]): Promise<void> {
+  /** Does what an opened message asks for. sealed is the text of a note, sealed for the history. */
+  async act(o: Opened, sealed: Uint8Array | undefined, events: ClientEvent[], after: (() => void)[]): Promise<void> {
     const from = o.sender.id();
     const known = o.standing === "accepted" || o.standing === "own";
     if (o.echo === "conflict" && known) events.push({ type: "alarm", from, what: "this contact was shown a device list of yours that you did not make" });
@@ -51,10 +51,10 @@ export class Incoming {
       case Type.knockAccept:
         if (o.standing === "knocked") this.#becomeAccepted(o, body.home, events, after);
         return;
-      case Type.note: return this.#onNote(o, body, events, after);
+      case Type.note: return this.#onNote(o, body, sealed!, events, after);
       case Type.read:
         for (const id of body.ids.map(hex)) {
-          const n = this.#c.notes.update(o.sender.hex, true, id, (n) => { n.state = "read"; });
+          const n = this.#c.history.update(o.sender.hex, true, id, (n) => { n.state = "read"; });
           if (n !== undefined) events.push({ type: "note-state", to: from, id, state: "read", code: "" });
         }
         return;
@@ -99,13 +99,13 @@ export class Incoming {
     if ((k.given[own.domain] ?? 0) < own.tokenEpoch) after.push(() => this.#c.background("hand out the delivery token", () => this.#c.contacts.giveTokens()));
   }
 
-  #onNote(o: Opened, body: BodyOf<typeof Type.note>, events: ClientEvent[], after: (() => void)[]): void {
+  #onNote(o: Opened, body: BodyOf<typeof Type.note>, sealed: Uint8Array, events: ClientEvent[], after: (() => void)[]): void {
     const id = hex(o.id);
     const n: NoteRecord = {
-      id, contact: o.sender.hex, out: false, order: ++this.#c.notes.order, text: body.text, replyTo: body.replyTo === undefined ? "" : hex(body.replyTo),
+      id, contact: o.sender.hex, out: false, place: this.#c.history.next(), replyTo: body.replyTo === undefined ? "" : hex(body.replyTo),
       createdMs: o.createdMs, sealedMs: 0, state: "delivered", code: "", acked: o.standing !== "accepted",
     };
-    this.#c.records.set(this.#c.notes.keyOf(o.sender.hex, false, id), n);
+    this.#c.history.add(n, sealed);
     events.push({ type: "note", from: o.sender.id(), id, text: body.text });
     if (o.standing === "accepted") after.push(() => this.#c.notes.acknowledge(o.sender.hex, [id]));
   }

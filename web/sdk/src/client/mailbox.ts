@@ -3,6 +3,7 @@
 
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
+import { checkAbort } from "../abort.ts";
 import { type Bytes, concat, hex, random, u64, unhex } from "../bytes.ts";
 import type { Grant } from "../envelope/bodies.ts";
 import { signBundle } from "../envelope/prekey.ts";
@@ -31,7 +32,7 @@ export class Mailbox {
   }
 
   /** Makes the identity known at a node and opens a mailbox for this device. Before start. */
-  async register(invite: string): Promise<string> {
+  async register(invite: string, signal?: AbortSignal): Promise<string> {
     if (this.#c.running) throw refuse("malformed", "register before the client runs: a second link of this device would end the first");
     const { base, invitation } = parseInvite(invite);
     const root = await this.#c.root();
@@ -39,11 +40,12 @@ export class Mailbox {
     const s = Math.floor(now / 1000);
     const cert = await signDeviceCert(root, { device: this.#c.device.publicKey, epoch: 1, notBefore: s, notAfter: s + certLifetime });
     const w = await Wire.dial({
-      base, socket: this.#c.options.socket, timers: this.#c.timers, who: { device: this.#c.device, cert }, tap: this.#c.options.tap, onDeliver: () => undefined, onEnd: () => undefined,
+      base, socket: this.#c.options.socket, timers: this.#c.timers, who: { device: this.#c.device, cert }, tap: this.#c.options.tap, onDeliver: () => undefined, onEnd: () => undefined, signal,
     });
     try {
       const home = await this.#newHome(w, base);
-      const list = await this.#listFor(w, root, home);
+      const list = await this.#listFor(w, root, home, signal);
+      checkAbort(signal); // from here on the node knows the identity and the invitation is used
       await this.publish(w, list, home, invitation);
       // The other devices of a recovered identity are told of this one as soon as it can speak.
       if (list.devices.length > 1 && this.#c.ownList() === undefined) this.#c.records.set("announce", true);
@@ -64,10 +66,10 @@ export class Mailbox {
     return { peerId: hex(w.node.peerId.bytes), domain: w.node.domain, url, tag: hex(random(16)), tokenEpoch: 1, grace: false };
   }
 
-  async #listFor(w: Wire, root: SeedSigner, home: HomeRecord): Promise<DeviceList> {
+  async #listFor(w: Wire, root: SeedSigner, home: HomeRecord, signal: AbortSignal | undefined): Promise<DeviceList> {
     const homes = [this.#c.homeOf(home)];
     let own = this.#c.ownList();
-    const answer = await askOver(w, w.node.descriptor, Operation.lookup, this.#c.self.bytes);
+    const answer = await askOver(w, w.node.descriptor, Operation.lookup, this.#c.self.bytes, signal);
     if (answer.status === AnswerStatus.found) {
       const theirs = parseDeviceList(answer.list);
       if (!theirs.root.equals(this.#c.self)) throw refuse("other_identity", "the node keeps a device list that is not ours");
@@ -126,13 +128,13 @@ export class Mailbox {
   }
 
   /** Changes the delivery token of this device's mailbox. With grace the node takes the one before, too. */
-  async rotateToken(grace: boolean): Promise<void> {
+  async rotateToken(grace: boolean, signal?: AbortSignal): Promise<void> {
     const home = this.#c.home();
     home.tokenEpoch++;
     home.grace = grace;
     this.#c.records.set("home", home);
     await this.#c.records.commit();
-    const w = await this.#c.wire();
+    const w = await this.#c.wire(signal); // without one, the next link begins with the new token
     await this.#open(w, home); // first: it is what stops the old token
     await this.publishOwn(w);
     this.#c.background("hand out the new delivery token", () => this.#c.contacts.giveTokens());

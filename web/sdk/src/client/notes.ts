@@ -1,5 +1,6 @@
-// Notes and the history: written down first, sent until their fate is known, acknowledged when they came.
+// Notes: written down first, sent until their fate is known, acknowledged when they came.
 
+import { checkAbort, type Abortable } from "../abort.ts";
 import { hex, random, unhex, utf8 } from "../bytes.ts";
 import { type Body, maxNoteText, Type } from "../envelope/bodies.ts";
 import { Ttl } from "../envelope/types.ts";
@@ -13,14 +14,10 @@ import { Attempts } from "./events.ts";
 import type { ContactRecord, Fate, LedgerRecord, NoteRecord, NoteState } from "./records.ts";
 import { passing } from "./sending.ts";
 
-export interface Note {
-  readonly id: string;
-  readonly out: boolean;
-  readonly text: string;
-  readonly replyTo: string;
-  readonly createdMs: number;
-  readonly state: NoteState;
-  readonly code: string;
+/** How a note is sent. */
+export interface MessageOptions extends Abortable {
+  /** Id of the note that this one answers. */
+  readonly replyTo?: string;
 }
 
 const noteGivenUpMs = 30 * 86_400_000;
@@ -29,40 +26,33 @@ const maxReadIds = 32;
 
 export class Notes {
   readonly attempts = new Attempts();
-  order = 0;
   readonly #c: Core;
   readonly #writing = new Set<string>(); // being sealed
 
   constructor(c: Core) {
     this.#c = c;
-    for (const [, n] of c.records.list<NoteRecord>("note/")) this.order = Math.max(this.order, n.order);
-  }
-
-  keyOf(contact: string, out: boolean, id: string): string { return `note/${contact}/${out ? "out" : "in"}/${id}`; }
-
-  /** The history with a contact, oldest first. */
-  list(id: string): Note[] {
-    return [...this.#c.records.list<NoteRecord>(`note/${parseId(id).hex}/`)].map(([, n]) => n).sort((a, b) => a.order - b.order)
-      .map(({ id, out, text, replyTo, createdMs, state, code }) => ({ id, out, text, replyTo, createdMs, state, code }));
   }
 
   /**
    * Writes a note into the history and sends it to every device of an accepted contact. It resolves with the id
    * when the note is durable here; note-state tells the rest. What cannot go out now is sent later by itself.
    */
-  async send(to: string, text: string, replyTo = ""): Promise<string> {
+  async send(to: string, text: string, o: MessageOptions = {}): Promise<string> {
+    const { replyTo = "", signal } = o;
     const root = parseId(to);
     if (text === "") throw refuse("malformed", "the note is empty");
     const n = utf8(text).length;
     if (n > maxNoteText) throw refuse("too_large", `the note has ${n} bytes, ${maxNoteText} are the most: send it as a file`);
     this.#c.contacts.writable(root);
+    const sealed = await this.#c.history.seal(text);
+    checkAbort(signal);
     const now = this.#c.now();
     const note: NoteRecord = {
-      id: hex(random(16)), contact: root.hex, out: true, order: ++this.order, text, replyTo, createdMs: now, sealedMs: 0, state: "queued", code: "", acked: true,
+      id: hex(random(16)), contact: root.hex, out: true, place: this.#c.history.next(), replyTo, createdMs: now, sealedMs: 0, state: "queued", code: "", acked: true,
     };
     this.#writing.add(note.id);
     try {
-      this.#c.records.set(this.keyOf(root.hex, true, note.id), note);
+      this.#c.history.add(note, sealed);
       await this.#c.records.commit();
     } finally {
       this.#writing.delete(note.id);
@@ -76,27 +66,20 @@ export class Notes {
     this.#writing.add(n.id);
     try {
       const k = this.#c.contacts.writable(key(n.contact));
-      const body: Body = { type: Type.note, text: n.text, ...(n.replyTo === "" ? {} : { replyTo: unhex(n.replyTo) }) };
+      const text = await this.#c.history.text(n);
+      const body: Body = { type: Type.note, text, ...(n.replyTo === "" ? {} : { replyTo: unhex(n.replyTo) }) };
       await this.#c.sending.deliverAll(k, { body, lifeMs: weekMs, ttl: Ttl.week, id: unhex(n.id), withGrant: true });
-      this.update(n.contact, true, n.id, (n) => { n.sealedMs = this.#c.now(); });
+      this.#c.history.update(n.contact, true, n.id, (n) => { n.sealedMs = this.#c.now(); });
       await this.#c.records.commit();
     } finally {
       this.#writing.delete(n.id);
     }
   }
 
-  update(contact: string, out: boolean, id: string, change: (n: NoteRecord) => void): NoteRecord | undefined {
-    const at = this.keyOf(contact, out, id);
-    const n = this.#c.records.get<NoteRecord>(at);
-    if (n === undefined) return undefined;
-    change(n);
-    this.#c.records.set(at, n);
-    return n;
-  }
-
   async resend(): Promise<void> {
-    for (const [, n] of [...this.#c.records.list<NoteRecord>("note/")]) {
+    for (const n of this.#c.history.all()) {
       if (!n.out || n.state === "read" || n.state === "refused" || this.#writing.has(n.id)) continue;
+      if (this.#c.history.get(n.contact, true, n.id) === undefined) continue; // deleted while others were sent
       const k = this.#c.contacts.get(n.contact);
       const now = this.#c.now();
       if (k?.state !== "accepted" || k.evidence.length > 0 || now - n.createdMs > noteGivenUpMs) continue;
@@ -130,7 +113,7 @@ export class Notes {
     if (ended && this.#c.ledger.carries(id)) return; // another device's envelope is still on its way
     const way: Partial<Record<NoteState, number>> = { queued: 0, accepted: 1, stored: 2, delivered: 3 };
     let moved = false;
-    const n = this.update(contact, true, id, (n) => {
+    const n = this.#c.history.update(contact, true, id, (n) => {
       if (n.state === "read" || n.state === to || (ended && n.state === "delivered")) return;
       if (!ended && n.state in way && way[to]! < way[n.state]!) return;
       n.state = to;
@@ -145,14 +128,14 @@ export class Notes {
   acknowledge(root: string, ids: readonly string[]): void {
     this.#c.background("acknowledge notes", async () => {
       await this.#c.sending.deliverAll(this.#c.contacts.writable(key(root)), { body: { type: Type.read, ids: ids.map(unhex) }, lifeMs: weekMs, ttl: Ttl.week, withGrant: true });
-      for (const id of ids) this.update(root, false, id, (n) => { n.acked = true; });
+      for (const id of ids) this.#c.history.update(root, false, id, (n) => { n.acked = true; });
       await this.#c.records.commit();
     });
   }
 
   acknowledgeOld(): void {
     const due = new Map<string, string[]>();
-    for (const [, n] of this.#c.records.list<NoteRecord>("note/")) {
+    for (const n of this.#c.history.all()) {
       if (n.out || n.acked || this.#c.now() - n.createdMs > noteGivenUpMs || this.#c.contacts.get(n.contact)?.state !== "accepted") continue;
       due.set(n.contact, [...(due.get(n.contact) ?? []), n.id]);
     }

@@ -55,8 +55,8 @@ export class OwnList {
   }
 
   /** Makes the next own list, publishes it and keeps it: kept is what the node has taken. */
-  async change(change: (own: DeviceList) => Promise<DeviceList>): Promise<DeviceList> {
-    const w = await this.#c.wire();
+  async change(change: (own: DeviceList) => Promise<DeviceList>, signal?: AbortSignal): Promise<DeviceList> {
+    const w = await this.#c.wire(signal);
     for (let t = 1; ; t++) {
       const own = this.#c.mustOwnList();
       const next = await change(own);
@@ -74,13 +74,13 @@ export class OwnList {
   }
 
   /** Signs a device list with the new device in it, publishes it, and gives the approval to carry to it. */
-  async approve(request: string): Promise<string> {
+  async approve(request: string, signal?: AbortSignal): Promise<string> {
     const r = parseDeviceRequest(request);
     const root = await this.#c.root();
     const list = await this.change(async (own) => (
       // Approved before: the approval may have been lost on its way.
       findDevice(own, DeviceId.of(r.device)) === undefined ? nextList(root, own, { kind: "add", device: r.device }, this.#c.now()) : own
-    ));
+    ), signal);
     this.#c.background("tell of the new device", () => this.announce());
     const h = this.#c.home();
     const contacts = [...this.#c.contacts.all()].flatMap((k) => {
@@ -91,10 +91,10 @@ export class OwnList {
   }
 
   /** Signs a device list without the device, changes the token that it knew, and tells the contacts. */
-  async revoke(device: DeviceId): Promise<void> {
+  async revoke(device: DeviceId, signal?: AbortSignal): Promise<void> {
     if (device.equals(this.#c.deviceId)) throw refuse("malformed", "this is the device you work on: revoke it from another one");
     const root = await this.#c.root();
-    await this.change((own) => nextList(root, own, { kind: "revoke", device }, this.#c.now()));
+    await this.change((own) => nextList(root, own, { kind: "revoke", device }, this.#c.now()), signal);
     await this.#c.mailbox.rotateToken(false);
     this.#c.background("tell of the new device list", () => this.announce());
   }

@@ -6,7 +6,7 @@ import type { Grant } from "../envelope/bodies.ts";
 import { parseDeviceList, type DeviceList, type Pin } from "../identity/device.ts";
 import { DeviceId, PeerId } from "../identity/key.ts";
 
-export const formatVersion = 1;
+export const formatVersion = 2;
 
 export interface ProfileRecord { readonly version: number; readonly root: string; readonly createdMs: number }
 
@@ -71,12 +71,12 @@ export interface KnockRecord {
 
 export type NoteState = "queued" | "accepted" | "stored" | "delivered" | "read" | "expired" | "refused";
 
+/** A note without its text, which is sealed and stands apart: see history.ts. */
 export interface NoteRecord {
   readonly id: string;
   readonly contact: string;
   readonly out: boolean;
-  readonly order: number;
-  readonly text: string;
+  readonly place: number;
   readonly replyTo: string;
   readonly createdMs: number;
   /** Out: when it was sealed last. */

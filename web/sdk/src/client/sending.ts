@@ -51,9 +51,9 @@ export class Sending {
   }
 
   /** The devices of a contact that can be written to: only those that the pinned, signed list names. */
-  async addressees(k: ContactRecord): Promise<Addressee[]> {
+  async addressees(k: ContactRecord, signal?: AbortSignal): Promise<Addressee[]> {
     if (k.evidence.length > 0) throw refuse("key_alarm", "the keys of this contact contradict what was seen before");
-    const p: Person = await this.#c.directory.person(key(k.root), k.domain, k.home === "" ? undefined : PeerId.fromBytes(unhex(k.home)));
+    const p: Person = await this.#c.directory.person(key(k.root), k.domain, k.home === "" ? undefined : PeerId.fromBytes(unhex(k.home)), signal);
     const fresh = this.#c.contacts.get(k.root) ?? k;
     return p.list.devices.flatMap((cert) => {
       const bundle = p.bundles.get(cert.deviceId.hex);

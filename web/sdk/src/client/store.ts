@@ -9,9 +9,14 @@ export interface Change {
   readonly value?: Uint8Array;
 }
 
+/** Keys that begin with this are not loaded at the beginning but read when they are asked for. */
+export const laterPrefix = "text/";
+
 export interface Store {
-  /** Everything that is there. Called once, when the client is opened. */
+  /** Everything that is there but what is read later. Called once, when the client is opened. */
   load(): Promise<Map<string, Uint8Array>>;
+  /** The values of keys that were not loaded, in their order. */
+  read(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]>;
   /** Durable, and all of it or nothing, when it resolves. */
   write(changes: readonly Change[]): Promise<void>;
   /** Gives the storage free for another user. */
@@ -34,7 +39,11 @@ export class MemoryStore implements Store {
   readonly entries = new Map<string, Uint8Array>();
 
   async load(): Promise<Map<string, Uint8Array>> {
-    return new Map(this.entries);
+    return new Map([...this.entries].filter(([k]) => !k.startsWith(laterPrefix)));
+  }
+
+  async read(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]> {
+    return keys.map((k) => this.entries.get(k));
   }
 
   async write(changes: readonly Change[]): Promise<void> {
@@ -114,6 +123,19 @@ export class Records {
   setRaw(key: string, value: Uint8Array): void {
     this.#map.set(key, value);
     this.#dirty.set(key, value);
+  }
+
+  /** A value that is not held in memory once it is written; undefined removes it. */
+  setLater(key: string, value: Uint8Array | undefined): void {
+    this.#dirty.set(key, value);
+  }
+
+  async readLater(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]> {
+    // What waits to be written is not there yet.
+    while (this.#writing !== undefined) await this.#writing;
+    const waiting = keys.map((k) => [this.#dirty.has(k), this.#dirty.get(k)] as const);
+    const there = await this.#store.read(keys);
+    return keys.map((_, i) => (waiting[i]![0] ? waiting[i]![1] : there[i]));
   }
 
   delete(key: string): void {

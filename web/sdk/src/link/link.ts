@@ -1,6 +1,7 @@
 // A link that stays: it dials, joins, waits for the end and dials again, with pauses that grow and are drawn
 // at random, so that the clients of a node that restarts do not all come at once.
 
+import { abortError } from "../abort.ts";
 import { isCode, refuse, TrunklineError } from "../errors.ts";
 import { Wire, type DialOptions, type Timers } from "./wire.ts";
 
@@ -74,12 +75,15 @@ export class Link {
     if (s?.state === "up") return Promise.resolve(s.wire);
     if (s?.state === "ended") return Promise.reject(s.why);
     return new Promise((resolve, reject) => {
-      const entry = { resolve, reject };
-      this.#ups.push(entry);
-      signal?.addEventListener("abort", () => {
+      if (signal?.aborted) return reject(abortError(signal));
+      const stop = () => {
         this.#ups = this.#ups.filter((u) => u !== entry);
-        reject(refuse("unreachable", "the own node cannot be reached", signal.reason));
-      }, { once: true });
+        reject(abortError(signal!));
+      };
+      const done = () => signal?.removeEventListener("abort", stop);
+      const entry = { resolve: (w: Wire) => { done(); resolve(w); }, reject: (e: TrunklineError) => { done(); reject(e); } };
+      this.#ups.push(entry);
+      signal?.addEventListener("abort", stop, { once: true });
     });
   }
 

@@ -1,6 +1,7 @@
 // One WebSocket to a node, from the dial to its end: matches answers with questions and hands everything
 // else to its owner. Transport and time are injected.
 
+import { abortError, checkAbort } from "../abort.ts";
 import { refuse, TrunklineError } from "../errors.ts";
 import type { DeviceCert } from "../identity/device.ts";
 import type { PeerId, Signer } from "../identity/key.ts";
@@ -101,7 +102,7 @@ export class Wire {
   /** Connects, checks that the node is the one that is meant, and proves the device. */
   static async dial(o: DialOptions): Promise<Wire> {
     const { url, host } = linkAddress(o.base);
-    o.signal?.throwIfAborted();
+    checkAbort(o.signal);
     const socket = o.socket(url, subprotocol);
     socket.binaryType = "arraybuffer";
     const frames: Uint8Array[] = [];
@@ -186,14 +187,23 @@ export class Wire {
     }
   }
 
-  /** Asks for one answer of a kind. A node's Error, and a code in place of an answer, throw. */
-  call<C extends NodeKind["case"]>(kind: ClientKind, want: C): Promise<NodeKindOf<C>> {
+  /** Asks for one answer of a kind. A node's Error, and a code in place of an answer, throw. After an abort the answer is dropped. */
+  call<C extends NodeKind["case"]>(kind: ClientKind, want: C, signal?: AbortSignal): Promise<NodeKindOf<C>> {
     return new Promise((resolve, reject) => {
+      if (signal?.aborted) return reject(abortError(signal));
       let done = false;
-      const cancel = this.#o.timers.after(answerTimeoutMs, () => {
+      const end = (err: TrunklineError) => {
         done = true;
-        reject(refuse("unreachable", "the own node does not answer"));
-      });
+        cancel();
+        reject(err);
+      };
+      const stop = () => end(abortError(signal!));
+      signal?.addEventListener("abort", stop, { once: true });
+      const cancelTimer = this.#o.timers.after(answerTimeoutMs, () => end(refuse("unreachable", "the own node does not answer")));
+      const cancel = () => {
+        cancelTimer();
+        signal?.removeEventListener("abort", stop);
+      };
       try {
         this.ask(kind, (answer) => {
           if (done) return false;

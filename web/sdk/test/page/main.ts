@@ -91,15 +91,15 @@ const steps = {
   },
   knock: async (address: string) => { await client.knock(address, "from a browser", "Page"); },
   accepted: async () => (await until(() => heard.find((e) => e.type === "knock-accepted"))).type,
-  note: async (to: string, text: string) => client.sendNote(to, text),
+  note: async (to: string, text: string) => client.sendMessage(to, text),
   read: async (id: string) => until(() => (heard.some((e) => e.type === "note-state" && e.id === id && e.state === "read") ? true : undefined)),
   heard: async (text: string) => until(() => (heard.some((e) => e.type === "note" && e.text === text) ? true : undefined)),
-  history: async (id: string) => client.notes(id).map((n) => [n.out, n.text, n.state]),
+  history: async (id: string) => (await client.history(id)).notes.map((n) => [n.out, n.text, n.state]),
   received: async () => until(() => received[0]),
   send: async (to: string, size: number) => {
     const content = new Uint8Array(size);
     for (let i = 0; i < size; i += 65_536) crypto.getRandomValues(content.subarray(i, i + 65_536));
-    const c = await calls.call(to, { media: 0 });
+    const c = await calls.startCall(to, { media: 0 });
     const live = new Promise<sdk.transfer.TransferEngine>((resolve, reject) => {
       let engine: sdk.transfer.TransferEngine | undefined;
       c.onState = (s) => {
