@@ -30,6 +30,8 @@ type CallOptions struct {
 	Sink Sink
 	// Files receives files; nil: offered files are refused.
 	Files *FileOptions
+	// Notes gets what the other side writes in a call without a node.
+	Notes func(rtc.Note)
 }
 
 // Media is what a call is for.
@@ -63,6 +65,7 @@ type Call struct {
 	bound    chan struct{} // closed when the channel binding is verified both ways
 	done     chan struct{} // closed when everything of the call has ended
 
+	card  *rtc.CardLink                  // a call that two cards made: frames go over it
 	rings map[identity.DeviceID]*outRing // caller: one for each device; complete before the driver starts
 	ring  *envelope.Opened               // callee: set before the driver starts
 
@@ -248,6 +251,10 @@ func (call *Call) do(ctx context.Context, a envelope.CallAction, e callEvent) er
 	case envelope.DoResendFirst, envelope.DoResendAnswer:
 		return ignoreUnreachable(call.resend(ctx))
 	case envelope.DoSendAccept:
+		if call.card != nil {
+			call.adopt(e.session)
+			return nil
+		}
 		return call.answer(ctx, envelopepb.Type_TYPE_ACCEPT, a.Reason)
 	case envelope.DoSendDecline:
 		return ignoreUnreachable(call.answer(ctx, envelopepb.Type_TYPE_DECLINE, a.Reason))
@@ -332,6 +339,11 @@ func (call *Call) closeDown() {
 	if media == nil && instead == nil {
 		if err := call.closeUnused(); err != nil {
 			call.setErr(err)
+		}
+	}
+	if call.card != nil {
+		if err := call.card.Close(); err != nil {
+			call.c.log.Debug("a card's channel did not close in order", "error", errorKind(err))
 		}
 	}
 	for _, r := range call.rings {

@@ -38,6 +38,8 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// Dial makes the connections to the home node; nil: the machine's network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Alone is for meetings by cards where there is no node: Run keeps no link to one.
+	Alone bool
 	// Commit carries out every write to the data folder in tests (kv.Options).
 	Commit func(path string, commit func() error) error
 }
@@ -181,7 +183,11 @@ func (c *Client) Run(ctx context.Context) error {
 	c.mu.Unlock()
 
 	var loops sync.WaitGroup
-	for _, loop := range []func(context.Context) error{c.linkLoop, c.receiveLoop, c.retryLoop, c.upkeepLoop} {
+	work := []func(context.Context) error{c.linkLoop, c.receiveLoop, c.retryLoop, c.upkeepLoop}
+	if c.cfg.Alone {
+		work = nil
+	}
+	for _, loop := range work {
 		loops.Go(func() {
 			if err := loop(life); err != nil {
 				stop(err)

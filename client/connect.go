@@ -41,7 +41,7 @@ func (call *Call) openConnection(ctx context.Context) error {
 		SendKey: sendKey, ReceiveKey: receiveKey, CallCode: code, Binding: call.session,
 		OnLocalCandidate: call.onLocalCandidate, OnState: call.onState, OnBound: call.onBound,
 		OnCallCode: call.onCallCode, OnRoute: call.onRoute,
-		OnFileControl: call.onFileControl, OnFileData: call.onFileData,
+		OnFileControl: call.onFileControl, OnNote: call.onNote, OnFileData: call.onFileData,
 		IncludeLoopback: call.c.cfg.Loopback, Logger: call.c.log,
 	}
 	media.configure(&cfg)
@@ -163,6 +163,9 @@ func (call *Call) sendTry(ctx context.Context, m *envelopepb.SessionMessage, try
 	payload, err := call.session.Seal(body)
 	if err != nil {
 		return err
+	}
+	if call.card != nil {
+		return call.card.Send(payload)
 	}
 	to := call.reply()
 	_, err = call.c.ledger.post(ctx, outgoing{

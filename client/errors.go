@@ -38,6 +38,7 @@ var (
 	// ErrRemoved: the identity's newest device list does not name this device.
 	ErrRemoved = errors.New("this device was removed from its identity: set it up as a new device")
 
+	errNoNode  = errors.New("there is no node at this moment")
 	errEnding  = errors.New("the client is not running, or is ending")
 	errDrained = errors.New("drained")
 )

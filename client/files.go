@@ -36,7 +36,7 @@ func (call *Call) newEngine(key [32]byte, peer *rtc.Peer) (*transfer.Engine, err
 		return nil, err
 	}
 	cfg := transfer.Config{
-		Initiator: call.ring == nil, FileKey: key, Channel: peer, State: state, Logger: call.c.log,
+		Initiator: call.session.Role == envelope.Initiator, FileKey: key, Channel: peer, State: state, Logger: call.c.log,
 		Progress: func(p transfer.Progress) { call.onProgress(p) },
 	}
 	if f := call.opts.Files; f != nil {

@@ -19,6 +19,9 @@ import (
 const relayTime = 5 * time.Second
 
 func (call *Call) relay(ctx context.Context) (*pb.TurnCredentials, error) {
+	if call.card != nil && call.c.linked() == nil {
+		return nil, errNoNode // a meeting without a node does not wait for one
+	}
 	ctx, cancel := context.WithTimeout(ctx, relayTime)
 	defer cancel()
 	return call.c.turnCredentials(ctx)
@@ -81,13 +84,17 @@ func (call *Call) releaseTurn() {
 	call.mu.Lock()
 	turns := call.turns
 	call.mu.Unlock()
-	w := call.c.linked()
+	call.c.giveBack(turns)
+}
+
+func (c *Client) giveBack(turns []*pb.TurnCredentials) {
+	w := c.linked()
 	if w == nil {
 		return
 	}
 	for _, turn := range turns {
 		if err := w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: turn.Handle}}}); err != nil {
-			call.c.log.Debug("a relay was not released", "error", errorKind(err))
+			c.log.Debug("a relay was not released", "error", errorKind(err))
 			return
 		}
 	}

@@ -428,6 +428,12 @@ func (call *Call) callerList(ctx context.Context, kind envelopepb.Type) (*identi
 
 // resend posts the first frame or the answer, the same bytes each time.
 func (call *Call) resend(ctx context.Context) error {
+	if call.card != nil {
+		if call.payload == nil {
+			return nil // there is no ring, and so nothing that answers it
+		}
+		return call.card.Send(call.payload)
+	}
 	to, device := envelope.ReplyAddress{}, identity.DeviceID{}
 	if call.ring != nil {
 		to, device = call.ring.Content.(*envelope.RingBody).Reply, call.ring.SenderCert.DeviceID()

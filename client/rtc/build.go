@@ -85,7 +85,7 @@ func (p *Peer) build() error {
 		webrtc.WithSettingEngine(settings))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{
 		ICEServers:         iceServers(p.cfg.ICEServers),
-		ICETransportPolicy: p.policy(),
+		ICETransportPolicy: p.cfg.policy(),
 		BundlePolicy:       webrtc.BundlePolicyMaxBundle,
 		Certificates:       []webrtc.Certificate{p.certificate},
 	})
@@ -147,7 +147,19 @@ func (p *Peer) settings() (s webrtc.SettingEngine, err error) {
 	if p.network, err = newNetwork(p.cfg.ICEServers, p.closing); err != nil {
 		return s, err
 	}
-	s.SetNet(p.network)
+	s = p.cfg.settings(p.network)
+	s.SetSCTPMaxMessageSize(maxMessage)
+	// Retransmissions come late; the default of 64 packets would take them for replays.
+	s.SetSRTPReplayProtectionWindow(replayWindow)
+	if p.tune != nil {
+		p.tune(&s)
+	}
+	return s, nil
+}
+
+// settings are those of every connection.
+func (c *Config) settings(n *network) (s webrtc.SettingEngine) {
+	s.SetNet(n)
 	s.SetSTUNGatherTimeout(reflexiveWait)
 	// The library's log lines hold addresses and descriptions.
 	s.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
@@ -157,24 +169,18 @@ func (p *Peer) settings() (s webrtc.SettingEngine, err error) {
 	s.SetRelayAcceptanceMinWait(relayWait)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
-	s.SetIncludeLoopbackCandidate(p.cfg.IncludeLoopback)
-	s.SetSCTPMaxMessageSize(maxMessage)
-	// Retransmissions come late; the default of 64 packets would take them for replays.
-	s.SetSRTPReplayProtectionWindow(replayWindow)
-	if p.cfg.InterfaceFilter != nil {
-		s.SetInterfaceFilter(p.cfg.InterfaceFilter)
+	s.SetIncludeLoopbackCandidate(c.IncludeLoopback)
+	if c.InterfaceFilter != nil {
+		s.SetInterfaceFilter(c.InterfaceFilter)
 	}
-	if p.cfg.IPFilter != nil {
-		s.SetIPFilter(p.cfg.IPFilter)
+	if c.IPFilter != nil {
+		s.SetIPFilter(c.IPFilter)
 	}
-	if p.tune != nil {
-		p.tune(&s)
-	}
-	return s, nil
+	return s
 }
 
-func (p *Peer) policy() webrtc.ICETransportPolicy {
-	if p.cfg.RelayOnly {
+func (c *Config) policy() webrtc.ICETransportPolicy {
+	if c.RelayOnly {
 		return webrtc.ICETransportPolicyRelay
 	}
 	return webrtc.ICETransportPolicyAll

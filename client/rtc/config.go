@@ -108,6 +108,8 @@ type Config struct {
 	OnSending  func(Sending)
 	OnReaction func(Reaction)
 	OnPointer  func(Pointer)
+	// OnNote gets what the other side writes where no node is between the two.
+	OnNote func(Note)
 	// OnBye is called when the other side says goodbye; the Peer ends after it.
 	OnBye func()
 
@@ -215,6 +217,12 @@ type Pointer struct {
 	Own  bool // on the screen that its sender shares; else on the one that its receiver shares
 	Here bool // false: it has gone
 	X, Y uint16
+}
+
+// Note is what one side writes to the other within a call.
+type Note struct {
+	ID   [16]byte
+	Text string
 }
 
 // MediaEnd says how many frames a side sent in all.

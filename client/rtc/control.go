@@ -19,6 +19,8 @@ import (
 const (
 	// maxControl is the length limit of a message on the control channel.
 	maxControl = 16384
+	// MaxNote is the length limit of a note.
+	MaxNote = 8192
 	// maxPointer is the far edge of a shared screen.
 	maxPointer = 1<<16 - 1
 	// maxFileControl is the length limit of the file protocol's small messages in it.
@@ -225,6 +227,15 @@ func (p *Peer) dispatch(m *pb.Control) error {
 			p.cfg.OnPointer(Pointer{Own: m.GetOwn(), Here: m.GetHere(), X: uint16(m.GetX()), Y: uint16(m.GetY())})
 		}
 		return nil
+	case *pb.Control_Note:
+		text := k.Note.GetText()
+		if len(k.Note.GetId()) != 16 || text == "" || len(text) > MaxNote {
+			return fmt.Errorf("%w: note", ErrControl)
+		}
+		if p.cfg.OnNote != nil {
+			p.cfg.OnNote(Note{ID: [16]byte(k.Note.GetId()), Text: text})
+		}
+		return nil
 	case *pb.Control_Bye:
 		if p.cfg.OnBye != nil {
 			p.cfg.OnBye()
@@ -314,6 +325,14 @@ func (p *Peer) SendPointer(ctx context.Context, at Pointer) error {
 		m.X, m.Y = uint32(at.X), uint32(at.Y)
 	}
 	return p.say(ctx, &pb.Control{Kind: &pb.Control_Pointer{Pointer: m}})
+}
+
+// SendNote writes to the other side, at most [MaxNote] bytes.
+func (p *Peer) SendNote(ctx context.Context, n Note) error {
+	if n.Text == "" || len(n.Text) > MaxNote {
+		return fmt.Errorf("rtc: note of %d bytes", len(n.Text))
+	}
+	return p.say(ctx, &pb.Control{Kind: &pb.Control_Note{Note: &pb.Note{Id: n.ID[:], Text: n.Text}}})
 }
 
 // SendControl sends a small message of the file protocol, at most 8,192 bytes.

@@ -119,7 +119,7 @@ func (p *Peer) gathered(ctx context.Context) error {
 
 func (p *Peer) setServers(servers []ICEServer) error {
 	if err := p.pc.SetConfiguration(webrtc.Configuration{
-		ICEServers: iceServers(servers), ICETransportPolicy: p.policy(),
+		ICEServers: iceServers(servers), ICETransportPolicy: p.cfg.policy(),
 	}); err != nil {
 		return fmt.Errorf("rtc: ICE servers: %w", err)
 	}

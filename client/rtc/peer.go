@@ -109,22 +109,9 @@ func New(cfg Config) (*Peer, error) {
 	if p.clock == nil {
 		p.clock = machineClock{}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("rtc: certificate: %w", err)
-	}
-	cert, err := webrtc.GenerateCertificate(key)
-	if err != nil {
-		return nil, fmt.Errorf("rtc: certificate: %w", err)
-	}
-	p.certificate = *cert
-	prints, err := cert.GetFingerprints()
-	if err != nil || len(prints) == 0 {
-		return nil, fmt.Errorf("rtc: certificate: %w", err)
-	}
-	p.fingerprint, err = sdp.ParseFingerprint(prints[0].Algorithm + " " + prints[0].Value)
-	if err != nil {
-		return nil, fmt.Errorf("rtc: certificate: %w", err)
+	var err error
+	if p.certificate, p.fingerprint, err = newCertificate(); err != nil {
+		return nil, err
 	}
 	index := uint32(cfg.Role)
 	if cfg.Audio == SendReceive || cfg.Audio == SendOnly {
@@ -140,6 +127,27 @@ func New(cfg Config) (*Peer, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// newCertificate draws a certificate and gives its fingerprint, which the session signs.
+func newCertificate() (c webrtc.Certificate, fingerprint [32]byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return c, fingerprint, fmt.Errorf("rtc: certificate: %w", err)
+	}
+	cert, err := webrtc.GenerateCertificate(key)
+	if err != nil {
+		return c, fingerprint, fmt.Errorf("rtc: certificate: %w", err)
+	}
+	prints, err := cert.GetFingerprints()
+	if err != nil || len(prints) == 0 {
+		return c, fingerprint, fmt.Errorf("rtc: certificate: %w", err)
+	}
+	fingerprint, err = sdp.ParseFingerprint(prints[0].Algorithm + " " + prints[0].Value)
+	if err != nil {
+		return c, fingerprint, fmt.Errorf("rtc: certificate: %w", err)
+	}
+	return *cert, fingerprint, nil
 }
 
 // Run opens the connection and returns when all is over: nil after Close, after the other

@@ -83,7 +83,11 @@ func (s *answering) loop(ctx context.Context, told map[string]bool, typed <-chan
 				return context.Cause(ctx)
 			}
 			err = s.onEvent(ctx, told, e)
-		case line := <-typed:
+		case line, open := <-typed:
+			if !open {
+				typed = nil
+				continue
+			}
 			s.onLine(ctx, line)
 		case <-gone:
 			s.asking = nil // its Missed event says so to the person
@@ -175,15 +179,22 @@ func (s *answering) askNext() {
 	}
 }
 
-// typed are the lines of the terminal, where a person is asked. The goroutine ends with the
-// program: nothing can call a read from a terminal back.
+// typed are the lines of the terminal, where a person is asked.
 func (s *answering) typed() <-chan string {
 	if s.auto {
 		return nil
 	}
+	return readLines(s.a.in)
+}
+
+// readLines gives the lines of r. Its goroutine ends with r, or with the program: nothing can
+// call a read from a terminal back.
+func readLines(r io.Reader) <-chan string {
 	lines := make(chan string)
 	go func() {
-		in := bufio.NewScanner(s.a.in)
+		defer close(lines)
+		in := bufio.NewScanner(r)
+		in.Buffer(nil, 1<<16)
 		for in.Scan() {
 			lines <- in.Text()
 		}

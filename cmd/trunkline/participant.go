@@ -42,6 +42,8 @@ func (a *app) openClient(unlockFile string, rootKey bool) (*client.Client, error
 	if cfg.RootCAs, err = trustedAuthorities(dir); err != nil {
 		return nil, err
 	}
+	// An identity without a node has no link to keep, and meets people by cards.
+	cfg.Alone, cfg.Loopback = len(homes) == 0, len(homes) == 0
 	for _, h := range homes {
 		// A node on this very machine means that others are here too, and on a machine
 		// without a network loopback is the only way to them.

@@ -214,6 +214,7 @@ type Control struct {
 	//	*Control_Sending
 	//	*Control_Reaction
 	//	*Control_Pointer
+	//	*Control_Note
 	Kind          isControl_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -373,6 +374,15 @@ func (x *Control) GetPointer() *Pointer {
 	return nil
 }
 
+func (x *Control) GetNote() *Note {
+	if x != nil {
+		if x, ok := x.Kind.(*Control_Note); ok {
+			return x.Note
+		}
+	}
+	return nil
+}
+
 type isControl_Kind interface {
 	isControl_Kind()
 }
@@ -429,6 +439,10 @@ type Control_Pointer struct {
 	Pointer *Pointer `protobuf:"bytes,13,opt,name=pointer,proto3,oneof"`
 }
 
+type Control_Note struct {
+	Note *Note `protobuf:"bytes,14,opt,name=note,proto3,oneof"`
+}
+
 func (*Control_Binding) isControl_Kind() {}
 
 func (*Control_Ready) isControl_Kind() {}
@@ -454,6 +468,8 @@ func (*Control_Sending) isControl_Kind() {}
 func (*Control_Reaction) isControl_Kind() {}
 
 func (*Control_Pointer) isControl_Kind() {}
+
+func (*Control_Note) isControl_Kind() {}
 
 // First message each way; nothing else is accepted before it verifies.
 type Binding struct {
@@ -1094,11 +1110,65 @@ func (x *Pointer) GetY() uint32 {
 	return 0
 }
 
+// A few words to somebody with whom there is no node in common; they live as long as whoever
+// reads them keeps them.
+type Note struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // 16 random
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"` // 1 to 8,192 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Note) Reset() {
+	*x = Note{}
+	mi := &file_client_rtc_pb_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Note) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Note) ProtoMessage() {}
+
+func (x *Note) ProtoReflect() protoreflect.Message {
+	mi := &file_client_rtc_pb_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Note.ProtoReflect.Descriptor instead.
+func (*Note) Descriptor() ([]byte, []int) {
+	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Note) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Note) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 var File_client_rtc_pb_control_proto protoreflect.FileDescriptor
 
 const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclient/rtc/pb/control.proto\x12\x10trunkline.rtc.v1\"\xe1\x05\n" +
+	"\x1bclient/rtc/pb/control.proto\x12\x10trunkline.rtc.v1\"\x8f\x06\n" +
 	"\aControl\x125\n" +
 	"\abinding\x18\x01 \x01(\v2\x19.trunkline.rtc.v1.BindingH\x00R\abinding\x12/\n" +
 	"\x05ready\x18\x02 \x01(\v2\x17.trunkline.rtc.v1.ReadyH\x00R\x05ready\x12)\n" +
@@ -1117,7 +1187,8 @@ const file_client_rtc_pb_control_proto_rawDesc = "" +
 	" \x01(\v2\x15.trunkline.rtc.v1.ByeH\x00R\x03bye\x125\n" +
 	"\asending\x18\v \x01(\v2\x19.trunkline.rtc.v1.SendingH\x00R\asending\x128\n" +
 	"\breaction\x18\f \x01(\v2\x1a.trunkline.rtc.v1.ReactionH\x00R\breaction\x125\n" +
-	"\apointer\x18\r \x01(\v2\x19.trunkline.rtc.v1.PointerH\x00R\apointerB\x06\n" +
+	"\apointer\x18\r \x01(\v2\x19.trunkline.rtc.v1.PointerH\x00R\apointer\x12,\n" +
+	"\x04note\x18\x0e \x01(\v2\x16.trunkline.rtc.v1.NoteH\x00R\x04noteB\x06\n" +
 	"\x04kind\"\x1b\n" +
 	"\aBinding\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\"\a\n" +
@@ -1156,7 +1227,10 @@ const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\x03own\x18\x01 \x01(\bR\x03own\x12\x12\n" +
 	"\x04here\x18\x02 \x01(\bR\x04here\x12\f\n" +
 	"\x01x\x18\x03 \x01(\rR\x01x\x12\f\n" +
-	"\x01y\x18\x04 \x01(\rR\x01y*t\n" +
+	"\x01y\x18\x04 \x01(\rR\x01y\"*\n" +
+	"\x04Note\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text*t\n" +
 	"\aLegKind\x12\x13\n" +
 	"\x0fLEG_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aLEG_LAN\x10\x01\x12\x0e\n" +
@@ -1193,7 +1267,7 @@ func file_client_rtc_pb_control_proto_rawDescGZIP() []byte {
 }
 
 var file_client_rtc_pb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_client_rtc_pb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_client_rtc_pb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_client_rtc_pb_control_proto_goTypes = []any{
 	(LegKind)(0),       // 0: trunkline.rtc.v1.LegKind
 	(Codec)(0),         // 1: trunkline.rtc.v1.Codec
@@ -1212,6 +1286,7 @@ var file_client_rtc_pb_control_proto_goTypes = []any{
 	(*Sending)(nil),    // 14: trunkline.rtc.v1.Sending
 	(*Reaction)(nil),   // 15: trunkline.rtc.v1.Reaction
 	(*Pointer)(nil),    // 16: trunkline.rtc.v1.Pointer
+	(*Note)(nil),       // 17: trunkline.rtc.v1.Note
 }
 var file_client_rtc_pb_control_proto_depIdxs = []int32{
 	4,  // 0: trunkline.rtc.v1.Control.binding:type_name -> trunkline.rtc.v1.Binding
@@ -1227,15 +1302,16 @@ var file_client_rtc_pb_control_proto_depIdxs = []int32{
 	14, // 10: trunkline.rtc.v1.Control.sending:type_name -> trunkline.rtc.v1.Sending
 	15, // 11: trunkline.rtc.v1.Control.reaction:type_name -> trunkline.rtc.v1.Reaction
 	16, // 12: trunkline.rtc.v1.Control.pointer:type_name -> trunkline.rtc.v1.Pointer
-	0,  // 13: trunkline.rtc.v1.Leg.kind:type_name -> trunkline.rtc.v1.LegKind
-	1,  // 14: trunkline.rtc.v1.MediaStart.audio:type_name -> trunkline.rtc.v1.Codec
-	1,  // 15: trunkline.rtc.v1.MediaStart.video:type_name -> trunkline.rtc.v1.Codec
-	2,  // 16: trunkline.rtc.v1.Reaction.kind:type_name -> trunkline.rtc.v1.ReactionKind
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	17, // 13: trunkline.rtc.v1.Control.note:type_name -> trunkline.rtc.v1.Note
+	0,  // 14: trunkline.rtc.v1.Leg.kind:type_name -> trunkline.rtc.v1.LegKind
+	1,  // 15: trunkline.rtc.v1.MediaStart.audio:type_name -> trunkline.rtc.v1.Codec
+	1,  // 16: trunkline.rtc.v1.MediaStart.video:type_name -> trunkline.rtc.v1.Codec
+	2,  // 17: trunkline.rtc.v1.Reaction.kind:type_name -> trunkline.rtc.v1.ReactionKind
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_client_rtc_pb_control_proto_init() }
@@ -1257,6 +1333,7 @@ func file_client_rtc_pb_control_proto_init() {
 		(*Control_Sending)(nil),
 		(*Control_Reaction)(nil),
 		(*Control_Pointer)(nil),
+		(*Control_Note)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1264,7 +1341,7 @@ func file_client_rtc_pb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_client_rtc_pb_control_proto_rawDesc), len(file_client_rtc_pb_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
