@@ -32,6 +32,19 @@ export class TrunklineError extends Error {
   }
 }
 
+/** Names a word that is not in the list. Show it to the person who typed it and nowhere else. */
+export class WordError extends TrunklineError {
+  readonly position: number;
+  readonly word: string;
+
+  constructor(position: number, word: string) {
+    super("phrase", `word ${position} is not in the English word list`);
+    this.name = "WordError";
+    this.position = position;
+    this.word = word.slice(0, 32);
+  }
+}
+
 export function refuse(code: Code, message: string, cause?: unknown): TrunklineError {
   return new TrunklineError(code, message, cause === undefined ? undefined : { cause });
 }

@@ -8,4 +8,4 @@ export * as sframe from "./sframe.ts";
 export * as transfer from "./transfer/index.ts";
 export type { Abortable } from "./abort.ts";
 export * from "./client/index.ts";
-export { codeOf, isCode, TrunklineError, type Code } from "./errors.ts";
+export { codeOf, isCode, TrunklineError, WordError, type Code } from "./errors.ts";

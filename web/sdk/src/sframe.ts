@@ -4,11 +4,9 @@
 //
 //   clear prefix || SFrame header || ciphertext || tag 16
 //
-// AES is the browser's own, so sealing and opening are asynchronous. One stream's frames are to be passed
+// AES and HKDF are the browser's own, so sealing and opening are asynchronous. One stream's frames are to be passed
 // in their order; the replay window is moved after a frame has opened.
 
-import { expand, extract } from "@noble/hashes/hkdf.js";
-import { sha512 } from "@noble/hashes/sha2.js";
 import { concat, copy, u64, utf8, type Bytes } from "./bytes.ts";
 import { refuse } from "./errors.ts";
 
@@ -69,17 +67,18 @@ export function parseHeader(b: Uint8Array): { kid: bigint; ctr: bigint; size: nu
 interface Key { readonly aes: CryptoKey; readonly salt: Bytes }
 
 /** Key and salt of a KID under a base key (RFC 9605, 4.4.2). */
-export function deriveKey(kid: bigint, base: Uint8Array): { key: Bytes; salt: Bytes } {
-  const secret = extract(sha512, base, new Uint8Array(0));
+export async function deriveKey(kid: bigint, base: Uint8Array): Promise<{ key: Bytes; salt: Bytes }> {
+  const secret = await crypto.subtle.importKey("raw", copy(base), "HKDF", false, ["deriveBits"]);
   const tail = concat(u64(kid), new Uint8Array([0, suiteId]));
-  return {
-    key: expand(sha512, secret, concat(utf8("SFrame 1.0 Secret key "), tail), keySize) as Bytes,
-    salt: expand(sha512, secret, concat(utf8("SFrame 1.0 Secret salt "), tail), nonceSize) as Bytes,
+  const expand = async (name: string, n: number): Promise<Bytes> => {
+    const info = concat(utf8(`SFrame 1.0 Secret ${name} `), tail);
+    return new Uint8Array(await crypto.subtle.deriveBits({ name: "HKDF", hash: "SHA-512", salt: new Uint8Array(0), info }, secret, n * 8));
   };
+  return { key: await expand("key", keySize), salt: await expand("salt", nonceSize) };
 }
 
 async function makeKey(kid: number, base: Uint8Array): Promise<Key> {
-  const { key, salt } = deriveKey(BigInt(kid), base);
+  const { key, salt } = await deriveKey(BigInt(kid), base);
   const aes = await crypto.subtle.importKey("raw", key, "AES-GCM", false, ["encrypt", "decrypt"]);
   key.fill(0);
   return { aes, salt };

@@ -21,7 +21,7 @@ describe("SFrame", () => {
 
   it("derives the key of suite 5 and opens its frame", async () => {
     const s = v.sframe.find((s) => s.cipher_suite === 5)!;
-    const k = sframe.deriveKey(BigInt(s.kid), unhex(s.base_key));
+    const k = await sframe.deriveKey(BigInt(s.kid), unhex(s.base_key));
     expect([hex(k.key), hex(k.salt)]).toEqual([s.sframe_key, s.sframe_salt]);
     const aes = await crypto.subtle.importKey("raw", k.key, "AES-GCM", false, ["decrypt"]);
     const iv = k.salt.slice();

@@ -6,7 +6,7 @@ export type { Contact } from "./contacts.ts";
 export type { ClientOptions } from "./core.ts";
 export { parseDeviceRequest } from "./devices.ts";
 export type { ClientEvent, Listener } from "./events.ts";
-export { createIdentity, recoverIdentity } from "./setup.ts";
+export { checkPhrase, createIdentity, recoverIdentity } from "./setup.ts";
 export type { Note, Page, PageOptions } from "./history.ts";
 export type { MessageOptions } from "./notes.ts";
 export type { NoteState } from "./records.ts";

@@ -3,13 +3,13 @@
 // one export, so there is no sequence number.
 
 import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
-import { x25519 } from "@noble/curves/ed25519.js";
 import { expand, extract } from "@noble/hashes/hkdf.js";
 import { sha256 } from "@noble/hashes/sha2.js";
-import { MLKEM768X25519 } from "@noble/post-quantum/hybrid.js";
 import { concat, random, u16, utf8, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import { checkX25519 } from "../identity/key.ts";
+import { x25519 } from "../identity/x25519.ts";
+import { decapsulate, encapsulate, publicKeyOf } from "./xwing.ts";
 
 export const xwingPublicSize = 1216;
 export const xwingEncSize = 1120;
@@ -83,7 +83,7 @@ function x25519Shared(dh: Uint8Array, enc: Uint8Array, recipient: Uint8Array): B
 function diffieHellman(secret: Uint8Array, pub: Uint8Array): Uint8Array {
   // Low order and encodings that are none are refused here as on receipt.
   checkX25519(pub);
-  return x25519.getSharedSecret(secret, pub);
+  return x25519.scalarMult(secret, pub);
 }
 
 /** The secret that two X25519 keys share, for other uses than HPKE. */
@@ -92,7 +92,7 @@ export function x25519SharedSecret(secret: Uint8Array, pub: Uint8Array): Bytes {
 }
 
 export function x25519Public(secret: Uint8Array): Bytes {
-  return x25519.getPublicKey(secret) as Bytes;
+  return x25519.scalarMultBase(secret) as Bytes;
 }
 
 export function senderX25519(to: Uint8Array, info: Uint8Array): { enc: Bytes; context: Context } {
@@ -111,18 +111,18 @@ export function recipientX25519(enc: Uint8Array, secret: Uint8Array, info: Uint8
 
 /** Public key of the X-Wing key with this seed of 32 bytes. */
 export function xwingPublic(seed: Uint8Array): Bytes {
-  return MLKEM768X25519.getPublicKey(seed) as Bytes;
+  return publicKeyOf(seed);
 }
 
 export function senderXWing(to: Uint8Array, info: Uint8Array): { enc: Bytes; context: Context } {
   checkXWing(to);
-  const { cipherText, sharedSecret } = MLKEM768X25519.encapsulate(to);
-  return { enc: cipherText as Bytes, context: new Context(kemXWing, sharedSecret, info) };
+  const { enc, shared } = encapsulate(to);
+  return { enc, context: new Context(kemXWing, shared, info) };
 }
 
 export function recipientXWing(enc: Uint8Array, seed: Uint8Array, info: Uint8Array): Context {
   try {
-    return new Context(kemXWing, MLKEM768X25519.decapsulate(enc, seed), info);
+    return new Context(kemXWing, decapsulate(enc, seed), info);
   } catch (err) {
     throw refuse("decrypt", "does not decrypt", err);
   }

@@ -1,6 +1,5 @@
 // Prekeys and their bundles (docs/spec/envelope.md, section 10).
 
-import { bech32 } from "@scure/base";
 import { copy, equal, random, type Bytes } from "../bytes.ts";
 import { decode, encode } from "../canon.ts";
 import { isCode, refuse, TrunklineError } from "../errors.ts";
@@ -21,15 +20,6 @@ const maxMillis = 9_000_000_000_000n;
 
 export function prekeyIdOf(recipient: Uint8Array): Bytes {
   return hash("prekeyid", recipient).slice(0, 16);
-}
-
-/** age's text of a secret; it exists only within a call of the library. */
-export function ageIdentity(seed: Uint8Array): string {
-  return bech32.encode("AGE-SECRET-KEY-PQ-".toLowerCase(), bech32.toWords(seed), false).toUpperCase();
-}
-
-export function ageRecipient(recipient: Uint8Array): string {
-  return bech32.encode("age1pq", bech32.toWords(recipient), false);
 }
 
 /** A secret to which messages for this device are sealed; never derived from anything. */

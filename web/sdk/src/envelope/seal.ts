@@ -1,13 +1,14 @@
-// Sealing and opening of the age file around a signed message. The only module that knows age.
+// Sealing and opening of the age file around a signed message. This module and age.ts know age.
 
 import { Decrypter, Encrypter } from "age-encryption";
 import { copy, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import type { DeviceCert } from "../identity/device.ts";
 import type { Signer } from "../identity/key.ts";
+import { hybridIdentity, hybridRecipient } from "./age.ts";
 import { isRingAnswer } from "./bodies.ts";
 import { ageOverhead, signMessage, type Draft } from "./message.ts";
-import { ageIdentity, ageRecipient, type Bundle, type Prekey } from "./prekey.ts";
+import type { Bundle, Prekey } from "./prekey.ts";
 import { buckets, pad, unpad } from "./types.ts";
 
 /** How many bytes a signed message may have in a payload of the size. */
@@ -29,7 +30,7 @@ export async function sealMessage(device: Signer, cert: DeviceCert, to: Bundle, 
   const size = buckets.find((b) => signed.length <= sealedBody(b));
   if (size === undefined) throw refuse("too_large", "message");
   const e = new Encrypter();
-  e.addRecipient(ageRecipient(to.recipient));
+  e.addRecipient(hybridRecipient(to.recipient));
   const payload = copy(await e.encrypt(pad(size - ageOverhead, signed)));
   // The library promises no size; what is off a bucket would show more than the size class.
   if (payload.length !== size) throw refuse("size", "the age library writes another header");
@@ -41,7 +42,7 @@ export async function openSealed(payload: Uint8Array, ...prekeys: readonly Pick<
   let plain: Uint8Array;
   try {
     const d = new Decrypter();
-    for (const p of prekeys) d.addIdentity(ageIdentity(p.seed()));
+    for (const p of prekeys) d.addIdentity(hybridIdentity(p.seed()));
     plain = await d.decrypt(payload);
   } catch (err) {
     throw refuse("decrypt", "does not decrypt", err);

@@ -5,5 +5,6 @@ export * from "./device.ts";
 export * from "./domain.ts";
 export * from "./key.ts";
 export * from "./phrase.ts";
+export { WordError } from "../errors.ts";
 export { checkDomain } from "./text.ts";
 export * from "./times.ts";

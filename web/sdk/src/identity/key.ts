@@ -1,14 +1,15 @@
 // Ed25519 and X25519 keys, and the door through which every public key enters
 // (docs/spec/identity.md, section 5).
 
-import { ed25519, x25519 } from "@noble/curves/ed25519.js";
+import { getPublicKey, hashes, Point, sign as edSign } from "@noble/ed25519";
 import { sha256, sha512 } from "@noble/hashes/sha2.js";
 import { concat, copy, equal, hex, isZero, random, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import { context, type Context } from "../labels.ts";
 import { encodeBase58, encodeFingerprint, encodeId } from "./text.ts";
+import { x25519 } from "./x25519.ts";
 
-const Point = ed25519.Point;
+hashes.sha512 = sha512;
 
 // Keys that passed. The check costs two milliseconds here, and the same contact's keys come with
 // every message. Two generations, because strangers choose what enters.
@@ -137,7 +138,7 @@ export function hash(c: Context, ...parts: readonly Uint8Array[]): Bytes {
   return sha256(concat(context(c), ...parts)) as Bytes;
 }
 
-const order = Point.Fn.ORDER;
+const order = Point.CURVE().n;
 
 function littleEndian(b: Uint8Array): bigint {
   let v = 0n;
@@ -203,12 +204,12 @@ export class SeedSigner implements Signer {
   constructor(seed: Uint8Array) {
     if (seed.length !== 32) throw refuse("key", `seed of ${seed.length} bytes`);
     this.#seed = copy(seed);
-    this.publicKey = PublicKey.check(ed25519.getPublicKey(this.#seed));
+    this.publicKey = PublicKey.check(getPublicKey(this.#seed));
   }
 
   static generate(): SeedSigner { return new SeedSigner(random(32)); }
 
-  async signRaw(b: Uint8Array): Promise<Uint8Array> { return ed25519.sign(b, this.#seed); }
+  async signRaw(b: Uint8Array): Promise<Uint8Array> { return edSign(b, this.#seed); }
 
   /** The secret. Keep it wrapped or nowhere. */
   seed(): Bytes { return copy(this.#seed); }
@@ -216,16 +217,15 @@ export class SeedSigner implements Signer {
   toJSON(): string { return "[redacted]"; }
 }
 
-const x25519P = (1n << 255n) - 19n;
 const probe = new Uint8Array(32).fill(0x40);
 
 /** Refuses an X25519 public key that is not canonical or of low order. */
 export function checkX25519(b: Uint8Array): void {
   if (b.length !== 32) throw refuse("key", `X25519: ${b.length} bytes`);
-  if (littleEndian(b) >= x25519P) throw refuse("key", "X25519: not the canonical encoding");
+  if (littleEndian(b) >= Point.CURVE().p) throw refuse("key", "X25519: not the canonical encoding");
   let shared: Uint8Array;
   try {
-    shared = x25519.getSharedSecret(probe, b);
+    shared = x25519.scalarMult(probe, b);
   } catch (err) {
     throw refuse("key", "X25519: low order", err);
   }

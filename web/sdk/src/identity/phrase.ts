@@ -6,25 +6,12 @@ import { hmac } from "@noble/hashes/hmac.js";
 import { pbkdf2 } from "@noble/hashes/pbkdf2.js";
 import { sha512 } from "@noble/hashes/sha2.js";
 import { concat, u32, utf8, type Bytes } from "../bytes.ts";
-import { refuse, TrunklineError } from "../errors.ts";
+import { refuse, WordError } from "../errors.ts";
 import { SeedSigner } from "./key.ts";
 
 const maxText = 1024; // bytes before normalisation; 24 words have at most 215
 const hardened = 0x80000000;
 const purpose = 0x74726e6b; // "trnk": a number of our own, so that a wallet's phrase gives an unrelated key
-
-/** Names a word that is not in the list. Show it to the person who typed it and nowhere else. */
-export class WordError extends TrunklineError {
-  readonly position: number;
-  readonly word: string;
-
-  constructor(position: number, word: string) {
-    super("phrase", `word ${position} is not in the English word list`);
-    this.name = "WordError";
-    this.position = position;
-    this.word = word.slice(0, 32);
-  }
-}
 
 /** Draws a new phrase of 12 or 24 words. */
 export function generatePhrase(words: 12 | 24 = 24): string {
