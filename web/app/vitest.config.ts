@@ -3,5 +3,5 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   resolve: { alias: { '@trunkline/sdk': fileURLToPath(new URL('../sdk/src/index.ts', import.meta.url)) } },
-  test: { include: ['test/*.test.ts'] },
+  test: { include: ['test/*.test.{ts,mjs}'] },
 });

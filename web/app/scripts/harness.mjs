@@ -20,6 +20,9 @@ export class World {
     this.children = [];
     this.origins = new Set();
     this.foreign = [];
+    // Script that pages and their workers fetched, and what the service workers did.
+    this.scripts = new Set();
+    this.byServiceWorkers = 0;
     this.problems = [];
   }
 
@@ -115,7 +118,11 @@ export class World {
   /** A person: a browser profile of its own, whose every request is looked at. */
   async person(options = {}) {
     const context = await this.chromium.newContext({ viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'], ...options });
-    context.on('request', (request) => this.seen(request.url()));
+    context.on('request', (request) => {
+      this.seen(request.url());
+      if (request.serviceWorker()) this.byServiceWorkers++;
+      else if (request.url().endsWith('.js')) this.scripts.add(new URL(request.url()).pathname.slice(1));
+    });
     const page = await context.newPage();
     this.watch(page);
     return { context, page };

@@ -1,4 +1,4 @@
-import en from './locales/en.json' with { type: 'json' };
+import type en from './locales/en.json';
 import type { Language } from './prefs.ts';
 
 export type Key = keyof typeof en;
@@ -40,9 +40,8 @@ export interface Translator {
 }
 
 export async function translator(language: Language): Promise<Translator> {
-  let messages: Messages = en;
-  if (language === 'de') messages = (await import('./locales/de.json')).default;
-  if (language === 'qps') messages = Object.fromEntries(Object.entries(en).map(([k, v]) => [k, pseudo(v)])) as Messages;
+  let messages: Messages = language === 'de' ? (await import('./locales/de.json')).default : (await import('./locales/en.json')).default;
+  if (language === 'qps') messages = Object.fromEntries(Object.entries(messages).map(([k, v]) => [k, pseudo(v)])) as Messages;
   const base = language === 'qps' ? 'en' : language;
   // The region is the browser's, for times and dates as the person knows them.
   const locale = globalThis.navigator?.languages?.find((l) => l.toLowerCase().startsWith(base)) ?? base;

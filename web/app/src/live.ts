@@ -1,5 +1,6 @@
 import {
   call,
+  checkPhrase,
   Client,
   type ClientEvent,
   type Contact as SdkContact,
@@ -9,18 +10,20 @@ import {
   type Note as SdkNote,
   recoverIdentity,
   TrunklineError,
+  WordError,
 } from '@trunkline/sdk';
 import { browserSocket, BrowserStore, BrowserVault } from '@trunkline/sdk/browser';
 import { Base } from './base.ts';
 import { workerURL } from './bundle.ts';
 import { CallControl } from './call/control.ts';
 import type { Engine } from './engine.ts';
+import { recordPrefix } from './files/protocol.ts';
 import { attempt, problemOf } from './problems.ts';
 import { another, become, here, identities, openNow } from './identities.ts';
 import { loadPrefs } from './prefs.ts';
 import { addressOf, inviteIn, inviteToken, isLoopback, type Route, routeText } from './route.ts';
 import type { Contact, Identity, Link, Me, Note, Problem, Standing } from './state.ts';
-import { Transfers } from './transfers.ts';
+import type { Transfers } from './transfers.ts';
 import { matchVerify, verifyText } from './verifytext.ts';
 import { WireTap } from './wiretap.ts';
 
@@ -39,7 +42,7 @@ interface Open {
 /** The engine over the SDK: one client, opened in one tab. */
 export class Live extends Base implements Engine {
   private opened: Open | null = null;
-  private files: Transfers | null = null;
+  private files: (() => Promise<Transfers>) | null = null;
   call: CallControl | null = null;
   private joining: { options: { store: BrowserStore; vault: BrowserVault; socket: typeof browserSocket; tap: WireTap }; secret: Uint8Array } | null = null;
   readonly tap = new WireTap();
@@ -149,9 +152,9 @@ export class Live extends Base implements Engine {
     const before = this.unlocked();
     let normal: string;
     try {
-      normal = identity.normalizePhrase(phrase);
+      normal = await checkPhrase(phrase);
     } catch (error) {
-      if (error instanceof identity.WordError) return { problem: 'phrase', word: error.word };
+      if (error instanceof WordError) return { problem: 'phrase', word: error.word };
       const problem = problemOf(error);
       if (problem === null) throw error;
       return { problem };
@@ -178,11 +181,15 @@ export class Live extends Base implements Engine {
     const calls = new call.Calls(client, {
       peer: call.browserPeer({ worker: () => new Worker(workerURL('/frames.js'), { name: 'frames' }) }),
       onCall: (c) => {
-        this.files?.onCall(c);
+        if (c.media === 0) this.withFiles((files) => files.onCall(c));
         this.call?.came(c);
       },
     });
-    this.files = new Transfers(client, calls, this.store.dispatch, () => this.store.state.prefs.hideAddress);
+    // Whoever only talks does not fetch it.
+    let files: Promise<Transfers> | null = null;
+    this.files = () =>
+      (files ??= import('./transfers.ts').then((m) => new m.Transfers(client, calls, this.store.dispatch, () => this.store.state.prefs.hideAddress)));
+    if (!client.records.list(recordPrefix).next().done) this.withFiles(() => undefined);
     this.call = new CallControl(client, calls, this.store);
     client.start();
   }
@@ -416,24 +423,29 @@ export class Live extends Base implements Engine {
     return problem;
   }
 
+  /** Does something with files as soon as their code is here. */
+  private withFiles(f: (files: Transfers) => void): void {
+    if (this.files) this.run(this.files().then(f));
+  }
+
   sendFile(id: string, file: File): void {
-    this.files?.send(id, file);
+    this.withFiles((files) => files.send(id, file));
   }
 
   receive(transfer: string): void {
-    this.files?.receive(transfer);
+    this.withFiles((files) => files.receive(transfer));
   }
 
   stop(transfer: string): void {
-    this.files?.stop(transfer);
+    this.withFiles((files) => files.stop(transfer));
   }
 
   async save(transfer: string): Promise<void> {
-    await this.files?.save(transfer);
+    await (await this.files?.())?.save(transfer);
   }
 
   async forget(transfer: string): Promise<void> {
-    await this.files?.forget(transfer);
+    await (await this.files?.())?.forget(transfer);
   }
 
   async safetyNumber(id: string): Promise<string> {

@@ -1,11 +1,10 @@
 import { type call, type Client, transfer, TrunklineError } from '@trunkline/sdk';
+import { recordPrefix } from './files/protocol.ts';
 import { FileStore } from './files/store.ts';
 import type { Action, Transfer, TransferEnd, TransferState } from './state.ts';
 
 type Call = call.Call;
 type CallState = call.CallState;
-
-const recordPrefix = 'app/transfer/';
 
 /** How often a transfer is begun again when its connection breaks, and how long it waits. */
 const attempts = 6;

@@ -13,3 +13,6 @@ export const folder = 'files';
 export const partName = (id: string) => `${id}.part`;
 export const doneName = (id: string) => `${id}.file`;
 export const hashesName = (id: string) => `${id}.hashes`;
+
+/** Under which transfers are written down in the SDK's store. */
+export const recordPrefix = 'app/transfer/';

@@ -2,8 +2,7 @@ import { Field, Icon, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import { addressOf, isInvite } from '../route.ts';
-import { problemKey, Screen } from './parts.tsx';
-import { Scanner } from './scan.tsx';
+import { problemKey, Scanner, Screen } from './parts.tsx';
 
 /** Adding somebody: an address, a link or a code. Opening a link fills this in and sends
  * nothing; that takes the person's press. */

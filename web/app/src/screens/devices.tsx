@@ -2,8 +2,7 @@ import { Dialog, Field, Icon, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Device } from '../state.ts';
-import { Copy, Notice, problemKey, Screen } from './parts.tsx';
-import { Scanner } from './scan.tsx';
+import { Copy, Notice, problemKey, Scanner, Screen } from './parts.tsx';
 
 export function Devices() {
   const app = useApp();

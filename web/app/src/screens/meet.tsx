@@ -4,8 +4,7 @@ import { linkTo, useApp, useT, useView } from '../app.ts';
 import { listed, sendable } from '../reduce.ts';
 import { callLink, isInvite, joinRoute, type Route } from '../route.ts';
 import type { Contact } from '../state.ts';
-import { Copy, nameOf, Notice, problemKey, QR, Screen } from './parts.tsx';
-import { Scanner } from './scan.tsx';
+import { Copy, nameOf, Notice, problemKey, QR, Scanner, Screen } from './parts.tsx';
 
 /** The way into a call: one's own, to which a link leads, or somebody else's. */
 export function Meet(props: { route: Extract<Route, { screen: 'call' }> }) {

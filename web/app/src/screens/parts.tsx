@@ -1,9 +1,9 @@
 import { Avatar, Icon, type IconName } from '@trunkline/ui';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { encode } from 'uqr';
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
+import { lazy } from '../lazy.tsx';
 import type { Route } from '../route.ts';
 import type { Contact, Problem, Trust } from '../state.ts';
 
@@ -44,22 +44,8 @@ export function Notice(props: { kind?: 'warn' | 'danger'; children: ComponentChi
   );
 }
 
-/** A QR code, black on white in both themes, since cameras expect that. */
-export function QR(props: { text: string; label: string }) {
-  const code = encode(props.text, { ecc: 'M', border: 3 });
-  let d = '';
-  code.data.forEach((row, y) => {
-    row.forEach((dark, x) => {
-      if (dark) d += `M${x} ${y}h1v1h-1z`;
-    });
-  });
-  return (
-    <svg class="qr" viewBox={`0 0 ${code.size} ${code.size}`} role="img" aria-label={props.label} shape-rendering="crispEdges">
-      <rect width={code.size} height={code.size} fill="#fff" />
-      <path d={d} fill="#000" />
-    </svg>
-  );
-}
+export const QR = lazy(() => import('./qr.tsx').then((m) => m.QR), 'qr');
+export const Scanner = lazy(() => import('./scan.tsx').then((m) => m.Scanner));
 
 export function Copy(props: { text: string; label: string; main?: boolean }) {
   const app = useApp();

@@ -1,13 +1,16 @@
-import { Avatar, Dialog, Field, Icon, MenuButton, once, Tabs } from '@trunkline/ui';
+import { Avatar, Dialog, Icon, MenuButton, once, Tabs } from '@trunkline/ui';
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
+import { lazy } from '../lazy.tsx';
 import { sendable } from '../reduce.ts';
 import type { ContactTab } from '../route.ts';
 import type { Contact, Fate, Note, Transfer } from '../state.ts';
-import { Copy, nameOf, Notice, problemKey, Screen, TrustMark, useContact } from './parts.tsx';
-import { FileBubble } from './transfer.tsx';
-import { Verify } from './verify.tsx';
+import { nameOf, Notice, problemKey, Screen, TrustMark, useContact } from './parts.tsx';
+
+const Details = lazy(() => import('./details.tsx').then((m) => m.Details));
+const FileBubble = lazy(() => import('./transfer.tsx').then((m) => m.FileBubble));
+const Verify = lazy(() => import('./verify.tsx').then((m) => m.Verify));
 
 /** Longest note in bytes of UTF-8, of the specification. */
 const maxNote = 16_384;
@@ -366,58 +369,6 @@ function Held(props: { contact: Contact; why: Exclude<ReturnType<typeof sendable
           </div>
         )}
       </Notice>
-    </div>
-  );
-}
-
-function Details(props: { contact: Contact; onBlock: () => void; onUnblock: () => void }) {
-  const app = useApp();
-  const t = useT();
-  const { contact } = props;
-  const [name, setName] = useState(contact.name);
-  const rename = once(
-    async () => {
-      const problem = await app.engine.rename(contact.id, name.trim());
-      app.store.dispatch({ type: 'toast', text: problem ? t(problemKey(problem)) : t('saved') });
-    },
-    () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
-  );
-  return (
-    <div class="stack padded">
-      <form
-        class="card"
-        onSubmit={(e) => {
-          e.preventDefault();
-          rename();
-        }}
-      >
-        <Field label={t('petname')} hint={t('petnameHint')} value={name} onInput={setName} attributes={{ maxLength: 64, autocomplete: 'off' }} />
-        <div>
-          <button type="submit" class="button" disabled={name.trim() === contact.name}>
-            {t('save')}
-          </button>
-        </div>
-      </form>
-      <div class="card">
-        <h2>{t('address')}</h2>
-        <code>{contact.address || contact.id}</code>
-        <div>
-          <Copy text={contact.address || contact.id} label={t('copyAddress')} />
-        </div>
-        <p class="muted">{t('deviceCount', { count: contact.devices })}</p>
-        {contact.devicesChanged && <Notice kind="warn">{t('devicesChanged')}</Notice>}
-      </div>
-      <div>
-        {contact.standing === 'blocked' ? (
-          <button type="button" class="button" onClick={props.onUnblock}>
-            {t('unblock')}
-          </button>
-        ) : (
-          <button type="button" class="button danger" onClick={props.onBlock}>
-            {t('block')}
-          </button>
-        )}
-      </div>
     </div>
   );
 }

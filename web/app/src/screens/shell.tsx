@@ -2,22 +2,25 @@ import { Avatar, Icon, MenuButton, Toasts } from '@trunkline/ui';
 import { CallLayer } from '../call/layer.tsx';
 import { linkTo, useApp, useMedia, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
+import { lazy } from '../lazy.tsx';
 import { listed, unread } from '../reduce.ts';
 import type { Route } from '../route.ts';
 import type { Chat, Contact, Link } from '../state.ts';
-import { About } from './about.tsx';
 import { Add } from './add.tsx';
-import { Devices } from './devices.tsx';
 import { Welcome } from './welcome.tsx';
 import { Person } from './person.tsx';
 import { Home } from './home.tsx';
-import { NodeView } from './nodeview.tsx';
-import { MediaScreen } from './media.tsx';
 import { Join, Meet, SendFile } from './meet.tsx';
 import { nameOf, TrustMark } from './parts.tsx';
-import { PhraseScreen } from './phrase.tsx';
-import { Settings } from './settings.tsx';
 import { BundleNotice } from './update.tsx';
+
+// What nobody needs on the way into a call is fetched when it is opened.
+const About = lazy(() => import('./about.tsx').then((m) => m.About));
+const Devices = lazy(() => import('./devices.tsx').then((m) => m.Devices));
+const MediaScreen = lazy(() => import('./media.tsx').then((m) => m.MediaScreen));
+const NodeView = lazy(() => import('./nodeview.tsx').then((m) => m.NodeView));
+const PhraseScreen = lazy(() => import('./phrase.tsx').then((m) => m.PhraseScreen));
+const Settings = lazy(() => import('./settings.tsx').then((m) => m.Settings));
 
 export function Shell() {
   const app = useApp();

@@ -2,8 +2,7 @@ import { Icon, once } from '@trunkline/ui';
 import { useEffect, useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Contact } from '../state.ts';
-import { nameOf, Notice, problemKey, QR, TrustMark } from './parts.tsx';
-import { Scanner } from './scan.tsx';
+import { nameOf, Notice, problemKey, QR, Scanner, TrustMark } from './parts.tsx';
 
 /** Comparing: sixty digits for the voice, a code for the camera. */
 export function Verify(props: { contact: Contact }) {

@@ -1,9 +1,13 @@
 import { Field, Icon, once } from '@trunkline/ui';
-import { useEffect, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { linkTo, useApp, useT, useView } from '../app.ts';
+import { lazy } from '../lazy.tsx';
 import { isInvite } from '../route.ts';
 import { Identities } from './identities.tsx';
-import { Copy, Notice, problemKey, QR } from './parts.tsx';
+import { Copy, Notice, problemKey } from './parts.tsx';
+
+const Recover = lazy(() => import('./return.tsx').then((m) => m.Recover));
+const JoinDevice = lazy(() => import('./return.tsx').then((m) => m.JoinDevice));
 
 /** Everything before there is a mailbox. With an invitation in the link nobody sees more of it
  * than a moment's line. */
@@ -95,88 +99,6 @@ function Invite(props: { problem: string | null }) {
       <button type="button" class="button plain wide" onClick={() => setJoining(true)}>
         <Icon name="device" />
         {t('joinDevice')}
-      </button>
-    </form>
-  );
-}
-
-function Recover(props: { onBack: () => void }) {
-  const app = useApp();
-  const t = useT();
-  const [words, setWords] = useState('');
-  const [problem, setProblem] = useState<string>();
-  const recover = once(
-    async (phrase: string) => {
-      const bad = await app.engine.recover(phrase);
-      setProblem(bad === null ? undefined : bad.word ? t('problemWord', { word: bad.word }) : t(problemKey(bad.problem)));
-      if (bad === null) props.onBack();
-    },
-    () => setProblem(t('problemOther')),
-  );
-  return (
-    <form
-      class="stack wide"
-      onSubmit={(e) => {
-        e.preventDefault();
-        recover(words);
-      }}
-    >
-      <Field label={t('recoverLabel')} hint={t('recoverHint')} value={words} onInput={setWords} problem={problem} multiline attributes={{ autocomplete: 'off', spellcheck: false, autocapitalize: 'none' }} />
-      <button type="submit" class="button main wide">
-        {t('recoverDo')}
-      </button>
-      <button type="button" class="button plain wide" onClick={props.onBack}>
-        {t('back')}
-      </button>
-    </form>
-  );
-}
-
-/** This browser becomes a device of an identity that lives elsewhere: two texts are carried. */
-function JoinDevice() {
-  const app = useApp();
-  const t = useT();
-  const [request, setRequest] = useState('');
-  const [approval, setApproval] = useState('');
-  const [problem, setProblem] = useState<string>();
-  useEffect(() => {
-    app.engine.requestDevice().then(setRequest, () => setProblem(t('problemStorage')));
-  }, []);
-  const join = once(
-    async () => {
-      const found = await app.engine.joinDevice(approval);
-      setProblem(found === null ? undefined : t(found === 'address' ? 'deviceApprovalWrong' : problemKey(found)));
-    },
-    () => setProblem(t('problemOther')),
-  );
-  return (
-    <form
-      class="stack wide"
-      onSubmit={(e) => {
-        e.preventDefault();
-        join();
-      }}
-    >
-      <h2>{t('joinDevice1')}</h2>
-      <p class="muted">{t('joinDeviceText')}</p>
-      {request && (
-        <>
-          <div class="row centre">
-            <QR text={request} label={t('deviceRequest')} />
-          </div>
-          <code>{request}</code>
-          <div>
-            <Copy text={request} label={t('copyRequest')} />
-          </div>
-        </>
-      )}
-      <h2>{t('joinDevice2')}</h2>
-      <Field label={t('deviceApproval')} value={approval} onInput={setApproval} problem={problem} multiline attributes={{ autocomplete: 'off', spellcheck: false, autocapitalize: 'none' }} />
-      <button type="submit" class="button main wide" disabled={!request || approval.trim() === ''}>
-        {t('joinDeviceDo')}
-      </button>
-      <button type="button" class="button plain wide" onClick={() => location.reload()}>
-        {t('cancel')}
       </button>
     </form>
   );

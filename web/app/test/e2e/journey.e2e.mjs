@@ -49,6 +49,8 @@ const bubble = (person, text) => person.page.locator('.bubble:not(.mine)', { has
 /** Holds the run so far to what no screen may do. */
 function clean() {
   expect(world.foreign).toEqual([]);
+  // The log is one of service workers, too.
+  expect(world.byServiceWorkers).toBeGreaterThan(0);
   expect(world.problems).toEqual([]);
 }
 
