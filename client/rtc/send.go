@@ -57,7 +57,7 @@ func newSending(codec sframe.Codec, kid uint64, base [sframe.KeySize]byte) (*sen
 func payloader(c sframe.Codec) rtp.Payloader {
 	switch c {
 	case sframe.VP8:
-		return &codecs.VP8Payloader{EnablePictureID: true}
+		return &vp8Cutter{}
 	case sframe.VP9:
 		return &codecs.VP9Payloader{FlexibleMode: true}
 	}

@@ -242,9 +242,10 @@ var audioLevels = []string{
 	"urn:ietf:params:rtp-hdrext:csrc-audio-level",
 }
 
-// Clean returns the description without audio level extensions. With relayOnly it also drops
-// every candidate that is not relayed, hides the related addresses of the others, and empties
-// the addresses of the o=, c= and a=rtcp lines.
+// Clean returns the description without audio level extensions and without what is said of a
+// payload type that its section does not list. With relayOnly it also drops every candidate that
+// is not relayed, hides the related addresses of the others, and empties the addresses of the
+// o=, c= and a=rtcp lines.
 func Clean(b []byte, relayOnly bool) ([]byte, error) {
 	lines, err := split(b)
 	if err != nil {
@@ -252,9 +253,20 @@ func Clean(b []byte, relayOnly bool) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	out.Grow(len(b))
+	var listed []string // of the section: what its m= line names
 	for _, line := range lines {
 		name, value, ok := attribute(line)
 		switch {
+		case strings.HasPrefix(line, "m="):
+			listed = strings.Fields(line[2:])
+			listed = listed[min(3, len(listed)):]
+		case ok && (name == "rtpmap" || name == "fmtp" || name == "rtcp-fb"):
+			// Firefox leaves the feedback of formats that were taken out, and Chromium refuses
+			// a description that has any.
+			format, _, _ := strings.Cut(value, " ")
+			if format != "*" && !slices.Contains(listed, format) {
+				continue
+			}
 		case ok && name == "extmap":
 			f := strings.Fields(value)
 			if len(f) >= 2 && slices.Contains(audioLevels, f[1]) {

@@ -2,7 +2,9 @@ package sdp
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -180,6 +182,38 @@ func TestCleanForRelayOnlyNamesNoOwnAddress(t *testing.T) {
 	}
 	if _, err := Check(out, fp, "njXDKWBkwyPOVHLl", SetupActpass); err != nil {
 		t.Errorf("cleaned description: %v", err)
+	}
+}
+
+// The descriptions of docs/spec/vectors/media.json, which the SDK reads too.
+func TestCleanVectors(t *testing.T) {
+	file, err := os.ReadFile("../../docs/spec/vectors/media.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Descriptions []struct {
+			Name, SDP, Clean string
+			RelayOnly        bool `json:"relay_only"`
+		}
+	}
+	if err := json.Unmarshal(file, &v); err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Descriptions) == 0 {
+		t.Fatal("no descriptions")
+	}
+	for _, d := range v.Descriptions {
+		t.Run(d.Name, func(t *testing.T) {
+			for _, in := range []string{d.SDP, d.Clean} {
+				if out, err := Clean([]byte(in), d.RelayOnly); err != nil || string(out) != d.Clean {
+					t.Errorf("cleaned to %v\n%s", err, out)
+				}
+			}
+			if _, err := Parse([]byte(d.Clean)); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -39,6 +39,10 @@ function split(b: Uint8Array): string[] {
   });
 }
 
+function fields(s: string): string[] {
+  return s.trim().split(/ +/);
+}
+
 function attribute(line: string): { name: string; value: string } | undefined {
   if (!line.startsWith("a=")) return undefined;
   const at = line.indexOf(":");
@@ -66,7 +70,7 @@ export function parseSdp(b: Uint8Array): ParsedSdp {
     if (line[0] === "m") {
       complete();
       if (++sections > maxSections) throw bad("too many sections");
-      const f = line.slice(2).trim().split(/ +/);
+      const f = fields(line.slice(2));
       if (f.length < 4) throw bad(`line ${i + 1}`);
       at = { media: true, rejected: f[1] === "0", has: new Set() };
       return;
@@ -120,11 +124,21 @@ export function formatFingerprint(fp: Uint8Array): string {
 // RFC 6464 and 6465: the extensions tell everyone on the path who speaks when.
 const audioLevels = ["urn:ietf:params:rtp-hdrext:ssrc-audio-level", "urn:ietf:params:rtp-hdrext:csrc-audio-level"];
 
-/** Removes audio levels; with relayOnly also every address that is not a relay's. */
+/**
+ * Removes audio levels and what is said of a payload type that its section does not list; with relayOnly also every
+ * address that is not a relay's.
+ */
 export function cleanDescription(b: Uint8Array, relayOnly: boolean): Bytes {
   const out: string[] = [];
+  let listed: readonly string[] = []; // of the section: what its m= line names
   for (let line of split(b)) {
     const a = attribute(line);
+    if (line.startsWith("m=")) listed = fields(line.slice(2)).slice(3);
+    if (a?.name === "rtpmap" || a?.name === "fmtp" || a?.name === "rtcp-fb") {
+      // Firefox leaves the feedback of formats that were taken out, and Chromium refuses a description that has any.
+      const format = a.value.split(" ")[0]!;
+      if (format !== "*" && !listed.includes(format)) continue;
+    }
     if (a?.name === "extmap" && audioLevels.includes(a.value.trim().split(/ +/)[1] ?? "")) continue;
     if (relayOnly) {
       if (a?.name === "candidate") {
