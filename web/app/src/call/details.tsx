@@ -1,30 +1,10 @@
-import type { call as sdk } from '@trunkline/sdk';
-import { Dialog, Icon } from '@trunkline/ui';
+import { Dialog } from '@trunkline/ui';
 import { useT, useView } from '../app.ts';
-import type { Key, Translator } from '../i18n.ts';
-import { type Command, commands } from './keys.ts';
+import type { Key } from '../i18n.ts';
+import { routes } from './badge.tsx';
+import { commands } from './keys.ts';
+import { commandText, keyText } from './keytext.ts';
 import type { CallView } from './view.ts';
-
-const routes: Record<sdk.Leg, { name: Key; why: Key }> = {
-  lan: { name: 'callRouteLan', why: 'callRouteLanText' },
-  direct: { name: 'callRouteDirect', why: 'callRouteDirectText' },
-  'relay/udp': { name: 'callRouteRelayUdp', why: 'callRouteRelayText' },
-  'relay/tcp': { name: 'callRouteRelayTcp', why: 'callRouteRelayText' },
-  'relay/tls': { name: 'callRouteRelayTls', why: 'callRouteRelayText' },
-};
-
-/** How the call travels, in words. A press says more. */
-export function RouteBadge(props: { call: CallView; open: boolean; onOpen: () => void }) {
-  const t = useT();
-  const { route } = props.call;
-  if (!route) return null;
-  return (
-    <button type="button" class="route-badge" aria-expanded={props.open} data-testid="route" onClick={props.onOpen}>
-      <Icon name="lock" />
-      {t(routes[route.path].name)}
-    </button>
-  );
-}
 
 export function Details(props: { call: CallView; onClose: () => void }) {
   const t = useT();
@@ -65,25 +45,6 @@ function whyRoute({ route, relayOnly }: CallView): Key {
   // This end goes out by itself, so it is the other one that stands behind its relay.
   if (route?.local === 'lan' || route?.local === 'direct') return 'callWhyTheirs';
   return route?.path === 'relay/udp' ? 'callWhyNoDirect' : 'callWhyNoUdp';
-}
-
-const commandKeys: Record<Command, Key> = {
-  microphone: 'callMicrophone',
-  camera: 'callCamera',
-  screen: 'callScreenOn',
-  hand: 'callHandUp',
-  chat: 'callChat',
-  talk: 'callKeyHoldText',
-  keys: 'callKeys',
-};
-
-export function commandText(t: Translator, command: Command): string {
-  return t(commandKeys[command]);
-}
-
-/** A key as it stands on a keyboard. */
-export function keyText(t: Translator, key: string): string {
-  return key === ' ' ? t('callKeyHold') : key.toUpperCase();
 }
 
 export function KeySheet(props: { onClose: () => void }) {

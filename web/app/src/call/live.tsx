@@ -2,17 +2,22 @@ import { call as sdk } from '@trunkline/sdk';
 import { Dialog, Icon, MenuButton } from '@trunkline/ui';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
+import { lazy } from '../lazy.tsx';
 import { ChatPane } from '../screens/person.tsx';
 import { nameOf, TrustMark } from '../screens/parts.tsx';
 import type { Contact } from '../state.ts';
-import { Details, KeySheet, keyText, RouteBadge } from './details.tsx';
+import { RouteBadge } from './badge.tsx';
 import { canFloat, useFloat, useSessionControls } from './float.tsx';
 import { type Command, commandOf, keyOf, typing } from './keys.ts';
+import { keyText } from './keytext.ts';
 import { clock } from './layer.tsx';
 import { DeviceProblems, Devices, RoundButton, Sound } from './parts.tsx';
 import { Sign, signKey } from './signs.tsx';
 import { Stage, useSeconds } from './stage.tsx';
 import type { CallView } from './view.ts';
+
+const Details = lazy(() => import('./details.tsx').then((m) => m.Details));
+const KeySheet = lazy(() => import('./details.tsx').then((m) => m.KeySheet));
 
 export function Live(props: { call: CallView; contact: Contact }) {
   const { call, contact } = props;

@@ -1,8 +1,8 @@
 import { Switch } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
-import { commandText, keyText } from '../call/details.tsx';
 import { type Command, commands, defaultKeys, keyOf, rebind } from '../call/keys.ts';
+import { commandText, keyText } from '../call/keytext.ts';
 
 /** Which single keys do something in a call. */
 export function KeySettings() {
