@@ -8,6 +8,7 @@ import {
   identity,
   isCode,
   type Note as SdkNote,
+  type PluginHandle,
   recoverIdentity,
   TrunklineError,
   WordError,
@@ -20,7 +21,8 @@ import type { Engine } from './engine.ts';
 import { recordPrefix } from './files/protocol.ts';
 import { attempt, problemOf } from './problems.ts';
 import { another, become, here, identities, openNow } from './identities.ts';
-import { loadPrefs } from './prefs.ts';
+import { noiseGate } from './plugins/index.ts';
+import { loadPrefs, type Prefs } from './prefs.ts';
 import { addressOf, inviteIn, inviteToken, isLoopback, type Route, routeText } from './route.ts';
 import type { Contact, Identity, Link, Me, Note, Problem, Standing } from './state.ts';
 import type { Transfers } from './transfers.ts';
@@ -48,6 +50,7 @@ export class Live extends Base implements Engine {
   readonly tap = new WireTap();
   private readonly identity = here();
   private readonly tabs = new BroadcastChannel(this.identity);
+  private gate: PluginHandle | null = null;
   private reading: Promise<void> = Promise.resolve();
   private readonly pages = new Map<string, number>(); // of a chat, that are on the screen
 
@@ -191,7 +194,22 @@ export class Live extends Base implements Engine {
       (files ??= import('./transfers.ts').then((m) => new m.Transfers(client, calls, this.store.dispatch, () => this.store.state.prefs.hideAddress)));
     if (!client.records.list(recordPrefix).next().done) this.withFiles(() => undefined);
     this.call = new CallControl(client, calls, this.store);
+    this.plug();
     client.start();
+  }
+
+  override setPrefs(prefs: Prefs): void {
+    super.setPrefs(prefs);
+    if (this.opened && this.call) this.plug();
+  }
+
+  /** Lets the plugins run that the settings ask for. */
+  private plug(): void {
+    const { noiseGate: wanted } = this.store.state.prefs;
+    if (wanted === (this.gate?.running ?? false)) return;
+    if (wanted) this.gate = this.client().use(noiseGate);
+    else this.gate?.stop();
+    this.call?.rewire();
   }
 
   private self(): void {
@@ -272,6 +290,12 @@ export class Live extends Base implements Engine {
         if (event.error instanceof TrunklineError) return;
         reportError(event.error);
         return this.me({ is: 'broken', problem: 'other' });
+      case 'plugin':
+        // The switch shows what is true, and whoever speaks goes on without it.
+        if (event.state !== 'cut') return;
+        this.setPrefs({ ...this.store.state.prefs, noiseGate: false });
+        this.call?.rewire();
+        return this.store.dispatch({ type: 'toast', text: this.store.state.t('noiseGateFailed') });
       case 'ringing':
       case 'missed':
       case 'call':

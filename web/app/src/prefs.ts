@@ -1,6 +1,5 @@
 // What a person chose about the look of the app, in this browser. Nothing here is a secret.
 
-import { defaultKeys, type Keys, parseKeys } from './call/keys.ts';
 import { first, here } from './identities.ts';
 
 export const languages = ['en', 'de', 'qps'] as const;
@@ -15,9 +14,10 @@ export interface Prefs {
   name: string;
   /** Only the relay's address is shown to the other side of a call. */
   hideAddress: boolean;
+  /** Whether the noise of the room is taken out of the own voice. */
+  noiseGate: boolean;
   /** Whether single keys do something. */
   singleKeys: boolean;
-  keys: Keys;
   /** The words of the phrase were written down and three of them confirmed. */
   backedUp: boolean;
 }
@@ -26,7 +26,7 @@ const keyOf = (identity: string) => (identity === first ? 'trunkline.prefs' : `t
 
 export function defaults(system: readonly string[]): Prefs {
   const german = system[0]?.toLowerCase().startsWith('de') ?? false;
-  return { language: german ? 'de' : 'en', theme: 'system', name: '', hideAddress: false, singleKeys: true, keys: defaultKeys, backedUp: false };
+  return { language: german ? 'de' : 'en', theme: 'system', name: '', hideAddress: false, noiseGate: false, singleKeys: true, backedUp: false };
 }
 
 /** Reads preferences; what is missing or wrong is the default. */
@@ -46,8 +46,8 @@ export function parsePrefs(text: string | null, system: readonly string[]): Pref
     theme: themes.find((t) => t === s['theme']) ?? prefs.theme,
     name: typeof s['name'] === 'string' ? s['name'].slice(0, 64) : prefs.name,
     hideAddress: typeof s['hideAddress'] === 'boolean' ? s['hideAddress'] : prefs.hideAddress,
+    noiseGate: typeof s['noiseGate'] === 'boolean' ? s['noiseGate'] : prefs.noiseGate,
     singleKeys: typeof s['singleKeys'] === 'boolean' ? s['singleKeys'] : prefs.singleKeys,
-    keys: parseKeys(s['keys']),
     backedUp: typeof s['backedUp'] === 'boolean' ? s['backedUp'] : prefs.backedUp,
   };
 }

@@ -7,6 +7,8 @@ import { PublicKey, SeedSigner, type Signer } from "./identity/key.ts";
 import type { Socket, SocketFactory } from "./link/wire.ts";
 import { laterPrefix, type Change, type Store, type Vault } from "./client/store.ts";
 
+export { processAudio } from "./plugin/audio.ts";
+
 export const browserSocket: SocketFactory = (url, protocol) => new WebSocket(url, protocol) as unknown as Socket;
 
 function done<T>(r: IDBRequest<T>): Promise<T> {

@@ -16,7 +16,9 @@ export type Code =
   | "card_malformed" | "card_version" | "card_tampered" | "card_expired" | "card_not_yet" | "card_order" | "card_foreign" | "card_own"
   | "card_replayed" | "card_second" | "card_device"
   // link and client
-  | "unreachable" | "refused" | "aborted" | "not_registered" | "no_contact" | "key_alarm" | "storage" | "node";
+  | "unreachable" | "refused" | "aborted" | "not_registered" | "no_contact" | "key_alarm" | "storage" | "node"
+  // plugins
+  | "plugin";
 
 /** What the SDK throws for everything that is not a bug. */
 export class TrunklineError extends Error {

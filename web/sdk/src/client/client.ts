@@ -17,6 +17,8 @@ import type { DeviceCert, DeviceList, Home } from "../identity/device.ts";
 import { type DeviceId, PeerId, type PublicKey, type SeedSigner, type Signer } from "../identity/key.ts";
 import { Link } from "../link/link.ts";
 import { systemTimers, type Timers, type Wire } from "../link/wire.ts";
+import type { Plugin } from "../plugin/plugin.ts";
+import type { PluginHandle, Plugins } from "../plugin/plugins.ts";
 import { type Contact, Contacts, syncedContact } from "./contacts.ts";
 import { type ClientOptions, Core } from "./core.ts";
 import { deviceRequest, openApproval } from "./devices.ts";
@@ -201,6 +203,7 @@ export class Client {
     c.running = false;
     for (const cancel of c.cancels.splice(0)) cancel();
     c.link.stop();
+    c.plugins.stop();
     await c.settled();
   }
 
@@ -348,6 +351,19 @@ export class Client {
 
   /** Deletes the history with a contact on this device, also what is still to be sent. What has left is not called back. */
   deleteHistory(id: string): Promise<void> { return this.#c.history.delete(id); }
+
+  // ---- Plugins ----
+
+  /**
+   * Lets a plugin run until its handle is stopped, the client stops, or it is cut off: it threw, took more than a
+   * second, or answered what is no text. That is told as an event, and nothing else suffers. At most 16 run at a time.
+   *
+   * @throws PluginError with `what` for the rule that it breaks: it asks for a capability that there is not, has a hook
+   *   without the capability or a capability without the hook, or a name or version of another form
+   */
+  use(plugin: Plugin): PluginHandle { return this.#c.plugins.use(plugin); }
+  /** The plugins that run, for processAudio. */
+  get plugins(): Plugins { return this.#c.plugins; }
 
   // ---- What calls stand on ----
 

@@ -9,6 +9,7 @@ import { type DeviceCert, type DeviceList, findDevice, type Home } from "../iden
 import { DeviceId, PeerId, PublicKey, SeedSigner, type Signer } from "../identity/key.ts";
 import type { Link } from "../link/link.ts";
 import { isTemporary, type SocketFactory, systemTimers, type Tap, type Timers, type Wire } from "../link/wire.ts";
+import { Plugins } from "../plugin/plugins.ts";
 import type { Contacts } from "./contacts.ts";
 import type { Directory } from "./directory.ts";
 import type { ClientEvent, Listener } from "./events.ts";
@@ -58,6 +59,7 @@ export class Core {
   declare history: History;
   declare notes: Notes;
   declare inbox: Inbox;
+  readonly plugins: Plugins;
   /** Set by whoever makes calls. */
   calls: CallHandler | undefined;
   running = false;
@@ -74,6 +76,7 @@ export class Core {
     this.self = PublicKey.check(unhex(profile.root));
     this.device = device;
     this.deviceId = DeviceId.of(device.publicKey);
+    this.plugins = new Plugins({ timers: this.timers, tell: (e) => this.tell(e) });
     this.#clock = new Clock(() => this.timers.now(), records.get<number>("clock") ?? 0);
   }
 

@@ -19,6 +19,8 @@ export type ClientEvent =
   | { readonly type: "ringing"; readonly call: string; readonly from: string; readonly media: 0 | 1 | 2 }
   | { readonly type: "missed"; readonly from: string; readonly reason: string }
   | { readonly type: "call"; readonly call: string; readonly state: string; readonly reason: string }
+  /** A plugin began, ended, or was cut off because it threw, hung or answered nonsense. */
+  | { readonly type: "plugin"; readonly name: string; readonly state: "on" | "off" | "cut"; readonly why: "" | "threw" | "hung" | "answer" }
   /** The client cannot go on; the error says why. */
   | { readonly type: "ended"; readonly error: Error };
 

@@ -106,6 +106,7 @@ export class Incoming {
       createdMs: o.createdMs, sealedMs: 0, state: "delivered", code: "", acked: o.standing !== "accepted",
     };
     this.#c.history.add(n, sealed);
+    after.push(() => this.#c.plugins.message(o.sender.hex, { out: false, text: body.text, createdMs: o.createdMs }));
     events.push({ type: "note", from: o.sender.id(), id, text: body.text });
     if (o.standing === "accepted") after.push(() => this.#c.notes.acknowledge(o.sender.hex, [id]));
   }

@@ -37,13 +37,14 @@ export class Notes {
    * Writes a note into the history and sends it to every device of an accepted contact. It resolves with the id
    * when the note is durable here; note-state tells the rest. What cannot go out now is sent later by itself.
    */
-  async send(to: string, text: string, o: MessageOptions = {}): Promise<string> {
+  async send(to: string, written: string, o: MessageOptions = {}): Promise<string> {
     const { replyTo = "", signal } = o;
     const root = parseId(to);
-    if (text === "") throw refuse("malformed", "the note is empty");
-    const n = utf8(text).length;
+    if (written === "") throw refuse("malformed", "the note is empty");
+    const n = utf8(written).length;
     if (n > maxNoteText) throw refuse("too_large", `the note has ${n} bytes, ${maxNoteText} are the most: send it as a file`);
     this.#c.contacts.writable(root);
+    const text = await this.#c.plugins.compose(root.hex, written);
     const sealed = await this.#c.history.seal(text);
     checkAbort(signal);
     const now = this.#c.now();
@@ -58,6 +59,7 @@ export class Notes {
       this.#writing.delete(note.id);
     }
     this.#c.background("send a note", () => this.#sendOne(note));
+    this.#c.plugins.message(root.hex, { out: true, text, createdMs: now });
     return note.id;
   }
 
