@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { hex, unhex, type Bytes } from "../src/bytes.ts";
+import { hex, unhex, utf8, type Bytes } from "../src/bytes.ts";
+import * as calling from "../src/call/index.ts";
 import * as env from "../src/envelope/index.ts";
 import * as id from "../src/identity/index.ts";
 import { codeWord, refusal, vectors } from "./vectors.ts";
@@ -104,6 +105,36 @@ describe("cards", () => {
     callee.checkBinding(caller.binding(a, b), b, a);
     expect((await refusal(() => caller.checkBinding(caller.binding(a, b), a, b))).code).toBe("binding");
     expect((await refusal(() => callee.checkBinding(caller.binding(a, b), b, b))).code).toBe("binding");
+  });
+});
+
+describe("what a browser says and what a card says", () => {
+  const name = "0f8a1c1e-4b1d-4c55-9d0e-1f2a3b4c5d6e.local";
+  const lines = [
+    `candidate:1 1 udp 2113937151 ${name} 50000 typ host generation 0 ufrag x network-cost 999`, "candidate:2 1 udp 1 10.0.0.7 50001 typ host", "candidate:3 1 tcp 1 10.0.0.7 9 typ host tcptype active",
+    "candidate:4 2 udp 1 10.0.0.7 50002 typ host", "candidate:5 1 udp 1 2001:DB8:0:0::7 50003 typ host", "candidate:6 1 udp 1 fe80::1 50004 typ host", "candidate:7 1 udp 1 10.0.0.7 50001 typ host",
+    "candidate:8 1 udp 1 203.0.113.5 3478 typ relay raddr 0.0.0.0 rport 9", "candidate:9 1 udp 1 198.51.100.7 4 typ srflx raddr 10.0.0.7 rport 50001", "candidate:10 1 udp 1 printer.local 5 typ host",
+    ...Array.from({ length: 12 }, (_, i) => `candidate:2${i} 1 udp 1 10.0.1.${i} 50000 typ host`),
+  ];
+  const sdp = lines.map((l) => `a=${l}\r\n`).join("");
+  it("takes what others can use, the shortest way first, and keeps room for what others see", () => {
+    const got = calling.cardCandidates(sdp, false);
+    expect(got.slice(0, 3)).toEqual([{ type: "host", address: name, port: 50000 }, { type: "host", address: "10.0.0.7", port: 50001 }, { type: "host", address: "2001:db8::7", port: 50003 }]);
+    expect(got.filter((c) => c.type === "host").length).toBe(8);
+    expect(got.slice(-2)).toEqual([{ type: "srflx", address: "198.51.100.7", port: 4 }, { type: "relay", address: "203.0.113.5", port: 3478 }]);
+    expect(calling.cardCandidates(sdp, true)).toEqual([{ type: "relay", address: "203.0.113.5", port: 3478 }]);
+  });
+  it("writes a description that is checked like every other", () => {
+    const card = env.parseCard(unhex(v.good[0]!.signed));
+    const text = calling.cardDescription(card, false);
+    expect(calling.parseSdp(utf8(text))).toMatchObject({ ufrag: card.ufrag, pwd: card.pwd, setup: 3, fingerprint: card.fingerprint });
+    expect(calling.cardLines(card, false).length).toBe(5);
+    for (const l of calling.cardLines(card, false)) expect(calling.isNamed(l) || calling.parseCandidate(l).port > 0).toBe(true);
+    expect(calling.cardLines(card, true).length).toBe(1);
+  });
+  it.each([["printer.local", false], [name, true], [`${name}.example`, false], ["0F8A1C1E-4B1D-4C55-9D0E-1F2A3B4C5D6E.LOCAL", true]])("%s as an address: %s", (n, good) => {
+    expect(calling.isNamed(`candidate:1 1 udp 1 ${n} 5 typ host`)).toBe(good);
+    expect(calling.isNamed(`candidate:1 1 udp 1 ${n} 5 typ relay`)).toBe(false);
   });
 });
 

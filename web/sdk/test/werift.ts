@@ -2,13 +2,18 @@
 // itself has no such dependency; in a page the browser's own stack stands here.
 
 import { createHash } from "node:crypto";
-import { RTCPeerConnection, type RTCDataChannel } from "werift";
-import type { CallPeer, PeerFactory } from "../src/call/index.ts";
+import { createSelfSignedCertificate, RTCPeerConnection, type RTCDataChannel } from "werift";
+import type { CallPeer, CardPeer, CardPeerFactory, PeerFactory } from "../src/call/index.ts";
 import { TrunklineError } from "../src/errors.ts";
+
+// The package gives every connection of a process one certificate; two people in one process have one each.
+const certificates = await Promise.all(Array.from({ length: 8 }, () => createSelfSignedCertificate({ signature: 3, hash: 4 }, 23)));
+let next = 0;
+const dtls = () => ({ keys: certificates[next++ % certificates.length]! });
 
 export const weriftPeer: PeerFactory = (o): CallPeer => {
   const pc = new RTCPeerConnection({
-    iceServers: [...o.servers], iceTransportPolicy: o.relayOnly ? "relay" : "all", iceUseIpv6: false,
+    iceServers: [...o.servers], iceTransportPolicy: o.relayOnly ? "relay" : "all", iceUseIpv6: false, dtls: dtls(),
   });
   const open = (label: string, id: number, onMessage: (b: Uint8Array) => void): RTCDataChannel => {
     const dc = pc.createDataChannel(label, { negotiated: true, id, ordered: true });
@@ -58,6 +63,34 @@ export const weriftPeer: PeerFactory = (o): CallPeer => {
       file.send(Buffer.from(b));
       await new Promise((r) => setImmediate(r));
     },
+    close: () => void pc.close(),
+  };
+};
+
+/** The channel of two cards over the same stack. */
+export const weriftCardPeer: CardPeerFactory = (o): CardPeer => {
+  const pc = new RTCPeerConnection({ iceServers: [...o.servers], iceTransportPolicy: o.relayOnly ? "relay" : "all", iceUseIpv6: false, dtls: dtls() });
+  const dc = pc.createDataChannel("card", { negotiated: true, id: 0, ordered: true });
+  dc.onMessage.subscribe((m) => {
+    o.onOpen();
+    if (typeof m === "string" || m.length === 0) o.onEnded(new TrunklineError("malformed", "a message that a card's channel has no room for"));
+    else o.onMessage(new Uint8Array(m));
+  });
+  dc.stateChanged.subscribe((s) => {
+    if (s === "open") o.onOpen();
+    if (s === "closed") o.onEnded(new TrunklineError("unreachable", "the other side has gone"));
+  });
+  return {
+    local: async (offer) => {
+      if (offer !== undefined) await pc.setRemoteDescription({ type: "offer", sdp: offer });
+      await pc.setLocalDescription(offer === undefined ? await pc.createOffer() : await pc.createAnswer());
+      if (pc.iceGatheringState !== "complete") await pc.iceGatheringStateChange.watch((s) => s === "complete");
+      return pc.localDescription!.sdp;
+    },
+    accept: (sdp) => pc.setRemoteDescription({ type: "answer", sdp }),
+    again: () => undefined,
+    peerFingerprint: async () => new Uint8Array(createHash("sha256").update(pc.dtlsTransports[0]!.dtls!.cipher.remoteCertificate!).digest()),
+    send: (b) => dc.send(Buffer.from(b)),
     close: () => void pc.close(),
   };
 };

@@ -1,7 +1,7 @@
 // One ring and what came of it. The machine (machine.ts) says what is to be done and this does it: rings and answers
 // here, the connection in connection.ts, what is shown beside the media in shown.ts.
 
-import { hex, random, unhex, type Bytes } from "../bytes.ts";
+import { hex, random, unhex, utf8, type Bytes } from "../bytes.ts";
 import { Reason, Type, type BodyOf } from "../envelope/bodies.ts";
 import type { Opened } from "../envelope/open.ts";
 import { answerRing, type RingState } from "../envelope/ring.ts";
@@ -21,7 +21,7 @@ import { deadlineOf, next, type CallAction, type CallEvent, type CallState } fro
 import type { CallMedia } from "./media.ts";
 import { Order, quiet } from "./order.ts";
 import type { Media, PeerFactory } from "./peer.ts";
-import { FramePost } from "./post.ts";
+import { FramePost, type Carrier } from "./post.ts";
 import type { Route } from "./route.ts";
 import { Shown, type Pointer, type Reaction, type Sending } from "./shown.ts";
 
@@ -47,6 +47,8 @@ export class Call {
   /** A chunk of a file. */
   onFile: (chunk: Uint8Array) => void = () => undefined;
   onState: (s: CallState) => void = () => undefined;
+  /** A few words within the call, of somebody with whom there is no node in common. */
+  onNote: (n: CallNote) => void = () => undefined;
 
   readonly #book: CallBook;
   readonly #c: Client;
@@ -61,11 +63,14 @@ export class Call {
   #connection: Connection | undefined;
   #payload: Bytes | undefined; // caller: the first frame; callee: the answer
   #cancelTick: () => void = () => undefined;
+  readonly #carrier: Carrier | undefined;
   readonly #shown: Shown;
   readonly #order: Order;
 
   constructor(book: CallBook, c: Client, s: {
     root: PublicKey; direction: "outgoing" | "incoming"; media: Media; relayOnly: boolean; rings?: ReadonlyMap<string, OutRing>; ring?: Opened; state: CallState;
+    /** Of two cards: the session that they made, and what carries its frames. */
+    met?: { readonly session: Session; readonly carrier: Carrier };
   }) {
     this.#book = book;
     this.#c = c;
@@ -82,12 +87,16 @@ export class Call {
       this.#why ??= why;
       await this.#step({ type: "failed" }, undefined);
     });
+    this.#carrier = s.met?.carrier;
+    if (s.met !== undefined) this.#adopt(s.met.session);
   }
 
   get state(): CallState { return this.#state; }
   /** Why the call failed, where it did. */
   get why(): TrunklineError | undefined { return this.#why; }
   get session(): Session | undefined { return this.#session; }
+  /** Two cards made it, and no node takes part. */
+  get byCards(): boolean { return this.#carrier !== undefined; }
   get bound(): boolean { return this.#state.phase !== "ended" && (this.#connection?.bound ?? false); }
 
   /** Only the relay's addresses are told, and only it is used. */
@@ -115,6 +124,13 @@ export class Call {
   sendReaction(r: Reaction): void { this.#shown.reaction(r); }
   /** Shows the other side where this one points; more than 20 in a second are left out. */
   sendPointer(p: Pointer): void { this.#shown.pointer(p); }
+  /** Writes to the other side within the call, 1 to 8,192 bytes of UTF-8. */
+  sendNote(text: string): CallNote {
+    const m = { case: "note", value: { id: random(16), text } } as const;
+    const n = noteOf(m);
+    this.sendControl(m);
+    return n;
+  }
   /** Says which media are about to come. */
   announce(audio: boolean, video: boolean): void {
     this.sendControl({ case: "mediaStart", value: { audio: audio ? 1 : 0, video: video ? 2 : 0 } });
@@ -182,7 +198,7 @@ export class Call {
     switch (a.do) {
       case "cancel": this.#sendCancel(a.device, a.reason); return;
       case "send-first":
-        this.#adopt(session!);
+        if (session !== undefined) this.#adopt(session);
         await this.#connect();
         this.#payload = this.#post!.seal(await this.#connection!.offer());
         return this.#resend();
@@ -211,12 +227,13 @@ export class Call {
     this.#connection?.close();
     for (const r of this.rings.values()) r.state.close();
     this.#session?.close();
+    this.#carrier?.close();
     this.#book.leave(this);
   }
 
   #adopt(s: Session): void {
     this.#session = s;
-    this.#post = new FramePost(this.#c, this.root, s, this.#order, () => this.#state.phase === "ended");
+    this.#post = new FramePost(this.#c, this.root, s, this.#order, () => this.#state.phase === "ended", this.#carrier);
     this.#book.addSession(this, s);
   }
 
@@ -277,6 +294,7 @@ export class Call {
   async #resend(): Promise<void> {
     const payload = this.#payload;
     if (payload === undefined) return;
+    if (this.#carrier !== undefined) return this.#carrier.send(payload);
     const o = this.ring;
     const to = o === undefined ? this.#session!.reply : (o.content as BodyOf<typeof Type.ring>).reply;
     const device = o === undefined ? this.#session!.peerDevice : o.cert.deviceId;
@@ -288,7 +306,7 @@ export class Call {
   async #connect(): Promise<void> {
     this.#connection = new Connection(this.#book.peer, {
       client: this.#c, order: this.#order, post: this.#post!, session: this.#session!, media: this.media, relayOnly: this.#relayOnly,
-      phase: () => this.#state.phase,
+      byCards: this.byCards, phase: () => this.#state.phase,
       bound: async () => {
         await this.#step({ type: "bound" }, undefined);
         if (!this.bound) return; // whoever was told has hung up
@@ -297,6 +315,7 @@ export class Call {
       },
       control: async (m) => {
         if (m.case === "bye") return this.#step({ type: "bye", reason: Reason.ended }, undefined);
+        if (m.case === "note") return this.onNote(noteOf(m));
         this.#shown.take(m);
         this.onControl(m);
       },
@@ -337,6 +356,17 @@ export class Call {
   }
 
   toJSON(): string { return "[redacted]"; }
+}
+
+/** What one side writes to the other within a call; the id is 32 hexadecimal digits. */
+export interface CallNote { readonly id: string; readonly text: string }
+
+const maxCallNote = 8192;
+
+function noteOf(m: Extract<Control, { case: "note" }>): CallNote {
+  const { id, text } = m.value;
+  if (id.length !== 16 || text === "" || utf8(text).length > maxCallNote) throw refuse("malformed", "a note of another size");
+  return { id: hex(id), text };
 }
 
 function reasonWord(r: Reason): string {

@@ -5,7 +5,7 @@ import { copy, hex, random, type Bytes } from "../bytes.ts";
 import { Reason, Type, type BodyOf } from "../envelope/bodies.ts";
 import type { Opened } from "../envelope/open.ts";
 import { newRing } from "../envelope/ring.ts";
-import type { Session } from "../envelope/session.ts";
+import { Role, type Session } from "../envelope/session.ts";
 import { refuse, TrunklineError } from "../errors.ts";
 import { parseId } from "../identity/address.ts";
 import type { PublicKey } from "../identity/key.ts";
@@ -13,8 +13,9 @@ import type { Client } from "../client/client.ts";
 import type { CallHandler } from "../client/inbox.ts";
 import type { ContactRecord } from "../client/records.ts";
 import { Call, type CallBook, type OutRing } from "./call.ts";
-import { glareIsOurs, incoming, outgoing } from "./machine.ts";
+import { glareIsOurs, incoming, next, outgoing, ringMs } from "./machine.ts";
 import type { Media, PeerFactory } from "./peer.ts";
+import type { Carrier } from "./post.ts";
 
 /** How somebody is rung. */
 export interface CallOptions extends Abortable {
@@ -96,6 +97,23 @@ export class Calls implements CallHandler, CallBook {
     }
     if (out.size === 0) throw refuse("unreachable", "no device of this contact offers a key to ring with");
     return out;
+  }
+
+  /** The call of two people whose cards made a session (cards.md, section 6): as if the offerer had rung and the other had accepted. */
+  meet(session: Session, o: { readonly media: Media; readonly relayOnly: boolean; readonly carrier: Carrier }): Call {
+    const now = this.#c.now();
+    const device = session.peerDevice.hex;
+    const { state, actions } = session.role === Role.initiator
+      ? next(outgoing(now, [device]), now, { type: "accepted", device })
+      : { state: incoming(now, now + ringMs, "accept").state, actions: [] };
+    const call = new Call(this, this.#c, {
+      root: session.peer, direction: session.role === Role.initiator ? "outgoing" : "incoming", media: o.media, relayOnly: o.relayOnly, state,
+      met: { session, carrier: o.carrier },
+    });
+    this.#active.add(call);
+    this.options.onCall?.(call);
+    call.begin(actions);
+    return call;
   }
 
   addSession(call: Call, s: Session): void {

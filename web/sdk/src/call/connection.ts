@@ -13,7 +13,7 @@ import type { CallMedia } from "./media.ts";
 import { quiet, type Order } from "./order.ts";
 import { guarded, type CallPeer, type IceServer, type Media, type PeerFactory } from "./peer.ts";
 import type { FramePost } from "./post.ts";
-import { checkDescription, cleanDescription, formatCandidate, hidden, parseCandidate, parseSdp } from "./sdp.ts";
+import { checkDescription, cleanDescription, formatCandidate, hidden, isNamed, parseCandidate, parseSdp } from "./sdp.ts";
 
 const maxEarlyCandidates = 64;
 const widenMs = 2_000; // the relay's TCP ports are tried when UDP has found nothing by then
@@ -29,6 +29,8 @@ export interface ConnectionOwner {
   readonly session: Session;
   readonly media: Media;
   readonly relayOnly: boolean;
+  /** Two cards made the session: there may be no node, and names as addresses are told and used. */
+  readonly byCards: boolean;
   phase(): CallState["phase"];
   /** The binding has verified on both sides. */
   bound(): Promise<void>;
@@ -103,7 +105,9 @@ export class Connection {
         try {
           c = parseCandidate(line);
         } catch {
-          return; // a name that the browser put in place of an address helps nobody
+          // A name that the browser put in place of an address helps nobody, unless two have nothing else.
+          if (this.#o.byCards && !this.#o.relayOnly && isNamed(line)) await this.#o.post.send({ type: SessionType.ice, candidates: [line.replace(/^a=/, "")], generation });
+          return;
         }
         // With relay only not even the address behind the relay's.
         if (this.#o.relayOnly && c.type !== "relay") return;
@@ -147,6 +151,8 @@ export class Connection {
 
   /** The own node's relay, with fresh credentials. Without one the call is tried without, unless addresses are to be hidden. */
   async #relay(allPorts: boolean): Promise<IceServer[]> {
+    // Whoever meets by cards does not wait for a node.
+    if (this.#o.byCards && !this.#o.relayOnly && this.#o.client.link.wire === undefined) return [];
     try {
       const w = await this.#o.client.wire();
       const t = await w.call({ case: "turn", value: { purpose: "call" } }, "turn");
@@ -240,7 +246,7 @@ export class Connection {
         const c = parseCandidate(line);
         if (this.#o.relayOnly && c.type !== "relay") return;
       } catch {
-        return; // a line that cannot be used changes nothing
+        if (!this.#o.byCards || this.#o.relayOnly || !isNamed(line)) return; // a line that cannot be used changes nothing
       }
     }
     await this.#peer?.addCandidate(line?.replace(/^a=/, ""));

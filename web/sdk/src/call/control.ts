@@ -2,7 +2,7 @@
 // anything else is taken.
 
 import { equal, type Bytes } from "../bytes.ts";
-import { bool, bytes, decode, encode, enumeration, oneof, schema, uint32, uint64, type Init, type Of } from "../canon.ts";
+import { bool, bytes, decode, encode, enumeration, oneof, schema, string, uint32, uint64, type Init, type Of } from "../canon.ts";
 import type { Session } from "../envelope/session.ts";
 import { refuse } from "../errors.ts";
 
@@ -19,6 +19,7 @@ const ControlMessage = schema("Control", {
     sending: [11, schema("Sending", { microphone: bool(1), camera: bool(2), screen: bool(3), screenAudio: bool(4), hand: bool(5) })],
     reaction: [12, schema("Reaction", { kind: enumeration(1) })],
     pointer: [13, schema("Pointer", { own: bool(1), here: bool(2), x: uint32(3), y: uint32(4) })],
+    note: [14, schema("Note", { id: bytes(1), text: string(2) })],
   }),
 });
 

@@ -1,6 +1,8 @@
 // Calls: docs/spec/session.md and media.md.
 
-export { Call } from "./call.ts";
+export { Call, type CallNote } from "./call.ts";
+export * from "./cardpeer.ts";
+export * from "./cards.ts";
 export * from "./calls.ts";
 export * from "./control.ts";
 export * from "./frames.ts";

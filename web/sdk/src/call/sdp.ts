@@ -229,6 +229,13 @@ export function parseCandidate(line: string): Candidate {
   return { ...c, type, related, extensions: f };
 }
 
+/** Whether the line is a host candidate whose address a browser has put an mDNS name in place of. */
+export function isNamed(line: string): boolean {
+  const m = /^((?:a=)?candidate:\S+ \d+ udp \d+ )([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.local)( \d+ typ host.*)$/i.exec(line);
+  // But for the name it is a candidate as all are.
+  return m !== null && tryCandidate(`${m[1]!}192.0.2.1${m[3]!}`) !== undefined;
+}
+
 /** The candidate without the address behind it and without what describes the network. */
 export function hidden(c: Candidate): Candidate {
   const extensions: string[] = [];

@@ -115,7 +115,7 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
  * SHA-256 of the certificate in use. A browser that does not show it has compared it with the description, whose
  * fingerprint was compared with the signed one.
  */
-async function peerFingerprint(pc: RTCPeerConnection): Promise<Bytes> {
+export async function peerFingerprint(pc: RTCPeerConnection): Promise<Bytes> {
   const transport = pc.sctp?.transport as (RTCDtlsTransport & { getRemoteCertificates?: () => ArrayBuffer[] }) | undefined;
   const der = transport?.getRemoteCertificates?.()[0];
   if (der !== undefined) return copy(new Uint8Array(await crypto.subtle.digest("SHA-256", der)));

@@ -352,6 +352,9 @@ export class Client {
   /** Deletes the history with a contact on this device, also what is still to be sent. What has left is not called back. */
   deleteHistory(id: string): Promise<void> { return this.#c.history.delete(id); }
 
+  /** What was written within a call goes into the history: no node brings it. */
+  noteInCall(id: string, out: boolean, note: { readonly id: string; readonly text: string }): Promise<void> { return this.#c.notes.inCall(id, out, note); }
+
   // ---- Plugins ----
 
   /**
@@ -366,6 +369,9 @@ export class Client {
   get plugins(): Plugins { return this.#c.plugins; }
 
   // ---- What calls stand on ----
+
+  /** Somebody was met by cards. Whoever was not known is written down, unverified. */
+  met(root: PublicKey, name: string, home: Home | undefined): void { this.#c.contacts.met(root, name, home); }
 
   get records(): Records { return this.#c.records; }
   get directory(): Directory { return this.#c.directory; }

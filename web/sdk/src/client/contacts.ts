@@ -7,7 +7,7 @@ import type { Known, Standing } from "../envelope/open.ts";
 import { Ttl } from "../envelope/types.ts";
 import { isCode, refuse } from "../errors.ts";
 import { type Address, formatAddress, parseAddress, parseId, safetyNumber } from "../identity/address.ts";
-import { advancePin, checkPin, type DeviceList, findDevice } from "../identity/device.ts";
+import { advancePin, checkPin, type DeviceList, findDevice, type Home } from "../identity/device.ts";
 import { DeviceId, PeerId, PublicKey } from "../identity/key.ts";
 import { type Core, weekMs } from "./core.ts";
 import {
@@ -68,6 +68,16 @@ export class Contacts {
     const k = this.get(root);
     const standing: Record<ContactState, Standing> = { known: "stranger", pending: "knocked", accepted: "accepted", blocked: "blocked" };
     return { standing: k === undefined ? "stranger" : standing[k.state], list: k === undefined ? undefined : listOf(k.list) };
+  }
+
+  /** Whoever was met by cards is known from then on, and unverified until the people compare. */
+  met(root: PublicKey, name: string, home: Home | undefined): void {
+    if (this.get(root) !== undefined || root.equals(this.#c.self)) return;
+    const k = newContact(root.hex, home?.domain ?? "", home === undefined ? "" : hex(home.peerId.bytes), this.#c.now());
+    k.name = name;
+    this.#c.records.set(`contact/${k.root}`, k);
+    this.#c.background("write down who was met", () => this.#c.records.commit());
+    this.#c.tell({ type: "met", id: root.id() });
   }
 
   /** Asks for an identity at its domain and pins its devices. Nobody but the node that is asked learns for whom. */
@@ -285,7 +295,8 @@ export function key(h: string): PublicKey {
 }
 
 function addressText(root: string, domain: string): string {
-  return formatAddress({ root: key(root), domain });
+  // Whom one met without a node may have none.
+  return domain === "" ? key(root).id() : formatAddress({ root: key(root), domain });
 }
 
 export function newContact(root: string, domain: string, home: string, addedMs: number): ContactRecord {

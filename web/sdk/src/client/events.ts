@@ -8,6 +8,8 @@ export type ClientEvent =
   /** A stranger asks to be a contact. Name and text are its own words. */
   | { readonly type: "knock"; readonly from: string; readonly name: string; readonly text: string; readonly domain: string }
   | { readonly type: "knock-accepted"; readonly from: string }
+  /** Somebody who was not known was met by cards. */
+  | { readonly type: "met"; readonly id: string }
   /** Another own device told of a contact. */
   | { readonly type: "contact"; readonly id: string; readonly state: "accepted" | "blocked" }
   | { readonly type: "note"; readonly from: string; readonly id: string; readonly text: string }

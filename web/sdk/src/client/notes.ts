@@ -63,6 +63,19 @@ export class Notes {
     return note.id;
   }
 
+  /** Keeps what was written within a call that no node carries. */
+  async inCall(contact: string, out: boolean, { id, text }: { readonly id: string; readonly text: string }): Promise<void> {
+    const root = parseId(contact);
+    if (this.#c.history.get(root.hex, out, id) !== undefined) return;
+    const sealed = await this.#c.history.seal(text);
+    const now = this.#c.now();
+    this.#c.history.add({
+      id, contact: root.hex, out, place: this.#c.history.next(), replyTo: "", createdMs: now, sealedMs: now, state: "delivered", code: "", acked: true,
+    }, sealed);
+    await this.#c.records.commit();
+    if (!out) this.#c.tell({ type: "note", from: contact, id, text });
+  }
+
   async #sendOne(n: NoteRecord): Promise<void> {
     if (this.#writing.has(n.id)) return;
     this.#writing.add(n.id);
