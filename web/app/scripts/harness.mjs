@@ -106,11 +106,12 @@ export class World {
     return JSON.parse(this.run('invite', 'create', '--data', node.data, '--json')).url;
   }
 
-  async browser(flags = []) {
+  /** With `asks`, pages get what a person said to the browser, as say() does, and nothing by itself. */
+  async browser(flags = [], asks = false) {
     this.chromium = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-        '--disable-sync', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream', '--mute-audio', ...flags],
+        '--disable-sync', '--use-fake-device-for-media-stream', ...(asks ? [] : ['--use-fake-ui-for-media-stream']), '--mute-audio', ...flags],
     });
     return this.chromium;
   }
@@ -126,6 +127,18 @@ export class World {
     const page = await context.newPage();
     this.watch(page);
     return { context, page };
+  }
+
+  /** What a person says to the browser about a device of this page: granted, denied or prompt. */
+  async say({ context, page }, setting, ...names) {
+    const session = await context.newCDPSession(page);
+    const { targetInfo } = await session.send('Target.getTargetInfo');
+    await session.detach();
+    // What is said lasts as long as the session in which it was said.
+    this.sayings ??= await this.chromium.newBrowserCDPSession();
+    for (const name of names) {
+      await this.sayings.send('Browser.setPermission', { permission: { name }, setting, origin: new URL(page.url()).origin, browserContextId: targetInfo.browserContextId });
+    }
   }
 
   /** Notes what a page asks for and what goes wrong in it. */

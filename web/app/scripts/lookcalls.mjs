@@ -9,12 +9,16 @@ export async function lookAtCalls(look, alice, bob) {
   // The browser of a test says yes by itself; this is what another one says.
   await alice.page.evaluate(() => {
     navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('denied', 'NotAllowedError'));
+    navigator.permissions.query = ({ name }) => Promise.resolve({ state: name === 'camera' ? 'denied' : 'granted' });
   });
   await alice.page.getByRole('link', { name: /Bob/ }).first().click();
   await alice.page.getByRole('button', { name: /^Video call with Bob/ }).click();
   await alice.page.locator('.call-problem').first().waitFor();
   await look(alice.page, 'call-denied');
-  await alice.page.evaluate(() => delete navigator.mediaDevices.getUserMedia);
+  await alice.page.evaluate(() => {
+    delete navigator.mediaDevices.getUserMedia;
+    delete navigator.permissions.query;
+  });
   await alice.context.grantPermissions(allowed);
   await bob.context.grantPermissions(allowed);
   const again = alice.page.locator('.call-problem button');
@@ -35,6 +39,17 @@ export async function lookAtCalls(look, alice, bob) {
   await alice.page.getByText('Round trip').waitFor();
   await look(alice.page, 'call-details');
   await alice.page.getByTestId('route').click();
+  await alice.page.getByRole('button', { name: 'More of the call' }).click();
+  await look(alice.page, 'call-more');
+  await alice.page.getByRole('menuitem', { name: 'Show all alike' }).click();
+  await look(alice.page, 'call-grid');
+  await alice.page.getByRole('button', { name: 'More of the call' }).click();
+  await alice.page.getByRole('menuitem', { name: 'Camera and microphone' }).click();
+  await alice.page.getByRole('dialog').getByRole('button', { name: 'Play two notes' }).waitFor();
+  await look(alice.page, 'call-devices');
+  await alice.page.keyboard.press('Escape');
+  await alice.page.getByRole('button', { name: 'More of the call' }).click();
+  await alice.page.getByRole('menuitem', { name: 'Show one large' }).click();
   await bob.page.getByTestId('hand').click();
   await bob.page.getByTestId('microphone').click();
   await bob.page.getByTestId('screen').click();

@@ -1,5 +1,6 @@
 // What a person chose about the look of the app, in this browser. Nothing here is a secret.
 
+import { defaultKeys, type Keys, parseKeys } from './call/keys.ts';
 import { first, here } from './identities.ts';
 
 export const languages = ['en', 'de', 'qps'] as const;
@@ -18,6 +19,7 @@ export interface Prefs {
   noiseGate: boolean;
   /** Whether single keys do something. */
   singleKeys: boolean;
+  keys: Keys;
   /** The words of the phrase were written down and three of them confirmed. */
   backedUp: boolean;
 }
@@ -26,7 +28,7 @@ const keyOf = (identity: string) => (identity === first ? 'trunkline.prefs' : `t
 
 export function defaults(system: readonly string[]): Prefs {
   const german = system[0]?.toLowerCase().startsWith('de') ?? false;
-  return { language: german ? 'de' : 'en', theme: 'system', name: '', hideAddress: false, noiseGate: false, singleKeys: true, backedUp: false };
+  return { language: german ? 'de' : 'en', theme: 'system', name: '', hideAddress: false, noiseGate: false, singleKeys: true, keys: defaultKeys, backedUp: false };
 }
 
 /** Reads preferences; what is missing or wrong is the default. */
@@ -48,6 +50,7 @@ export function parsePrefs(text: string | null, system: readonly string[]): Pref
     hideAddress: typeof s['hideAddress'] === 'boolean' ? s['hideAddress'] : prefs.hideAddress,
     noiseGate: typeof s['noiseGate'] === 'boolean' ? s['noiseGate'] : prefs.noiseGate,
     singleKeys: typeof s['singleKeys'] === 'boolean' ? s['singleKeys'] : prefs.singleKeys,
+    keys: parseKeys(s['keys']),
     backedUp: typeof s['backedUp'] === 'boolean' ? s['backedUp'] : prefs.backedUp,
   };
 }

@@ -1,9 +1,9 @@
 import { call, type Client, TrunklineError } from '@trunkline/sdk';
 import { processAudio } from '@trunkline/sdk/browser';
-import { deviceProblem } from '../devices.ts';
+import { deviceProblem, lostDevice } from '../devices.ts';
 import type { Action, State } from '../state.ts';
 import type { Store } from '../store.ts';
-import { type CallEnd, type CallView, endOf, freshView, type Own, silent } from './view.ts';
+import { type CallEnd, type CallView, endOf, freshView, type Own, silent, type TileName } from './view.ts';
 
 /** How often numbers about a running call are read. */
 const lookMs = 1000;
@@ -103,10 +103,9 @@ export class CallControl {
     if (attempt !== this.attempt || !view || !view.sending[what] || view.stage.is === 'ended') return track.stop();
     view.tracks[what]?.stop();
     track.addEventListener('ended', () => {
-      // Pulled out, or taken away by the system: the truth is that it is off.
+      // Pulled out, or taken away by somebody: the truth is that it is off.
       if (this.view?.tracks[what] !== track) return;
-      this.problem(what, { is: 'lost' });
-      this.run(this.off(what));
+      this.run(Promise.all([this.off(what), lostDevice(what).then((problem) => attempt === this.attempt && this.problem(what, problem))]));
     });
     this.problem(what, undefined);
     this.show({ tracks: { ...this.view!.tracks, [what]: track } });
@@ -157,6 +156,21 @@ export class CallControl {
 
   hideAddress(on: boolean): void {
     this.show({ relayOnly: on });
+  }
+
+  /** Goes on without camera and microphone; what was wrong with them is of no interest then. */
+  without(): void {
+    this.run(Promise.all([this.off('microphone'), this.off('camera')]));
+    this.show({ problems: {} });
+    this.start();
+  }
+
+  arrange(grid: boolean): void {
+    this.show({ grid, pinned: null });
+  }
+
+  pin(pinned: TileName | null): void {
+    this.show({ pinned });
   }
 
   // ---- Ringing ----

@@ -2,7 +2,7 @@ import { Avatar, Icon, Switch } from '@trunkline/ui';
 import { useEffect, useRef } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
-import { nameOf, TrustMark } from '../screens/parts.tsx';
+import { nameOf, Notice, TrustMark } from '../screens/parts.tsx';
 import type { Contact } from '../state.ts';
 import { DeviceProblems, Devices, Meter, Picture, RoundButton } from './parts.tsx';
 import { Live } from './live.tsx';
@@ -61,6 +61,7 @@ function Waiting(props: { call: CallView; contact: Contact }) {
   const t = useT();
   const name = nameOf(contact);
   const control = app.engine.call;
+  const backedUp = useView((s) => s.prefs.backedUp);
   const { stage } = call;
   const title = {
     prejoin: () => t('callPrejoinTitle', { name }),
@@ -134,8 +135,13 @@ function Waiting(props: { call: CallView; contact: Contact }) {
               {t('callLobbyText', { name })}
             </p>
           )}
-          <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
-          <Devices call={call} />
+          {contact.standing === 'accepted' && (
+            <div class="call-actions">
+              <button type="button" class="button plain" onClick={() => control?.without()}>
+                {t('callWithout')}
+              </button>
+            </div>
+          )}
         </>
       )}
       {stage.is === 'incoming' && (
@@ -153,6 +159,27 @@ function Waiting(props: { call: CallView; contact: Contact }) {
             {t('callAnswerVideo')}
           </button>
         </div>
+      )}
+      {(before || stage.is === 'incoming') && (
+        <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
+      )}
+      {before && <Devices call={call} />}
+      {stage.is === 'ended' && stage.lasted > 0 && !backedUp && (
+        <Notice kind="warn" icon="info">
+          <p>{t('backupOffer')}</p>
+          <div>
+            <button
+              type="button"
+              class="button"
+              onClick={() => {
+                control?.close();
+                app.go({ screen: 'phrase' });
+              }}
+            >
+              {t('backupNow')}
+            </button>
+          </div>
+        </Notice>
       )}
       {stage.is === 'ended' && (
         <div class="call-actions">

@@ -1,8 +1,9 @@
-import { Icon, type IconName, Listbox } from '@trunkline/ui';
+import { Icon, type IconName, Listbox, once } from '@trunkline/ui';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useApp, useT } from '../app.ts';
-import { deviceProblemKey } from '../screens/deviceproblem.ts';
+import { playTest } from '../media.ts';
+import { deviceProblemKey, WhereToClick } from '../screens/deviceproblem.tsx';
 import type { CallView, Own } from './view.ts';
 
 /** A picture. The track is authentic, or one's own. */
@@ -90,6 +91,10 @@ export function Devices(props: { call: CallView }) {
     return () => navigator.mediaDevices.removeEventListener('devicechange', look);
   }, [props.call.tracks.microphone, props.call.tracks.camera]);
   const control = app.engine.call;
+  const test = once(
+    () => playTest(control?.chosen.speaker ?? ''),
+    () => app.store.dispatch({ type: 'toast', text: t('speakerFailed') }),
+  );
   const kinds = [
     { what: 'microphone', kind: 'audioinput', label: t('callMicrophone') },
     { what: 'camera', kind: 'videoinput', label: t('callCamera') },
@@ -110,6 +115,11 @@ export function Devices(props: { call: CallView }) {
           />
         );
       })}
+      <div class="device-test">
+        <button type="button" class="button" onClick={test}>
+          {t('speakerTest')}
+        </button>
+      </div>
     </div>
   );
 }
@@ -126,12 +136,15 @@ export function DeviceProblems(props: { call: CallView }) {
         return (
           <div key={what} class="call-problem" role="alert">
             <Icon name={what === 'microphone' ? 'mic-off' : 'video-off'} />
-            <span class="grow">
-              {t(deviceProblemKey(problem), { device: t(what === 'microphone' ? 'callMicrophone' : 'callCamera') })}
-            </span>
-            <button type="button" class="button" onClick={() => app.engine.call?.retry(what)}>
-              {t('retry')}
-            </button>
+            <div class="grow stack tight">
+              <span>{t(deviceProblemKey(problem), { device: t(what === 'microphone' ? 'callMicrophone' : 'callCamera') })}</span>
+              <WhereToClick problem={problem} />
+              <div>
+                <button type="button" class="button" onClick={() => app.engine.call?.retry(what)}>
+                  {t('retry')}
+                </button>
+              </div>
+            </div>
           </div>
         );
       })}

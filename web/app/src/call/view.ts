@@ -26,6 +26,7 @@ export type Stage =
   | { is: 'ended'; why: CallEnd; lasted: number };
 
 export type Own = 'microphone' | 'camera';
+export type TileName = 'screen-theirs' | 'screen-mine' | 'them' | 'me';
 
 export interface CallView {
   contact: string;
@@ -52,6 +53,9 @@ export interface CallView {
   /** Where the other side points, by whose screen it is. */
   pointer: { on: 'mine' | 'theirs'; x: number; y: number } | null;
   relayOnly: boolean;
+  /** All tiles alike; else one of them is large: the pinned one, a screen, or the other person. */
+  grid: boolean;
+  pinned: TileName | null;
 }
 
 export const silent: call.Sending = { microphone: false, camera: false, screen: false, screenAudio: false, hand: false };
@@ -61,7 +65,7 @@ export function freshView(contact: string, out: boolean, video: boolean, stage: 
     contact, out, video, stage, relayOnly,
     sending: { ...silent, microphone: true, camera: video },
     tracks: {}, problems: {}, peer: { sending: silent, tracks: {} },
-    code: '', route: null, brokenSince: null, quality: null, counts: [], reactions: [], pointer: null,
+    code: '', route: null, brokenSince: null, quality: null, counts: [], reactions: [], pointer: null, grid: false, pinned: null,
   };
 }
 
@@ -84,18 +88,4 @@ export function endOf(reason: number, code: string | undefined, was: { live: boo
       if (code === 'unreachable' || code === 'refused') return was.relayOnly ? 'no-relay' : 'unreachable';
       return 'failed';
   }
-}
-
-/** One-key commands of a call, and which of them a key stands for. */
-export type Command = 'microphone' | 'camera' | 'screen' | 'hand' | 'chat' | 'keys';
-export const keys: Readonly<Record<string, Command>> = { m: 'microphone', v: 'camera', s: 'screen', h: 'hand', c: 'chat', '?': 'keys' };
-
-export function commandOf(e: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey' | 'altKey' | 'repeat'>): Command | null {
-  if (e.ctrlKey || e.metaKey || e.altKey || e.repeat) return null;
-  return keys[e.key.toLowerCase()] ?? null;
-}
-
-/** Whether keys belong to what has the focus: somebody types there. */
-export function typing(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || target.matches('input, textarea, select, [role="combobox"], [role="listbox"]'));
 }

@@ -5,7 +5,7 @@ import { type DeviceProblem, deviceProblem } from '../devices.ts';
 import type { Key } from '../i18n.ts';
 import { constraints, type Devices, levelOf, listDevices, type Picks, playTest } from '../media.ts';
 import { Notice, Screen } from './parts.tsx';
-import { deviceProblemKey } from './deviceproblem.ts';
+import { deviceProblemKey, WhereToClick } from './deviceproblem.tsx';
 
 type Preview =
   | { is: 'off' }
@@ -75,7 +75,7 @@ export function MediaScreen() {
           <Notice kind="warn">
             <p class="strong">{t(preview.what === 'camera' ? 'camera' : 'microphone')}</p>
             <p>{t(deviceProblemKey(preview.problem), { device: t(preview.what === 'camera' ? 'camera' : 'microphone') })}</p>
-            {preview.problem.is === 'denied-by-you' && <WhereToClick />}
+            <WhereToClick problem={preview.problem} />
             <div>
               <button type="button" class="button" onClick={() => setAttempt(attempt + 1)}>
                 {t('retry')}
@@ -152,20 +152,5 @@ function Level(props: { stream: MediaStream }) {
         <span />
       </div>
     </div>
-  );
-}
-
-/** A picture of the place to press, since its name differs between browsers. */
-function WhereToClick() {
-  const t = useT();
-  return (
-    <svg class="where" viewBox="0 0 320 56" role="img" aria-label={t('whereToClick')}>
-      <rect x="1" y="9" width="318" height="38" rx="19" class="bar" />
-      <circle cx="24" cy="28" r="14" class="spot" />
-      <path d="M17 24h14M17 32h14" class="sign" />
-      <circle cx="21" cy="24" r="3" class="knob" />
-      <circle cx="27" cy="32" r="3" class="knob" />
-      <rect x="48" y="24" width="160" height="8" rx="4" class="text" />
-    </svg>
   );
 }

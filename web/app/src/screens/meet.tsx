@@ -1,10 +1,10 @@
 import { Avatar, Field, Icon, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
-import { linkTo, useApp, useT, useView } from '../app.ts';
+import { useApp, useT, useView } from '../app.ts';
 import { listed, sendable } from '../reduce.ts';
-import { callLink, isInvite, joinRoute, type Route } from '../route.ts';
+import { callLink, type Route } from '../route.ts';
 import type { Contact } from '../state.ts';
-import { Copy, nameOf, Notice, problemKey, QR, Scanner, Screen } from './parts.tsx';
+import { Copy, nameOf, Notice, problemKey, QR, Screen } from './parts.tsx';
 
 /** The way into a call: one's own, to which a link leads, or somebody else's. */
 export function Meet(props: { route: Extract<Route, { screen: 'call' }> }) {
@@ -192,101 +192,6 @@ function Guest(props: { route: Extract<Route, { screen: 'call' }> }) {
           </button>
         </div>
       </form>
-    </Screen>
-  );
-}
-
-/** A link, an address or a code that somebody got in another way. */
-export function Join() {
-  const app = useApp();
-  const t = useT();
-  const [text, setText] = useState('');
-  const [problem, setProblem] = useState<string>();
-  const [scanning, setScanning] = useState(false);
-  const follow = (found: string): boolean => {
-    const route = joinRoute(found);
-    if (isInvite(found)) setProblem(t('problemInviteHere'));
-    else if (!/^tl1[0-9a-z]{40,}/i.test(route.address)) setProblem(t('problemAddress'));
-    else {
-      app.go(route);
-      return true;
-    }
-    return false;
-  };
-  return (
-    <Screen title={t('joinTitle')} narrow>
-      <form
-        class="card"
-        onSubmit={(e) => {
-          e.preventDefault();
-          follow(text);
-        }}
-      >
-        <p class="muted">{t('joinText')}</p>
-        <Field label={t('joinLabel')} value={text} onInput={setText} problem={problem} attributes={{ autocomplete: 'off', spellcheck: false, autocapitalize: 'none', maxLength: 2500 }} />
-        {scanning && <Scanner onText={follow} onClose={() => setScanning(false)} />}
-        <div class="row wrap">
-          <button type="submit" class="button main" disabled={text.trim() === ''}>
-            <Icon name="video" />
-            {t('joinDo')}
-          </button>
-          {!scanning && (
-            <button type="button" class="button" onClick={() => setScanning(true)}>
-              <Icon name="scan" />
-              {t('scan')}
-            </button>
-          )}
-        </div>
-      </form>
-    </Screen>
-  );
-}
-
-/** A file first, or a person first: here it is the person. */
-export function SendFile() {
-  const app = useApp();
-  const t = useT();
-  const contacts = useView((s) => s.contacts);
-  const chats = useView((s) => s.chats);
-  const known = listed(contacts, chats).people.filter((c) => sendable(c) === 'yes');
-  return (
-    <Screen title={t('sendTitle')} narrow>
-      <section class="card">
-        <p class="muted">{t(known.length > 0 ? 'sendText' : 'sendNobody')}</p>
-        {known.length > 0 ? (
-          <ul class="plain-list">
-            {known.map((contact) => (
-              <li key={contact.id}>
-                <label class="person file-to">
-                  <Avatar name={nameOf(contact)} seed={contact.id} />
-                  <span class="grow cut">{nameOf(contact)}</span>
-                  <Icon name="attach" />
-                  <span class="hidden-text">{t('sendTo', { name: nameOf(contact) })}</span>
-                  <input
-                    type="file"
-                    multiple
-                    onChange={(e) => {
-                      for (const file of e.currentTarget.files ?? []) app.engine.sendFile(contact.id, file);
-                      app.go({ screen: 'contact', id: contact.id, tab: 'chat' });
-                    }}
-                  />
-                </label>
-              </li>
-            ))}
-          </ul>
-        ) : (
-          <div class="row wrap">
-            <a class="button main" {...linkTo(app, { screen: 'call', address: '', name: '', invite: '' })}>
-              <Icon name="link" />
-              {t('newCall')}
-            </a>
-            <a class="button" {...linkTo(app, { screen: 'add', address: '' })}>
-              <Icon name="add" />
-              {t('addTitle')}
-            </a>
-          </div>
-        )}
-      </section>
     </Screen>
   );
 }

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useT } from '../app.ts';
 import { type DeviceProblem, deviceProblem } from '../devices.ts';
-import { deviceProblemKey } from './deviceproblem.ts';
+import { deviceProblemKey, WhereToClick } from './deviceproblem.tsx';
 
 interface Detector {
   detect(source: HTMLVideoElement): Promise<{ rawValue: string }[]>;
@@ -85,6 +85,7 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
           <p class="problem" role="alert">
             {t(deviceProblemKey(problem), { device: t('camera') })}
           </p>
+          <WhereToClick problem={problem} />
           <div class="row wrap">
             <button
               type="button"

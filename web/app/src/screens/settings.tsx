@@ -4,6 +4,7 @@ import { useApp, useT, useView } from '../app.ts';
 import { type Language, languages, type Theme, themes } from '../prefs.ts';
 import type { Identity } from '../state.ts';
 import { Identities } from './identities.tsx';
+import { KeySettings } from './keysettings.tsx';
 import { Screen } from './parts.tsx';
 
 export function Settings() {
@@ -32,6 +33,7 @@ export function Settings() {
         <h2>{t('privacy')}</h2>
         <Switch label={t('hideAddress')} hint={t('hideAddressHint')} on={prefs.hideAddress} onChange={(hideAddress) => app.engine.setPrefs({ ...prefs, hideAddress })} />
       </section>
+      <KeySettings />
       <section class="card">
         <h2>{t('sound')}</h2>
         <Switch label={t('noiseGate')} hint={t('noiseGateHint')} on={prefs.noiseGate} onChange={(noiseGate) => app.engine.setPrefs({ ...prefs, noiseGate })} />

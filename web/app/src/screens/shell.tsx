@@ -10,16 +10,18 @@ import { Add } from './add.tsx';
 import { Welcome } from './welcome.tsx';
 import { Person } from './person.tsx';
 import { Home } from './home.tsx';
-import { Join, Meet, SendFile } from './meet.tsx';
+import { Meet } from './meet.tsx';
 import { nameOf, TrustMark } from './parts.tsx';
 import { BundleNotice } from './update.tsx';
 
 // What nobody needs on the way into a call is fetched when it is opened.
 const About = lazy(() => import('./about.tsx').then((m) => m.About));
 const Devices = lazy(() => import('./devices.tsx').then((m) => m.Devices));
+const Join = lazy(() => import('./join.tsx').then((m) => m.Join));
 const MediaScreen = lazy(() => import('./media.tsx').then((m) => m.MediaScreen));
 const NodeView = lazy(() => import('./nodeview.tsx').then((m) => m.NodeView));
 const PhraseScreen = lazy(() => import('./phrase.tsx').then((m) => m.PhraseScreen));
+const SendFile = lazy(() => import('./sendfile.tsx').then((m) => m.SendFile));
 const Settings = lazy(() => import('./settings.tsx').then((m) => m.Settings));
 
 export function Shell() {

@@ -1,0 +1,53 @@
+import { Avatar, Icon } from '@trunkline/ui';
+import { linkTo, useApp, useT, useView } from '../app.ts';
+import { listed, sendable } from '../reduce.ts';
+import { nameOf, Screen } from './parts.tsx';
+
+/** A file first, or a person first: here it is the person. */
+export function SendFile() {
+  const app = useApp();
+  const t = useT();
+  const contacts = useView((s) => s.contacts);
+  const chats = useView((s) => s.chats);
+  const known = listed(contacts, chats).people.filter((c) => sendable(c) === 'yes');
+  return (
+    <Screen title={t('sendTitle')} narrow>
+      <section class="card">
+        <p class="muted">{t(known.length > 0 ? 'sendText' : 'sendNobody')}</p>
+        {known.length > 0 ? (
+          <ul class="plain-list">
+            {known.map((contact) => (
+              <li key={contact.id}>
+                <label class="person file-to">
+                  <Avatar name={nameOf(contact)} seed={contact.id} />
+                  <span class="grow cut">{nameOf(contact)}</span>
+                  <Icon name="attach" />
+                  <span class="hidden-text">{t('sendTo', { name: nameOf(contact) })}</span>
+                  <input
+                    type="file"
+                    multiple
+                    onChange={(e) => {
+                      for (const file of e.currentTarget.files ?? []) app.engine.sendFile(contact.id, file);
+                      app.go({ screen: 'contact', id: contact.id, tab: 'chat' });
+                    }}
+                  />
+                </label>
+              </li>
+            ))}
+          </ul>
+        ) : (
+          <div class="row wrap">
+            <a class="button main" {...linkTo(app, { screen: 'call', address: '', name: '', invite: '' })}>
+              <Icon name="link" />
+              {t('newCall')}
+            </a>
+            <a class="button" {...linkTo(app, { screen: 'add', address: '' })}>
+              <Icon name="add" />
+              {t('addTitle')}
+            </a>
+          </div>
+        )}
+      </section>
+    </Screen>
+  );
+}
