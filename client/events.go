@@ -53,6 +53,9 @@ type (
 		From   identity.PublicKey
 		Reason string
 	}
+	// Compared: a contact says that it read our code with its camera and that it was the right one.
+	// It proves nothing; the person says whether they see that on the other screen.
+	Compared struct{ From identity.PublicKey }
 	// DevicesChanged: a contact has another set of devices than before.
 	DevicesChanged struct{ From identity.PublicKey }
 	// Alarm: keys contradict each other; nothing is sent until the person decides.
@@ -70,6 +73,7 @@ func (NoteReceived) event()   {}
 func (NoteFate) event()       {}
 func (Ringing) event()        {}
 func (Missed) event()         {}
+func (Compared) event()       {}
 func (DevicesChanged) event() {}
 func (Alarm) event()          {}
 

@@ -332,6 +332,9 @@ func (c *Client) act(o *envelope.Opened) error {
 	case *envelope.ContactSync:
 		return c.onContactSync(o, body)
 	}
+	if o.Type == envelopepb.Type_TYPE_COMPARED {
+		c.tell(Compared{From: o.SenderRoot})
+	}
 	return nil
 }
 

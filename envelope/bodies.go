@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -146,9 +147,9 @@ func ParseBody(t pb.Type, b []byte) (Body, error) {
 		body, err = ParseCancel(b)
 	case pb.Type_TYPE_LIST_UPDATE:
 		body, err = ParseListUpdate(b)
-	case pb.Type_TYPE_TOKEN_UPDATE:
+	case pb.Type_TYPE_TOKEN_UPDATE, pb.Type_TYPE_COMPARED:
 		if len(b) != 0 {
-			err = fmt.Errorf("%w: TOKEN_UPDATE with a body", ErrMalformed)
+			err = fmt.Errorf("%w: %s with a body", ErrMalformed, strings.TrimPrefix(t.String(), "TYPE_"))
 		}
 	case pb.Type_TYPE_CONTACT_SYNC:
 		body, err = ParseContactSync(b)

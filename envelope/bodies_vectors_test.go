@@ -158,6 +158,7 @@ func bodies(t *testing.T, a, b *party) (good, refused []bodyVector) {
 	}
 	// TOKEN_UPDATE has no body; what it says is the grant of the message.
 	good = append(good, bodyVector{"TOKEN_UPDATE", int(pb.Type_TYPE_TOKEN_UPDATE), map[string]any{}, hexBytes{}})
+	good = append(good, bodyVector{"COMPARED", int(pb.Type_TYPE_COMPARED), map[string]any{}, hexBytes{}})
 
 	of := func(name string) []byte {
 		for _, v := range good {
@@ -227,8 +228,9 @@ func bodies(t *testing.T, a, b *party) (good, refused []bodyVector) {
 		{"CANCEL of 31 bytes", pb.Type_TYPE_CANCEL, number(field(nil, 1, fill(4, 31)), 2, 1)},
 		{"LIST_UPDATE of 4,097 bytes", pb.Type_TYPE_LIST_UPDATE, field(nil, 1, fill(1, 4097))},
 		{"TOKEN_UPDATE with a body", pb.Type_TYPE_TOKEN_UPDATE, []byte{0x08, 0x01}},
+		{"COMPARED with a body", pb.Type_TYPE_COMPARED, []byte{0x08, 0x01}},
 		{"CONTACT_SYNC without a state", pb.Type_TYPE_CONTACT_SYNC, field(field(field(nil, 1, root[:]), 2, []byte(a.home.Domain)), 3, a.home.PeerID[:])},
-		{"type 13", 13, nil},
+		{"type 14", 14, nil},
 	} {
 		if _, err := ParseBody(c.kind, c.body); err == nil {
 			t.Errorf("%s: read", c.name)

@@ -368,6 +368,8 @@ func maySend(s Standing, t pb.Type) bool {
 	case pb.Type_TYPE_NOTE, pb.Type_TYPE_READ, pb.Type_TYPE_RING, pb.Type_TYPE_CANCEL,
 		pb.Type_TYPE_LIST_UPDATE, pb.Type_TYPE_TOKEN_UPDATE:
 		return s == Accepted || s == Own
+	case pb.Type_TYPE_COMPARED:
+		return s == Accepted
 	case pb.Type_TYPE_CONTACT_SYNC:
 		return s == Own
 	}

@@ -352,6 +352,8 @@ func (a *app) toldEvent(c *client.Client, e client.Event) error {
 		return line("missed", from(e.From, e.Reason), "%s called")
 	case client.Ringing:
 		return line("ringing", from(e.From.ID, ""), "%s is calling: trunkline answer takes calls")
+	case client.Compared:
+		return line("compared", from(e.From, ""), "%s says that your code matched; if you see that on the other screen, compare with trunkline contact verify")
 	case client.DevicesChanged:
 		return line("devices", from(e.From, ""), "%s has other devices than before")
 	case client.Alarm:

@@ -40,6 +40,7 @@ const (
 	Type_TYPE_LIST_UPDATE  Type = 10 // body ListUpdate
 	Type_TYPE_TOKEN_UPDATE Type = 11 // no body; the grant stands in Inner.grant
 	Type_TYPE_CONTACT_SYNC Type = 12 // body ContactSync, only between devices of one root
+	Type_TYPE_COMPARED     Type = 13 // no body; identity.md, section 7
 )
 
 // Enum value maps for Type.
@@ -58,6 +59,7 @@ var (
 		10: "TYPE_LIST_UPDATE",
 		11: "TYPE_TOKEN_UPDATE",
 		12: "TYPE_CONTACT_SYNC",
+		13: "TYPE_COMPARED",
 	}
 	Type_value = map[string]int32{
 		"TYPE_UNSPECIFIED":  0,
@@ -73,6 +75,7 @@ var (
 		"TYPE_LIST_UPDATE":  10,
 		"TYPE_TOKEN_UPDATE": 11,
 		"TYPE_CONTACT_SYNC": 12,
+		"TYPE_COMPARED":     13,
 	}
 )
 
@@ -2480,7 +2483,7 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"descriptor\x12/\n" +
 	"\x04fate\x18\x05 \x01(\x0e2\x1b.trunkline.envelope.v1.FateR\x04fate\x12$\n" +
 	"\x0eretry_after_ms\x18\x06 \x01(\x04R\fretryAfterMs\x12\x1b\n" +
-	"\tlog_proof\x18\a \x01(\fR\blogProof*\xf7\x01\n" +
+	"\tlog_proof\x18\a \x01(\fR\blogProof*\x8a\x02\n" +
 	"\x04Type\x12\x14\n" +
 	"\x10TYPE_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -2496,7 +2499,8 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\x10TYPE_LIST_UPDATE\x10\n" +
 	"\x12\x15\n" +
 	"\x11TYPE_TOKEN_UPDATE\x10\v\x12\x15\n" +
-	"\x11TYPE_CONTACT_SYNC\x10\f*@\n" +
+	"\x11TYPE_CONTACT_SYNC\x10\f\x12\x11\n" +
+	"\rTYPE_COMPARED\x10\r*@\n" +
 	"\x05Media\x12\x15\n" +
 	"\x11MEDIA_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vMEDIA_AUDIO\x10\x01\x12\x0f\n" +

@@ -48,6 +48,8 @@ export interface Engine {
 
   safetyNumber(id: string): Promise<string>;
   confirm(id: string, digits: string): Promise<Problem | null>;
+  /** Their code was read and matched: they are told. */
+  scanned(id: string): Promise<Problem | null>;
   resolve(id: string): Promise<Problem | null>;
   /** What the other side's camera reads, and what to make of what ours read. */
   verifyText(id: string): string;

@@ -283,6 +283,7 @@ export class Live extends Base implements Engine {
         return this.store.dispatch({ type: 'fate', id: event.to, note: event.id, fate: event.state });
       case 'knock':
       case 'knock-accepted':
+      case 'compared':
       case 'devices-changed':
       case 'alarm':
         return this.contacts();
@@ -376,6 +377,10 @@ export class Live extends Base implements Engine {
 
   confirm(id: string, digits: string): Promise<Problem | null> {
     return this.change(() => this.client().verify(id, digits));
+  }
+
+  scanned(id: string): Promise<Problem | null> {
+    return this.change(() => this.client().compared(id));
   }
 
   resolve(id: string): Promise<Problem | null> {
@@ -534,6 +539,7 @@ function contactOf(c: SdkContact): Contact {
     name: c.name,
     standing: standings[c.state],
     trust: c.alarm ? { is: 'changed' } : c.verified ? { is: 'verified' } : { is: 'unverified' },
+    compared: c.comparedMs ?? null,
     devicesChanged: c.changed,
     devices: c.devices,
     knock: c.knock,

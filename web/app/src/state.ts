@@ -78,6 +78,8 @@ export interface Contact {
   name: string;
   standing: Standing;
   trust: Trust;
+  /** When the other side said that it read this person's code and that it matched. */
+  compared: number | null;
   /** The devices were exchanged over a gap; worth a look, no alarm. */
   devicesChanged: boolean;
   devices: number;

@@ -24,7 +24,7 @@ const base: State = {
 
 const note = (id: string, created: number, more: Partial<Note> = {}): Note => ({ id, out: false, text: id, created, fate: 'delivered', unread: false, ...more });
 const contact = (id: string, more: Partial<Contact> = {}): Contact => ({
-  id, address: '', name: id, standing: 'accepted', trust: { is: 'unverified' }, devicesChanged: false, devices: 1, knock: '', ...more,
+  id, address: '', name: id, standing: 'accepted', trust: { is: 'unverified' }, compared: null, devicesChanged: false, devices: 1, knock: '', ...more,
 });
 const all = (actions: Action[], from = base) => actions.reduce(reduce, from);
 

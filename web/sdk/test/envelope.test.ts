@@ -283,7 +283,7 @@ function plainBody(b: env.Body): Record<string, unknown> {
     case env.Type.decline: case env.Type.busy: return { ring_hash: hex(b.ringHash), enc_hash: hex(b.encHash), reason: b.reason };
     case env.Type.cancel: return { ring_hash: hex(b.ringHash), reason: b.reason };
     case env.Type.listUpdate: return { list: hex(b.list) };
-    case env.Type.tokenUpdate: return {};
+    case env.Type.tokenUpdate: case env.Type.compared: return {};
     case env.Type.contactSync:
       return {
         root_key: b.root.hex, ...plainHome(b.home), state: b.state === "accepted" ? 1 : 2, ...(b.name === "" ? {} : { name: b.name }),

@@ -1,38 +1,59 @@
+import { Icon } from '@trunkline/ui';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useT } from '../app.ts';
 import { type DeviceProblem, deviceProblem } from '../devices.ts';
 import { deviceProblemKey, WhereToClick } from './deviceproblem.tsx';
 
 interface Detector {
-  detect(source: HTMLVideoElement): Promise<{ rawValue: string }[]>;
+  detect(source: Picture): Promise<{ rawValue: string }[]>;
 }
 interface DetectorClass {
   new (options: { formats: string[] }): Detector;
   getSupportedFormats(): Promise<string[]>;
 }
 
-type Reader = (video: HTMLVideoElement) => Promise<string | null>;
+type Picture = HTMLVideoElement | ImageBitmap;
+type Reader = (picture: Picture) => Promise<string | null>;
+
+function sizeOf(picture: Picture): { width: number; height: number } {
+  return picture instanceof ImageBitmap ? picture : { width: picture.videoWidth, height: picture.videoHeight };
+}
 
 /** The browser's own reader where it has one, else a small decoder that is loaded for it. */
 async function reader(): Promise<Reader> {
   const native = (globalThis as { BarcodeDetector?: DetectorClass }).BarcodeDetector;
   if (native && (await native.getSupportedFormats()).includes('qr_code')) {
     const detector = new native({ formats: ['qr_code'] });
-    return async (video) => (await detector.detect(video))[0]?.rawValue ?? null;
+    return async (picture) => (await detector.detect(picture))[0]?.rawValue ?? null;
   }
   const { default: decode } = await import('jsqr');
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d', { willReadFrequently: true });
-  return async (video) => {
-    if (!context || !video.videoWidth) return null;
+  return async (picture) => {
+    const { width, height } = sizeOf(picture);
+    if (!context || !width) return null;
     // A camera has more pixels than a code needs; a third of a million is enough.
-    const scale = Math.min(1, 640 / Math.max(video.videoWidth, video.videoHeight));
-    canvas.width = Math.round(video.videoWidth * scale);
-    canvas.height = Math.round(video.videoHeight * scale);
-    context.drawImage(video, 0, 0, canvas.width, canvas.height);
+    const scale = Math.min(1, 640 / Math.max(width, height));
+    canvas.width = Math.round(width * scale);
+    canvas.height = Math.round(height * scale);
+    context.drawImage(picture, 0, 0, canvas.width, canvas.height);
     const image = context.getImageData(0, 0, canvas.width, canvas.height);
     return decode(image.data, image.width, image.height)?.data ?? null;
   };
+}
+
+/** Larger than any photograph of a screen. */
+const maxPicture = 32 << 20;
+
+/** The code on a picture that somebody has as a file, or null. */
+async function readFile(file: File): Promise<string | null> {
+  if (file.size > maxPicture) return null;
+  const picture = await createImageBitmap(file);
+  try {
+    return await (await reader())(picture);
+  } finally {
+    picture.close();
+  }
 }
 
 /** Looks through the camera for a QR code. `onText` says whether the code was the right kind. */
@@ -40,7 +61,7 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
   const t = useT();
   const video = useRef<HTMLVideoElement>(null);
   const [problem, setProblem] = useState<DeviceProblem | null>(null);
-  const [wrong, setWrong] = useState(false);
+  const [wrong, setWrong] = useState<'kind' | 'picture' | null>(null);
   const [attempt, setAttempt] = useState(0);
   const onText = useRef(props.onText);
   onText.current = props.onText;
@@ -63,7 +84,7 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
         const text = await read(element).catch(() => null);
         if (gone) return;
         if (text && onText.current(text)) return;
-        if (text) setWrong(true);
+        if (text) setWrong('kind');
         timer = window.setTimeout(() => void look(), 150);
       };
       await look();
@@ -78,6 +99,30 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
       for (const track of stream?.getTracks() ?? []) track.stop();
     };
   }, [attempt]);
+  const fromFile = (file: File) => {
+    readFile(file).then(
+      (text) => {
+        if (text === null) setWrong('picture');
+        else if (!onText.current(text)) setWrong('kind');
+      },
+      () => setWrong('picture'), // what the browser cannot decode is no picture
+    );
+  };
+  const picture = (
+    <label class="button attach">
+      <Icon name="attach" />
+      {t('scanFile')}
+      <input
+        type="file"
+        accept="image/*"
+        onChange={(e) => {
+          const [file] = e.currentTarget.files ?? [];
+          if (file) fromFile(file);
+          e.currentTarget.value = '';
+        }}
+      />
+    </label>
+  );
   return (
     <div class="stack tight">
       {problem ? (
@@ -87,6 +132,7 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
           </p>
           <WhereToClick problem={problem} />
           <div class="row wrap">
+            {picture}
             <button
               type="button"
               class="button"
@@ -106,14 +152,17 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
         <>
           {/* A picture of one's own camera has no words to caption. */}
           <video ref={video} class="viewfinder" muted playsInline aria-label={t('viewfinder')} />
-          {wrong && <p class="small muted">{t('scanWrong')}</p>}
-          <div>
+          <div class="row wrap">
+            {picture}
             <button type="button" class="button plain" onClick={props.onClose}>
               {t('cancel')}
             </button>
           </div>
         </>
       )}
+      <p class="small muted" role="status">
+        {wrong && t(wrong === 'kind' ? 'scanWrong' : 'scanNothing')}
+      </p>
     </div>
   );
 }

@@ -29,8 +29,8 @@ export function Verify(props: { contact: Contact }) {
     };
   }, [contact.id]);
   const decide = once(
-    async (what: 'confirm' | 'resolve') => {
-      const problem = what === 'confirm' ? await app.engine.confirm(contact.id, digits) : await app.engine.resolve(contact.id);
+    async (what: 'confirm' | 'scanned' | 'resolve') => {
+      const problem = what === 'confirm' ? await app.engine.confirm(contact.id, digits) : await app.engine[what](contact.id);
       if (problem) app.store.dispatch({ type: 'toast', text: t(problemKey(problem)) });
     },
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
@@ -39,8 +39,8 @@ export function Verify(props: { contact: Contact }) {
     const match = app.engine.matchScan(contact.id, text);
     if (match === 'other') return false;
     setScanning(false);
-    if (match === 'same') decide('confirm');
-    else setMismatch(true);
+    setMismatch(match !== 'same');
+    if (match === 'same') decide('scanned');
     return true;
   };
   return (
@@ -62,6 +62,7 @@ export function Verify(props: { contact: Contact }) {
           <p>{t('scanMismatch', { name })}</p>
         </Notice>
       )}
+      <Asked contact={contact} digits={digits} onYes={() => decide('confirm')} onNo={() => setMismatch(true)} />
       <section class="card">
         <div class="row apart wrap">
           <h2>{t('verifyTitle', { me: mine, name })}</h2>
@@ -108,5 +109,37 @@ export function Verify(props: { contact: Contact }) {
         </div>
       </section>
     </div>
+  );
+}
+
+/** For how long after it was said the two are taken to be still together. */
+const togetherMs = 10 * 60_000;
+
+/** The other side read our code. That it says so proves nothing, so the person looks at the other
+ * screen; with their yes both are verified after one scan. */
+function Asked(props: { contact: Contact; digits: string; onYes: () => void; onNo: () => void }) {
+  const t = useT();
+  const { contact } = props;
+  const [answered, setAnswered] = useState<number | null>(null);
+  const name = nameOf(contact);
+  if (contact.compared === null || contact.compared === answered || contact.trust.is !== 'unverified' || Date.now() - contact.compared > togetherMs) return null;
+  const answer = (then: () => void) => () => {
+    setAnswered(contact.compared);
+    then();
+  };
+  return (
+    <section class="card" role="status">
+      <h2>{t('comparedTitle', { name })}</h2>
+      <p>{t('comparedText', { name })}</p>
+      <div class="row wrap">
+        <button type="button" class="button main" disabled={!props.digits} onClick={answer(props.onYes)}>
+          <Icon name="verified" />
+          {t('comparedYes')}
+        </button>
+        <button type="button" class="button" onClick={answer(props.onNo)}>
+          {t('comparedNo')}
+        </button>
+      </div>
+    </section>
   );
 }

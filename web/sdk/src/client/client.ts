@@ -327,6 +327,13 @@ export class Client {
    */
   verify(id: string, spoken: string): Promise<void> { return this.#c.contacts.verify(id, spoken); }
 
+  /**
+   * Counts a contact as verified whose code was read with a camera and matched, and tells the contact, whose person
+   * is asked whether they see that here (identity.md, section 7).
+   * @throws TrunklineError no_contact; policy where it is not accepted
+   */
+  compared(id: string): Promise<void> { return this.#c.contacts.compared(id); }
+
   /** Ends an alarm after the person decided to go on with the pinned devices. */
   resolve(id: string): Promise<void> { return this.#c.contacts.resolve(id); }
 

@@ -23,6 +23,8 @@ export interface Contact {
   readonly name: string;
   readonly state: ContactState | "asks";
   readonly verified: boolean;
+  /** When it said that it read our code and that it matched. Ask the person whether the other screen shows it: this alone proves nothing. */
+  readonly comparedMs: number | undefined;
   /** What it said when it knocked. */
   readonly knock: string;
   readonly devices: number;
@@ -59,7 +61,7 @@ export class Contacts {
   /** Everybody we know of, and the strangers who wait for an answer. */
   list(): Contact[] {
     const asks = [...this.#c.records.list<KnockRecord>("knock/")].map(([, n]): Contact => ({
-      id: key(n.root).id(), address: addressText(n.root, n.domain), name: n.name, state: "asks", verified: false, knock: n.text, devices: 0, changed: false, alarm: false,
+      id: key(n.root).id(), address: addressText(n.root, n.domain), name: n.name, state: "asks", verified: false, comparedMs: undefined, knock: n.text, devices: 0, changed: false, alarm: false,
     }));
     return [...[...this.all()].map(contactOf), ...asks];
   }
@@ -225,8 +227,15 @@ export class Contacts {
     this.update(parseId(id), (k) => {
       k.verified = true;
       k.changed = false;
+      delete k.comparedMs;
     });
     await this.#c.records.commit();
+  }
+
+  /** Counts a contact as verified whose code was read and matched, and tells it so (docs/spec/identity.md, section 7). */
+  async compared(id: string): Promise<void> {
+    await this.verify(id, this.safetyNumber(id));
+    await this.#c.sending.deliverAll(this.writable(parseId(id)), { body: { type: Type.compared }, lifeMs: weekMs, ttl: Ttl.week });
   }
 
   /** Ends an alarm after the person decided to go on with the pinned devices. */
@@ -326,7 +335,7 @@ export function syncedContact(old: ContactRecord | undefined, b: BodyOf<typeof T
 
 function contactOf(k: ContactRecord): Contact {
   return {
-    id: key(k.root).id(), address: addressText(k.root, k.domain), name: k.petname || k.name, state: k.state, verified: k.verified, knock: k.text,
+    id: key(k.root).id(), address: addressText(k.root, k.domain), name: k.petname || k.name, state: k.state, verified: k.verified, comparedMs: k.comparedMs, knock: k.text,
     devices: listOf(k.list)?.devices.length ?? 0, changed: k.changed, alarm: k.evidence.length > 0,
   };
 }

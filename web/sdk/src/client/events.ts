@@ -15,6 +15,8 @@ export type ClientEvent =
   | { readonly type: "note"; readonly from: string; readonly id: string; readonly text: string }
   /** One of our notes came further, or ended. */
   | { readonly type: "note-state"; readonly to: string; readonly id: string; readonly state: NoteState; readonly code: string }
+  /** A contact read our code with its camera and says that it matched; see Contact.comparedMs. */
+  | { readonly type: "compared"; readonly from: string }
   | { readonly type: "devices-changed"; readonly from: string }
   /** Keys contradict each other; nothing is sent until the person decides. */
   | { readonly type: "alarm"; readonly from: string; readonly what: string }

@@ -62,6 +62,10 @@ export class Incoming {
       case Type.cancel: after.push(() => this.#c.calls?.onCancel(o, body)); return;
       case Type.listUpdate: return this.#onListUpdate(o, body);
       case Type.contactSync: return this.#onContactSync(body, events, after);
+      case Type.compared:
+        this.#c.contacts.update(o.sender, (k) => { k.comparedMs = o.createdMs; });
+        events.push({ type: "compared", from });
+        return;
       case Type.tokenUpdate: case Type.accept: case Type.decline: case Type.busy: return;
     }
   }

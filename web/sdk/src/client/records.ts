@@ -44,6 +44,8 @@ export interface ContactRecord {
   petname: string;
   text: string;
   verified: boolean;
+  /** When it said last that it read our code and that it matched; it proves nothing. */
+  comparedMs?: number;
   /** Its devices changed over a gap, or contradict each other. */
   changed: boolean;
   pin: PinRecord | null;

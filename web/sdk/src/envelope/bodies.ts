@@ -14,7 +14,7 @@ import {
 
 export const Type = {
   knock: 1, knockAccept: 2, note: 3, read: 4, ring: 5, accept: 6, decline: 7, busy: 8, cancel: 9, listUpdate: 10, tokenUpdate: 11,
-  contactSync: 12,
+  contactSync: 12, compared: 13,
 } as const;
 export type Type = (typeof Type)[keyof typeof Type];
 
@@ -62,7 +62,7 @@ export type Body =
   | { readonly type: typeof Type.decline | typeof Type.busy; readonly ringHash: Bytes; readonly encHash: Bytes; readonly reason: Reason }
   | { readonly type: typeof Type.cancel; readonly ringHash: Bytes; readonly reason: Reason }
   | { readonly type: typeof Type.listUpdate; readonly list: Bytes }
-  | { readonly type: typeof Type.tokenUpdate }
+  | { readonly type: typeof Type.tokenUpdate | typeof Type.compared }
   | {
     readonly type: typeof Type.contactSync; readonly root: PublicKey; readonly home: Home; readonly state: "accepted" | "blocked";
     readonly name: string; readonly grants: readonly Grant[];
@@ -147,7 +147,7 @@ function write(b: Body): Bytes {
       return encode(CancelMessage, { ringHash: b.ringHash, reason: b.reason });
     case Type.listUpdate:
       return encode(ListUpdateMessage, { list: b.list });
-    case Type.tokenUpdate:
+    case Type.tokenUpdate: case Type.compared:
       return new Uint8Array(0);
     case Type.contactSync:
       return encode(ContactSyncMessage, {
@@ -211,8 +211,8 @@ export function parseBody(type: number, b: Uint8Array): Body {
       if (list.length <= 64 || list.length > maxList) throw bad("list update");
       return { type, list };
     }
-    case Type.tokenUpdate:
-      if (b.length !== 0) throw bad("TOKEN_UPDATE with a body");
+    case Type.tokenUpdate: case Type.compared:
+      if (b.length !== 0) throw bad("a body where there is none");
       return { type };
     case Type.contactSync: {
       const m = read(ContactSyncMessage, b);

@@ -101,6 +101,8 @@ export function maySend(s: Standing, t: number): boolean {
       return s === "knocked" || s === "accepted";
     case Type.note: case Type.read: case Type.ring: case Type.cancel: case Type.listUpdate: case Type.tokenUpdate:
       return s === "accepted" || s === "own";
+    case Type.compared:
+      return s === "accepted";
     case Type.contactSync:
       return s === "own";
   }
