@@ -15,6 +15,7 @@ import type { Client } from "../client/client.ts";
 import { listOf } from "../client/records.ts";
 import type { Addressee } from "../client/sending.ts";
 import { nodeRefusal } from "../link/wire.ts";
+import type { Adapted } from "./adaptation.ts";
 import { Connection } from "./connection.ts";
 import type { Control, ControlInit } from "./control.ts";
 import { deadlineOf, next, type CallAction, type CallEvent, type CallState } from "./machine.ts";
@@ -103,6 +104,8 @@ export class Call {
   get relayOnly(): boolean { return this.#relayOnly; }
   /** Sound and picture, from the moment that there is a connection. */
   get peerMedia(): CallMedia | undefined { return this.#connection?.media; }
+  /** What of the own pictures is given up just now because the path or the processor does not carry it. */
+  get adapted(): Adapted | undefined { return this.peerMedia?.adapted; }
   get peerSending(): Sending { return this.#shown.peerSending; }
   /** What a side announced that does not tell what it sends: one that plays files. */
   get announced(): { readonly audio: boolean; readonly video: boolean } | undefined { return this.#shown.announced; }
@@ -325,6 +328,7 @@ export class Call {
       look: () => this.#look(),
     });
     await this.#connection.open();
+    if (this.peerMedia !== undefined) this.peerMedia.onAdapted = () => this.onChange();
   }
 
   /** A payload under one of the session's handles. */

@@ -1,5 +1,6 @@
 // Calls: docs/spec/session.md and media.md.
 
+export type { Adapted, Kept, Shortage } from "./adaptation.ts";
 export { Call, type CallNote } from "./call.ts";
 export * from "./cardpeer.ts";
 export * from "./cards.ts";

@@ -6,6 +6,7 @@
 //   - what the browser counts is compared with what the worker counts; one frame too many ends the call
 
 import { refuse, type TrunklineError } from "../errors.ts";
+import { adapt, adapted, limitsOf, measured, unhindered, type Adaptation, type Adapted, type Limits } from "./adaptation.ts";
 import { kidOf, type SFrameCodec } from "../sframe.ts";
 import type { PeerOptions } from "./peer.ts";
 import type { FrameCounts, FromFrames, FrameOptions, ToFrames } from "./frames.ts";
@@ -89,8 +90,9 @@ export interface CallMedia {
   readonly tracks: ReadonlyMap<SlotName, MediaStreamTrack>;
   counts(): Promise<readonly SlotCounts[]>;
   stats(): Promise<RTCStatsReport>;
-  /** The sender of a slot, for its encoding parameters. */
-  sender(slot: SlotName): RTCRtpSender | undefined;
+  /** What of the pictures is given up just now because the path or the processor does not carry it. */
+  readonly adapted: Adapted;
+  onAdapted: () => void;
 }
 
 interface Line {
@@ -103,6 +105,7 @@ interface Line {
 /** The media of one connection. */
 export class SealedMedia implements CallMedia {
   onTrack: (slot: SlotName, track: MediaStreamTrack) => void = () => undefined;
+  onAdapted: () => void = () => undefined;
   readonly tracks = new Map<SlotName, MediaStreamTrack>();
   readonly #pc: RTCPeerConnection;
   readonly #o: PeerOptions;
@@ -113,6 +116,8 @@ export class SealedMedia implements CallMedia {
   readonly #wanted = new Map<SlotName, MediaStreamTrack | null>();
   #slots = new Map<string, { readonly slot: SlotName; readonly direction: "sendonly" | "recvonly" }>();
   readonly #left = new Map<number, number>(); // what the browser counted the last time, by line
+  #adaptation: Adaptation = unhindered;
+  readonly #limited = new Map<SlotName, string>(); // what a slot's encoder was told, and for which picture
   #bound = false;
   #question = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -219,18 +224,20 @@ export class SealedMedia implements CallMedia {
 
   async send(slot: SlotName, track: MediaStreamTrack | null): Promise<void> {
     if (track !== null && track.kind !== kinds[slot]) throw refuse("malformed", "a track of another kind");
+    // A screen is read and a face moves: it is the encoder that has to know.
+    if (track?.kind === "video" && track.contentHint === "") track.contentHint = slot === "screen" ? "detail" : "motion";
     this.#wanted.set(slot, track);
     if (this.#bound) await this.#put(slot, track);
   }
 
   async #put(slot: SlotName, track: MediaStreamTrack | null): Promise<void> {
-    const sender = this.sender(slot);
+    const sender = this.#sender(slot);
     if (sender === undefined || this.#closed) return;
     if ((sender as unknown as Transformed).transform == null) throw refuse("closed", "a sender without a transform sends nothing");
     await sender.replaceTrack(track);
   }
 
-  sender(slot: SlotName): RTCRtpSender | undefined {
+  #sender(slot: SlotName): RTCRtpSender | undefined {
     return this.#lines.find((l) => l.slot === slot && l.way === "seal")?.transceiver.sender;
   }
 
@@ -271,6 +278,42 @@ export class SealedMedia implements CallMedia {
       const bypassed = line.way === "seal" ? before > (picture ? seen : bytes) : picture ? there > passed : seen === 0 && there > 50;
       if (bypassed) return this.#fail(refuse("key_alarm", line.way === "seal" ? "frames left without being sealed" : "frames were shown without being opened"));
     }
+    this.#adapt(report);
+  }
+
+  // ---- As much as the path and the processor carry ----
+
+  get adapted(): Adapted { return adapted(this.#adaptation); }
+
+  #adapt(report: RTCStatsReport): void {
+    const before = this.adapted;
+    const sends = (slot: SlotName) => (this.#wanted.get(slot) ?? null) !== null;
+    this.#adaptation = adapt(this.#adaptation, measured(report, performance.now(), { camera: sends("camera"), screen: sends("screen") }));
+    for (const slot of ["camera", "screen"] as const) this.#limit(slot, limitsOf(this.#adaptation, slot));
+    const now = this.adapted;
+    if (now.why !== before.why || now.camera !== before.camera || now.screen !== before.screen) this.onAdapted();
+  }
+
+  #limit(slot: "camera" | "screen", limits: Limits | undefined): void {
+    const sender = this.#sender(slot);
+    const lines = sender?.track?.getSettings().height;
+    if (sender === undefined || lines === undefined) return;
+    const told = JSON.stringify([lines, limits]);
+    if (this.#limited.get(slot) === told) return;
+    const p = sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
+    const encoding = p.encodings[0];
+    if (encoding === undefined) return;
+    // Between two seconds the browser gives way by itself, and by the same order.
+    p.degradationPreference = slot === "screen" ? "maintain-resolution" : "maintain-framerate";
+    encoding.active = limits !== undefined;
+    if (limits !== undefined) {
+      encoding.maxBitrate = limits.kbps * 1000;
+      encoding.maxFramerate = limits.framesPerSecond;
+      encoding.scaleResolutionDownBy = limits.height === undefined ? 1 : Math.max(1, lines / limits.height);
+    }
+    this.#limited.set(slot, told);
+    // It may come between two negotiations: then it is said again.
+    sender.setParameters(p).catch(() => this.#limited.delete(slot));
   }
 
   close(): void {
