@@ -262,6 +262,8 @@ export class CallControl {
     const stage = this.stageOf(c, view);
     const became = stage.is === 'live' && view.stage.is !== 'live';
     const told = c.announced;
+    const adapted = c.adapted ?? null;
+    const paused = (adapted?.camera === 'paused') !== (view.adapted?.camera === 'paused');
     this.show({
       stage,
       peer: {
@@ -271,8 +273,11 @@ export class CallControl {
       },
       code: c.code ?? '',
       route: c.route ?? null,
+      adapted,
       brokenSince: c.brokenSinceMs === undefined ? null : performance.now() - (this.client.now() - c.brokenSinceMs),
     });
+    // A camera that pauses shows no last picture as if it were now.
+    if (paused) this.tell();
     if (!became) return;
     c.announce(true, view.video);
     this.tell();
@@ -299,7 +304,7 @@ export class CallControl {
     if (!view || !c?.bound || view.stage.is === 'ended') return;
     c.sendSending({
       microphone: view.sending.microphone && view.tracks.microphone !== undefined,
-      camera: view.sending.camera && view.tracks.camera !== undefined,
+      camera: view.sending.camera && view.tracks.camera !== undefined && view.adapted?.camera !== 'paused',
       screen: view.tracks.screen !== undefined,
       screenAudio: view.tracks.screenAudio !== undefined,
       hand: view.sending.hand,

@@ -11,7 +11,7 @@ import { canFloat, useFloat, useSessionControls } from './float.tsx';
 import { type Command, commandOf, keyOf, typing } from './keys.ts';
 import { keyText } from './keytext.ts';
 import { clock } from './layer.tsx';
-import { DeviceProblems, Devices, RoundButton, Sound } from './parts.tsx';
+import { DeviceProblems, Devices, Limited, RoundButton, Sound } from './parts.tsx';
 import { Sign, signKey } from './signs.tsx';
 import { Stage, useSeconds } from './stage.tsx';
 import type { CallView } from './view.ts';
@@ -52,6 +52,7 @@ export function Live(props: { call: CallView; contact: Contact }) {
       </header>
       {details && <Details call={call} onClose={() => setDetails(false)} />}
       <DeviceProblems call={call} />
+      <Limited call={call} />
       <div class="call-main">
         <Stage call={call} contact={contact} />
         {chat && (

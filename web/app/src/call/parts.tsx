@@ -152,6 +152,24 @@ export function DeviceProblems(props: { call: CallView }) {
   );
 }
 
+const kept = { full: null, smaller: 'callKeptSmaller', slower: 'callKeptSlower', paused: 'callKeptPaused' } as const;
+
+/** What of the own picture is given up, so that nobody wonders what the other side complains of. */
+export function Limited(props: { call: CallView }) {
+  const t = useT();
+  const { adapted, brokenSince } = props.call;
+  const key = adapted && (kept[adapted.camera] ?? kept[adapted.screen]);
+  if (!adapted?.why || !key || brokenSince !== null) return null;
+  return (
+    <div class="call-problem" role="status" data-testid="limited">
+      <Icon name={adapted.camera === 'paused' ? 'video-off' : 'video'} />
+      <span class="grow">
+        {t(adapted.why === 'cpu' ? 'callLimitedCpu' : 'callLimitedBandwidth')} {t(key)}
+      </span>
+    </div>
+  );
+}
+
 export function RoundButton(props: { icon: IconName; label: string; hint?: string; pressed?: boolean; off?: boolean; danger?: boolean; onClick: () => void; show?: string; id?: string }) {
   return (
     <button

@@ -48,6 +48,8 @@ export interface CallView {
   /** Since when there is no path, by performance.now(). */
   brokenSince: number | null;
   quality: call.Quality | null;
+  /** What of the own pictures is given up just now, and why. */
+  adapted: call.Adapted | null;
   counts: readonly call.SlotCounts[];
   reactions: { id: number; from: 'me' | 'them'; what: call.Reaction }[];
   /** Where the other side points, by whose screen it is. */
@@ -65,7 +67,7 @@ export function freshView(contact: string, out: boolean, video: boolean, stage: 
     contact, out, video, stage, relayOnly,
     sending: { ...silent, microphone: true, camera: video },
     tracks: {}, problems: {}, peer: { sending: silent, tracks: {} },
-    code: '', route: null, brokenSince: null, quality: null, counts: [], reactions: [], pointer: null, grid: false, pinned: null,
+    code: '', route: null, brokenSince: null, quality: null, adapted: null, counts: [], reactions: [], pointer: null, grid: false, pinned: null,
   };
 }
 
