@@ -76,8 +76,9 @@ type Client struct {
 	writing   underway    // notes that are being sealed
 	owing     atomic.Bool // a receipt of a note could not go out
 
-	homeMu sync.Mutex // one change of the mailbox's token at a time
-	giveMu sync.Mutex // one round of handing it out at a time
+	homeMu  sync.Mutex // one change of the mailbox's token at a time
+	giveMu  sync.Mutex // one round of handing it out at a time
+	greetMu sync.Mutex // one greeting of own devices at a time
 
 	eventMu sync.Mutex // guards events, over
 	events  chan Event

@@ -67,7 +67,9 @@ func (c *Client) Contacts() ([]Contact, error) {
 	}
 	var out []Contact
 	for _, k := range stored {
-		out = append(out, contactOf(k))
+		if k.Root != c.self { // see ownContact
+			out = append(out, contactOf(k))
+		}
 	}
 	for _, k := range knocks {
 		out = append(out, Contact{

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
@@ -286,25 +287,110 @@ func (c *Client) announceList(ctx context.Context) error {
 	return errors.Join(failed, c.toOwnDevices(ctx, l))
 }
 
-// toOwnDevices sends a letter to the identity's other devices, if there are any.
+// ownContact is this identity as its own devices see each other: where they live, the leave
+// to deliver that they gave each other (Grants), and which of them know of this one (Told).
+// It is written down as a contact is, and is none.
+func (c *Client) ownContact() (keep.Contact, error) {
+	home, err := c.home()
+	if err != nil {
+		return keep.Contact{}, err
+	}
+	k, err := c.keep.Contact(c.self)
+	if errors.Is(err, keep.ErrNotFound) {
+		k = keep.Contact{Root: c.self, Domain: home.Domain, Home: home.PeerID, Added: c.keep.Now()}
+		err = c.keep.PutContact(k)
+	}
+	k.Domain, k.Home = home.Domain, home.PeerID
+	return k, err
+}
+
+// ownDevices returns the identity's other devices that can be written to.
+func (c *Client) ownDevices(ctx context.Context) (keep.Contact, []addressee, error) {
+	list, err := c.keep.OwnList()
+	if err != nil || len(list.Devices) < 2 {
+		return keep.Contact{}, nil, err
+	}
+	own, err := c.ownContact()
+	if err != nil {
+		return own, nil, err
+	}
+	// A device that has just joined may have published its key a moment ago.
+	c.directory.forget(c.self)
+	to, err := c.addressees(ctx, own)
+	return own, to, err
+}
+
+// toOwnDevices sends a letter to the identity's other devices, if there are any. Each carries
+// leave to deliver: a device that is new goes as a knock, of which few can wait, and once only.
 func (c *Client) toOwnDevices(ctx context.Context, l letter) error {
+	_, to, err := c.ownDevices(ctx)
+	if err != nil {
+		return passing(err)
+	}
+	l.withGrant = true
+	var failed error
+	for _, a := range to {
+		_, err := c.deliver(ctx, a, l)
+		failed = errors.Join(failed, passing(err))
+	}
+	return failed
+}
+
+// greetOwnDevices tells each own device that does not know of this one of the own list and of
+// every contact: a device that was recovered from the phrase knows nobody. Whom it has told it
+// writes down, so that an end in between does not matter. It is done with every new link, with
+// a list that names a new own device, and when an own device gives leave to deliver.
+func (c *Client) greetOwnDevices(ctx context.Context) error {
+	c.greetMu.Lock()
+	defer c.greetMu.Unlock()
+	own, to, err := c.ownDevices(ctx)
+	if err != nil {
+		return passing(err)
+	}
+	var failed error
+	for _, a := range to {
+		if _, told := own.Told[a.bundle.DeviceID()]; !told {
+			failed = errors.Join(failed, passing(c.greet(ctx, a)))
+		}
+	}
+	return failed
+}
+
+func (c *Client) greet(ctx context.Context, a addressee) error {
 	list, err := c.keep.OwnList()
 	if err != nil {
 		return err
 	}
-	if len(list.Devices) < 2 {
-		return nil
-	}
-	home, err := c.home()
+	contacts, err := c.keep.Contacts()
 	if err != nil {
 		return err
 	}
-	// A device that has just joined may have published its key a moment ago.
-	c.directory.forget(c.self)
-	own := keep.Contact{Root: c.self, Domain: home.Domain, Home: home.PeerID}
-	l.knock = true // own devices hold no grants for each other; a sealed knock always gets in
-	_, err = c.deliverAll(ctx, own, l)
-	return passing(err)
+	update := &envelope.ListUpdate{List: list.Bytes()}
+	letters := []letter{{body: update, kind: update.Type(), life: knockLife, ttl: envelope.Week, withGrant: true}}
+	if a.grant == nil {
+		// A knock, which is answered with leave to deliver; takeGrant comes back here. Of knocks
+		// ten can wait, so contacts are not told by them.
+		_, err := c.deliver(ctx, a, letters[0])
+		return err
+	}
+	for _, k := range contacts {
+		if sync := syncOf(k); sync != nil {
+			letters = append(letters, letter{body: sync, kind: sync.Type(), life: knockLife, ttl: envelope.Week, withGrant: true})
+		}
+	}
+	for _, l := range letters {
+		if _, err := c.deliver(ctx, a, l); err != nil {
+			return err
+		}
+	}
+	_, err = c.keep.UpdateContact(c.self, func(k *keep.Contact) error {
+		if k.Told == nil {
+			k.Told = make(map[identity.DeviceID]time.Time)
+		}
+		k.Told[a.bundle.DeviceID()] = c.keep.Now()
+		return nil
+	})
+	return err
 }
 
 // syncContact tells the own other devices what was decided about a contact.

@@ -325,10 +325,10 @@ func (c *Client) linkUp(w *wire, waiting int) {
 	c.later("catch up", c.catchUp)
 }
 
-// catchUp does what an end of the process, or of the link, left undone: tokens that contacts
-// do not have yet, and notes that were kept and not acknowledged.
+// catchUp does what an end of the process, or of the link, left undone: own devices that do not
+// know of this one, tokens that contacts do not have yet, and notes that were kept and not acknowledged.
 func (c *Client) catchUp(ctx context.Context) error {
-	return errors.Join(c.giveTokens(ctx), c.acknowledgeOld())
+	return errors.Join(c.greetOwnDevices(ctx), c.giveTokens(ctx), c.acknowledgeOld())
 }
 
 func (c *Client) linkDown(w *wire) {

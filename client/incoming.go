@@ -55,11 +55,10 @@ func (s *calls) onRing(o *envelope.Opened, body *envelope.RingBody) error {
 	c := s.c
 	var contact keep.Contact
 	if o.Standing == envelope.Own {
-		home, err := c.home()
-		if err != nil {
+		var err error
+		if contact, err = c.ownContact(); err != nil {
 			return err
 		}
-		contact = keep.Contact{Root: c.self, Domain: home.Domain, Home: home.PeerID}
 	} else {
 		var err error
 		if contact, err = c.keep.Contact(o.SenderRoot); err != nil {

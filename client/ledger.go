@@ -382,7 +382,8 @@ func (l *ledger) carries(message envelope.MessageID) (bool, error) {
 	return false, nil
 }
 
-// ask fetches the fate of an envelope from its destination, unseen by the own node.
+// ask fetches the fate of an envelope from its destination, unseen by the own node, and from
+// the own node where the destination knows nothing of it.
 func (l *ledger) ask(ctx context.Context, s keep.Submitted, over bool) error {
 	domain, err := l.domainOf(s)
 	if err != nil {
@@ -395,6 +396,14 @@ func (l *ledger) ask(ctx context.Context, s keep.Submitted, over bool) error {
 	answer, err := l.c.directory.ask(ctx, node, envelopepb.Operation_OPERATION_OUTCOME, s.ID[:])
 	if err != nil {
 		return err
+	}
+	if answer.Status != envelopepb.AnswerStatus_ANSWER_FOUND {
+		// What the own node had called durable and what ended on the way, it knows itself.
+		if w := l.c.linked(); w != nil && w.node.PeerID != node.PeerID {
+			if answer, err = askOver(ctx, w, w.node.Descriptor, envelopepb.Operation_OPERATION_OUTCOME, s.ID[:]); err != nil {
+				return err
+			}
+		}
 	}
 	if answer.Status != envelopepb.AnswerStatus_ANSWER_FOUND {
 		if over {

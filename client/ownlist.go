@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/identity"
@@ -109,6 +110,10 @@ func (c *Client) takeOwnList(list *identity.DeviceList) error {
 		c.alarm("a device list of yours names another recovery key: somebody else holds your root key")
 		return fmt.Errorf("%w: the own device list names another recovery key", ErrAlarm)
 	}
+	news := slices.ContainsFunc(list.Devices, func(d *identity.DeviceCert) bool {
+		_, known := own.Device(d.DeviceID())
+		return !known
+	})
 	switch err := c.keep.SetOwnList(list); {
 	case errors.Is(err, keep.ErrRollback):
 		return fmt.Errorf("%w: a device list of this identity older than the one kept here was shown", ErrVerification)
@@ -120,6 +125,10 @@ func (c *Client) takeOwnList(list *identity.DeviceList) error {
 	}
 	if _, listed := list.Device(c.device.ID()); !listed {
 		return ErrRemoved
+	}
+	if news {
+		c.later("tell a new own device whom we know", c.greetOwnDevices)
+		c.later("tell of the new device", c.announceList)
 	}
 	return nil
 }

@@ -305,12 +305,12 @@ func (c *Client) act(o *envelope.Opened) error {
 	if o.FetchList() && o.Standing != envelope.Stranger {
 		c.directory.forget(o.SenderRoot)
 	}
-	if o.Grant != nil && (o.Standing == envelope.Accepted || o.Standing == envelope.Knocked) {
+	if o.Grant != nil && (known || o.Standing == envelope.Knocked) {
 		if err := c.takeGrant(o); err != nil {
 			return err
 		}
 	}
-	if o.Knock && o.Standing == envelope.Accepted && o.Type != envelopepb.Type_TYPE_KNOCK {
+	if o.Knock && known && o.Type != envelopepb.Type_TYPE_KNOCK {
 		c.giveTokenAgain(o.SenderRoot, o.SenderCert.DeviceID())
 	}
 	switch body := o.Content.(type) {
@@ -338,14 +338,14 @@ func (c *Client) act(o *envelope.Opened) error {
 	return nil
 }
 
-// takeGrant stores leave to deliver that an accepted contact gave. It counts for the device
+// takeGrant stores leave to deliver that an accepted contact or an own device gave. It counts for the device
 // that signed the message only.
 func (c *Client) takeGrant(o *envelope.Opened) error {
 	if o.Grant.Device != o.SenderCert.DeviceID() {
 		return envelope.ErrPolicy
 	}
 	grant := keepGrant(o.Grant)
-	known, err := c.keep.Contact(o.SenderRoot)
+	known, err := c.contact(o.SenderRoot)
 	if err != nil || slices.Contains(known.Grants, grant) {
 		return err
 	}
@@ -355,12 +355,16 @@ func (c *Client) takeGrant(o *envelope.Opened) error {
 	}); err != nil {
 		return err
 	}
+	if o.Standing == envelope.Own {
+		c.later("tell an own device whom we know", c.greetOwnDevices)
+		return nil
+	}
 	c.attempts.again() // a note may have waited for it
 	c.poke()
 	return nil
 }
 
-// giveTokenAgain answers an accepted contact's device that had to knock: its token is an old
+// giveTokenAgain answers a device of an accepted contact, or an own one, that had to knock: its token is an old
 // one, or lost.
 func (c *Client) giveTokenAgain(root identity.PublicKey, device identity.DeviceID) {
 	if !c.giving.allow(device, c.keep.Now(), answerAgain) {

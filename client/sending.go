@@ -209,9 +209,17 @@ func (r *refusedGrants) has(g *keep.Grant) bool {
 	return ok && token == g.Token
 }
 
-// toDevice sends a letter to one device of a contact.
+// contact is what is known of an identity, the own one included.
+func (c *Client) contact(root identity.PublicKey) (keep.Contact, error) {
+	if root == c.self {
+		return c.ownContact()
+	}
+	return c.keep.Contact(root)
+}
+
+// toDevice sends a letter to one device of a contact, or to another own one.
 func (c *Client) toDevice(ctx context.Context, root identity.PublicKey, device identity.DeviceID, l letter) error {
-	k, err := c.keep.Contact(root)
+	k, err := c.contact(root)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 // A TypeScript participant and Go participants, over two federated nodes that are real processes.
 
 import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -177,6 +178,61 @@ describe("Go and TypeScript", () => {
 });
 
 describe("devices of one identity, in both languages", () => {
+  it("a Go device that is recovered from the phrase is told by a TypeScript one whom they know", async () => {
+    const ivan = await someone("ivan", w.acme.invite());
+    const jana = await someone("jana", w.globex.invite());
+    await ivan.client.knock(jana.client.address, "it is Ivan", "Ivan");
+    await jana.ear.hear("knock");
+    await jana.client.accept(ivan.client.id);
+    await ivan.ear.hear("knock-accepted");
+    const again = new GoPerson(w, "ivan-go");
+    const words = join(w.folder, "ivan.phrase");
+    writeFileSync(words, ivan.phrase + "\n", { mode: 0o600 });
+    await again.run("id", "recover", "--phrase-file", words);
+    await again.run("register", w.acme.invite());
+    // It says that it is there, is given leave, and hears of the others with one of the next looks.
+    const knows = async () => JSON.stringify(await again.run("contact", "list")).includes(jana.client.id);
+    for (let n = 0; n < 20 && !(await knows()); n++) await again.run("inbox");
+    expect(await knows()).toBe(true);
+    await again.run("send", jana.client.id, "from the Go device", "--wait", "read");
+    expect((await jana.ear.hear("note", (e) => e.text === "from the Go device")).from).toBe(ivan.client.id);
+  }, 180_000);
+
+  it("own devices hold leave for each other: more than ten decisions wait for one that sleeps", async () => {
+    const kim = await someone("kim", w.acme.invite());
+    const o = { ...inFolder(join(w.folder, "kim2")), log: (what: string, code: string) => dropped.push(`${what}: ${code}`) };
+    const request = await Client.requestDevice(o);
+    const second = await Client.join(o, request, await kim.client.approveDevice(request.text));
+    open.push(second);
+    const ear = new Ear(second);
+    await second.connect();
+    const grants = (c: Client) => c.contactRecord(c.self)?.grants.length ?? 0;
+    while (grants(kim.client) === 0 || grants(second) === 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    const people: string[] = [];
+    for (let n = 0; n < 12; n++) {
+      const person = await someone(`person${n}`, w.acme.invite());
+      const knocked = kim.ear.hear("knock", (e) => e.from === person.client.id);
+      await person.client.knock(kim.client.address);
+      await knocked;
+      people.push(person.client.id);
+      await person.client.close();
+      open.splice(open.indexOf(person.client), 1);
+    }
+    await second.stop();
+    for (const id of people) await kim.client.accept(id);
+    const mine = () => kim.client.ledger.open.filter((r) => r.contact === kim.client.self.hex);
+    while (mine().length < people.length || mine().some((r) => r.fate !== "stored")) {
+      await kim.client.ledger.work(true);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    const again = await Client.open(o);
+    open.splice(open.indexOf(second), 1, again);
+    const heard = new Ear(again);
+    await again.connect();
+    await Promise.all(people.map((id) => heard.hear("contact", (e) => e.id === id && e.state === "accepted")));
+    expect(ear.heard.filter((e) => e.type === "ended")).toEqual([]);
+  }, 300_000);
+
   it("a Go client approves a TypeScript device, which then speaks for it", async () => {
     const frank = new GoPerson(w, "frank");
     await frank.join(w.acme.invite(), "acme.example");

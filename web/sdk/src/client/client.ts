@@ -221,7 +221,7 @@ export class Client {
     c.notes.attempts.again();
     c.ledger.linkUp();
     c.background("catch up", async () => {
-      await c.own.announceRecovered();
+      await c.own.greet();
       await c.contacts.giveTokens();
       c.notes.acknowledgeOld();
       await c.notes.resend();

@@ -46,6 +46,17 @@ export class Contacts {
     return this.#c.records.get<ContactRecord>(`contact/${typeof root === "string" ? root : root.hex}`);
   }
 
+  /**
+   * This identity as its own devices see each other: where they live, the leave to deliver that they gave each other,
+   * and which of them know of this one (told). It is written down as a contact is, and is none.
+   */
+  own(): ContactRecord {
+    const h = this.#c.home();
+    const k = this.get(this.#c.self) ?? newContact(this.#c.self.hex, h.domain, h.peerId, this.#c.now());
+    if (k.domain !== h.domain || k.home !== h.peerId || this.get(this.#c.self) === undefined) this.#c.records.set(`contact/${k.root}`, { ...k, domain: h.domain, home: h.peerId });
+    return { ...k, domain: h.domain, home: h.peerId };
+  }
+
   *all(): Generator<ContactRecord> {
     for (const [, k] of [...this.#c.records.list<ContactRecord>("contact/")]) yield k;
   }
@@ -63,7 +74,8 @@ export class Contacts {
     const asks = [...this.#c.records.list<KnockRecord>("knock/")].map(([, n]): Contact => ({
       id: key(n.root).id(), address: addressText(n.root, n.domain), name: n.name, state: "asks", verified: false, comparedMs: undefined, knock: n.text, devices: 0, changed: false, alarm: false,
     }));
-    return [...[...this.all()].map(contactOf), ...asks];
+    const others = [...this.all()].filter((k) => k.root !== this.#c.self.hex); // see own
+    return [...others.map(contactOf), ...asks];
   }
 
   standing(root: PublicKey): Known {

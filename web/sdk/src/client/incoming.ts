@@ -32,15 +32,17 @@ export class Incoming {
     }
     if (wantsList(o)) this.#sendOwnList(o, after);
     if (o.list !== "current" && o.standing !== "stranger") this.#c.directory.forget(o.sender);
-    if (o.grant !== undefined && (o.standing === "accepted" || o.standing === "knocked")) {
+    if (o.grant !== undefined && (known || o.standing === "knocked")) {
       // It counts for the device that signed the message only.
       if (!o.grant.device.equals(o.cert.deviceId)) throw refuse("policy", "a grant for another device");
       const g = grantRecord(o.grant);
+      if (o.standing === "own") this.#c.contacts.own();
       this.#c.contacts.update(o.sender, (k) => setGrant(k, g));
+      if (o.standing === "own") after.push(() => this.#c.background("tell an own device whom we know", () => this.#c.own.greet()));
       this.#c.notes.attempts.again(); // a note may have waited for it
       after.push(() => this.#c.background("send notes again", () => this.#c.notes.resend()));
     }
-    if (o.knock && o.standing === "accepted" && o.type !== Type.knock && this.#seldom.giving.allow(o.cert.deviceId.hex, this.#c.now(), againMs)) {
+    if (o.knock && known && o.type !== Type.knock && this.#seldom.giving.allow(o.cert.deviceId.hex, this.#c.now(), againMs)) {
       after.push(() => this.#c.background("give a delivery token again", () => this.#c.sending.toDevice(o.sender, o.cert.deviceId, {
         body: { type: Type.tokenUpdate }, lifeMs: weekMs, ttl: Ttl.week, withGrant: true,
       })));

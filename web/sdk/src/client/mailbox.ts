@@ -47,8 +47,6 @@ export class Mailbox {
       const list = await this.#listFor(w, root, home, signal);
       checkAbort(signal); // from here on the node knows the identity and the invitation is used
       await this.publish(w, list, home, invitation);
-      // The other devices of a recovered identity are told of this one as soon as it can speak.
-      if (list.devices.length > 1 && this.#c.ownList() === undefined) this.#c.records.set("announce", true);
       this.#c.records.set("home", home);
       this.#c.records.set("ownlist", hex(list.signed));
       await this.#c.records.commit();

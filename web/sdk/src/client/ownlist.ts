@@ -9,15 +9,16 @@ import { refuse } from "../errors.ts";
 import { type DeviceList, findDevice, nextList, parseDeviceList, renewDue } from "../identity/device.ts";
 import { DeviceId, PeerId } from "../identity/key.ts";
 import type { Wire } from "../link/wire.ts";
-import { newContact, syncBody } from "./contacts.ts";
+import { syncBody } from "./contacts.ts";
 import { type Core, weekMs } from "./core.ts";
 import { parseDeviceRequest, sealApproval } from "./devices.ts";
 import { askOver } from "./directory.ts";
 import { isConflict, publishTries } from "./mailbox.ts";
-import { type Letter, passing } from "./sending.ts";
+import { type Addressee, type Letter, passing } from "./sending.ts";
 
 export class OwnList {
   readonly #c: Core;
+  #greeting: Promise<void> = Promise.resolve();
 
   constructor(c: Core) {
     this.#c = c;
@@ -47,10 +48,8 @@ export class OwnList {
     this.#c.records.set("ownlist", hex(list.signed));
     await this.#c.records.commit();
     this.#c.ownCert();
-    // A device that was recovered from the phrase knows nobody: it is told whom we know.
     if (own === undefined || list.devices.every((c) => findDevice(own, c.deviceId) !== undefined)) return;
-    this.#c.directory.forget(this.#c.self);
-    for (const k of this.#c.contacts.all()) this.#c.contacts.sync(k.root);
+    this.#c.background("tell a new own device whom we know", () => this.greet());
     this.#c.background("tell of the new device", () => this.announce());
   }
 
@@ -104,16 +103,54 @@ export class OwnList {
     for (const k of this.#c.contacts.all()) {
       if (k.state === "accepted" && k.evidence.length === 0) await passing(this.#c.sending.deliverAll(k, { body, lifeMs: weekMs, ttl: Ttl.week, withGrant: true }));
     }
-    await this.toDevices({ body, lifeMs: weekMs, ttl: Ttl.week, withGrant: true });
+    await this.toDevices({ body, lifeMs: weekMs, ttl: Ttl.week });
   }
 
-  async toDevices(l: Letter): Promise<void> {
-    if (this.#c.mustOwnList().devices.length < 2) return;
-    const h = this.#c.home();
+  /** The own devices that can be written to. */
+  async #devices(): Promise<Addressee[]> {
+    if (this.#c.mustOwnList().devices.length < 2) return [];
     // A device that has just joined may have published its key a moment ago.
     this.#c.directory.forget(this.#c.self);
-    // Own devices hold no grants for each other; a sealed knock always gets in.
-    await passing(this.#c.sending.deliverAll(newContact(this.#c.self.hex, h.domain, h.peerId, this.#c.now()), { ...l, knock: true }));
+    return this.#c.sending.addressees(this.#c.contacts.own());
+  }
+
+  /**
+   * Sends a letter to the other own devices. Each carries leave to deliver: to a device that is new it goes as a
+   * knock, of which few can wait, and once only.
+   */
+  async toDevices(l: Letter): Promise<void> {
+    await passing((async () => {
+      for (const a of await this.#devices()) await passing((async () => void (await this.#c.sending.deliver(a, { ...l, withGrant: true })))());
+    })());
+  }
+
+  /**
+   * Tells each own device that does not know of this one of the own list and of every contact: a device that was
+   * recovered from the phrase knows nobody. Whom it has told it writes down, so that an end in between does not
+   * matter. It is done with every new link, with a list that names a new own device, and when an own device gives
+   * leave to deliver.
+   */
+  greet(): Promise<void> {
+    return (this.#greeting = this.#greeting.catch(() => undefined).then(() => passing((async () => {
+      for (const a of await this.#devices()) {
+        if (this.#c.contacts.own().told[a.bundle.deviceId.hex] === undefined) await passing(this.#greet(a));
+      }
+    })())));
+  }
+
+  async #greet(a: Addressee): Promise<void> {
+    const send = (body: Body) => this.#c.sending.deliver(a, { body, lifeMs: weekMs, ttl: Ttl.week, withGrant: true });
+    await send({ type: Type.listUpdate, list: this.#c.mustOwnList().signed });
+    // That was a knock, which is answered with leave to deliver, and that comes back here. Of knocks ten can wait, so
+    // contacts are not told by them.
+    if (a.grant === undefined) return;
+    for (const k of this.#c.contacts.all()) {
+      const body = syncBody(k);
+      if (body !== undefined) await send(body);
+    }
+    this.#c.contacts.own();
+    this.#c.contacts.update(this.#c.self, (k) => { k.told[a.bundle.deviceId.hex] = this.#c.now(); });
+    await this.#c.records.commit();
   }
 
   async renewEnded(): Promise<void> {
@@ -124,14 +161,6 @@ export class OwnList {
     if (this.#c.records.raw("secret/root") === undefined) return; // the node's refusal says the rest
     const next = await nextList(await this.#c.root(), own, { kind: "renew" }, now);
     this.#c.records.set("ownlist", hex(next.signed));
-    await this.#c.records.commit();
-  }
-
-  /** A device that was recovered from the phrase tells the other ones of itself, as soon as it can speak. */
-  async announceRecovered(): Promise<void> {
-    if (this.#c.records.get("announce") === undefined) return;
-    await this.toDevices({ body: { type: Type.listUpdate, list: this.#c.mustOwnList().signed }, lifeMs: weekMs, ttl: Ttl.week });
-    this.#c.records.delete("announce");
     await this.#c.records.commit();
   }
 
