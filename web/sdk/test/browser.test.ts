@@ -28,7 +28,7 @@ beforeAll(async () => {
   if (program === undefined) throw new Error("chromium is not installed: apt-get install --no-install-recommends chromium");
   const bundle = await build({
     configFile: false, logLevel: "error", root: fileURLToPath(new URL("page", import.meta.url)),
-    build: { write: false, minify: true, target: "es2022", lib: { entry: fileURLToPath(new URL("page/main.ts", import.meta.url)), formats: ["es"], fileName: "main" } },
+    build: { write: false, minify: true, target: "es2022", lib: { entry: fileURLToPath(new URL("page/main.ts", import.meta.url)), formats: ["es"], fileName: "main" }, rollupOptions: { output: { inlineDynamicImports: true } } },
   });
   const script = (Array.isArray(bundle) ? bundle : [bundle]).flatMap((b) => ("output" in b ? b.output : [])).map((o) => (o.type === "chunk" ? o.code : "")).join("");
   server = createServer((req, res) => {

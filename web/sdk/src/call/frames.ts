@@ -22,9 +22,11 @@ export interface FrameCounts {
   readonly dropped: number;
 }
 
-/** From the page: which payload type is which codec, where the browser does not say it with the frame; a question. */
+/** From the page: which payload type is which codec, where the browser does not say it with the frame; a question; that
+ * every picture that comes is to begin anew. */
 export type ToFrames =
   | { readonly type: "codecs"; readonly codecs: readonly (readonly [number, SFrameCodec])[] }
+  | { readonly type: "keyframes" }
   | { readonly type: "count"; readonly question: number };
 
 /** From the worker. first: the first frame of this transform was authentic and went on. */

@@ -241,6 +241,9 @@ export class SealedMedia implements CallMedia {
     return this.#lines.find((l) => l.slot === slot && l.way === "seal")?.transceiver.sender;
   }
 
+  /** After a time in which packets were lost: a picture that needs nothing of before, of everything that is shown. */
+  askKeyFrames(): void { this.#say({ type: "keyframes" }); }
+
   stats(): Promise<RTCStatsReport> { return this.#pc.getStats(); }
 
   async counts(): Promise<readonly SlotCounts[]> {

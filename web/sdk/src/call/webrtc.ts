@@ -4,6 +4,7 @@
 import { copy, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import type { CallPeer, PeerFactory, PeerOptions } from "./peer.ts";
+import { heardOn, lookMs, Quiet } from "./quiet.ts";
 import { canSeal, SealedMedia, withoutExtensions } from "./media.ts";
 import { parseFingerprint } from "./sdp.ts";
 
@@ -49,11 +50,33 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       if (e.candidate === null) o.onCandidate(undefined);
       else if (e.candidate.candidate !== "") o.onCandidate(e.candidate.candidate);
     };
-    pc.onconnectionstatechange = () => {
-      if (pc.connectionState === "connected") o.onPath(true);
-      if (pc.connectionState === "disconnected" || pc.connectionState === "failed") o.onPath(false);
-    };
     const media = o.media !== 0 && more.worker !== undefined ? new SealedMedia(pc, o, more.worker()) : undefined;
+    // Up: the browser says so, and something comes.
+    const quiet = new Quiet();
+    let up: boolean | undefined;
+    const path = () => {
+      const state = pc.connectionState;
+      if (state !== "connected" && state !== "disconnected" && state !== "failed") return;
+      const now = state === "connected" && !quiet.silent;
+      if (now === up) return;
+      // What was lost meanwhile is missing for every picture that builds on it.
+      if (now && up === false) media?.askKeyFrames();
+      up = now;
+      o.onPath(now);
+    };
+    pc.onconnectionstatechange = () => {
+      quiet.reset();
+      path();
+    };
+    const looks = setInterval(() => {
+      if (pc.connectionState !== "connected") return;
+      // One receiver's report is a small one, and has the path of all; that of one that receives nothing has none.
+      const receiver = pc.getTransceivers().find((t) => t.currentDirection === "recvonly")?.receiver;
+      (receiver ?? pc).getStats().then((report) => {
+        quiet.look(heardOn(report));
+        path();
+      }, () => undefined); // closed meanwhile
+    }, lookMs);
     // A handshake with another certificate than the signed one ends here, before there is any channel.
     const watch = () => {
       const dtls = pc.sctp?.transport;
@@ -103,6 +126,7 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
         // What the end of the connection reports is no failure any more.
         for (const dc of [control, file]) dc.onclose = dc.onmessage = null;
         pc.onconnectionstatechange = pc.onicecandidate = null;
+        clearInterval(looks);
         media?.close();
         pc.close();
       },

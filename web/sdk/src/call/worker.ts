@@ -49,6 +49,7 @@ async function codingOf(o: FrameOptions): Promise<(codec: SFrameCodec, data: Uin
 /** Makes this worker the one that seals and opens. */
 export function serveFrames(): void {
   const counts = new Map<number, { seen: number; passed: number; bytes: number; dropped: number }>();
+  const opening = new Set<Transformer>();
   let codecs = new Map<number, SFrameCodec>();
 
   const codecOf = (frame: EncodedFrame): SFrameCodec => {
@@ -62,6 +63,7 @@ export function serveFrames(): void {
     const { options } = transformer;
     const count = { seen: 0, passed: 0, bytes: 0, dropped: 0 };
     counts.set(options.id, count);
+    if (options.way === "open") opening.add(transformer);
     const coding = codingOf(options);
     let failing = 0;
     let asked = -failingMs;
@@ -101,6 +103,8 @@ export function serveFrames(): void {
 
   scope.onmessage = ({ data }) => {
     if (data.type === "codecs") codecs = new Map(data.codecs);
+    // Those of ended tracks and of sound refuse, and have nothing to begin anew.
+    else if (data.type === "keyframes") for (const t of opening) t.sendKeyFrameRequest?.().catch(() => undefined);
     else scope.postMessage({ type: "counts", question: data.question, counts: [...counts].map(([id, c]) => [id, { ...c }] as const) });
   };
 
