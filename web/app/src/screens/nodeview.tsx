@@ -5,7 +5,7 @@ import type { Key } from '../i18n.ts';
 import { dump, type Field, type TapFrame } from '../wiretap.ts';
 import { nameOf, Notice, Screen } from './parts.tsx';
 
-/** Bytes of a frame that are shown; the rest is more of the same. */
+/** Bytes of a frame that are shown before the rest is asked for. */
 const shownBytes = 512;
 
 const readers: Record<Field['reader'], Key> = { node: 'readerNode', 'other-node': 'readerOther', devices: 'readerDevices' };
@@ -18,6 +18,7 @@ export function NodeView() {
   const t = useT();
   const [, again] = useReducer<number, void>((n) => n + 1, 0);
   const [chosen, setChosen] = useState(0);
+  const [whole, setWhole] = useState(0);
   const chats = useView((s) => s.chats);
   const contacts = useView((s) => s.contacts);
   const tap = app.engine.tap;
@@ -96,9 +97,15 @@ export function NodeView() {
                   </tbody>
                 </table>
                 <pre class="dump" tabIndex={0} aria-label={t('nodeBytes')}>
-                  {dump(frame.bytes, shownBytes)}
+                  {dump(frame.bytes, whole === frame.number ? frame.bytes.length : shownBytes)}
                 </pre>
-                {frame.bytes.length > shownBytes && <p class="small muted">{t('nodeRest', { count: frame.bytes.length - shownBytes })}</p>}
+                {frame.bytes.length > shownBytes && whole !== frame.number && (
+                  <div>
+                    <button type="button" class="button" onClick={() => setWhole(frame.number)}>
+                      {t('nodeRest', { count: frame.bytes.length - shownBytes })}
+                    </button>
+                  </div>
+                )}
               </>
             )}
             {!frame && <Notice icon="eye">{t('nodeHint')}</Notice>}
