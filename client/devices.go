@@ -142,15 +142,20 @@ func (c *Client) pack(list *identity.DeviceList) ([]byte, error) {
 			pieces = append(pieces, b)
 		}
 	}
+	out := joinPieces(pieces)
+	if len(out) > maxApproval {
+		return nil, errors.New("there are too many contacts to hand over at once")
+	}
+	return out, nil
+}
+
+func joinPieces(pieces [][]byte) []byte {
 	var out []byte
 	for _, p := range pieces {
 		out = binary.BigEndian.AppendUint32(out, uint32(len(p)))
 		out = append(out, p...)
 	}
-	if len(out) > maxApproval {
-		return nil, errors.New("there are too many contacts to hand over at once")
-	}
-	return out, nil
+	return out
 }
 
 func unpack(b []byte) ([][]byte, error) {
@@ -175,6 +180,19 @@ func unpack(b []byte) ([][]byte, error) {
 // Join makes this folder a device of the identity that approved the request. The root key
 // stays where it was.
 func Join(cfg Config, r *DeviceRequest, approval string) (*Client, error) {
+	pieces, err := openPieces(r, approval)
+	if err != nil {
+		return nil, err
+	}
+	a, err := checkPieces(r.device.Public(), pieces)
+	if err != nil {
+		return nil, err
+	}
+	return join(cfg, r.device, a)
+}
+
+// openPieces opens an approval that was sealed for this request.
+func openPieces(r *DeviceRequest, approval string) ([][]byte, error) {
 	body, ok := strings.CutPrefix(strings.TrimSpace(approval), approvalPrefix)
 	if !ok {
 		return nil, fmt.Errorf("this is not an approval: it begins with %s", approvalPrefix)
@@ -194,48 +212,68 @@ func Join(cfg Config, r *DeviceRequest, approval string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: the approval was made for another request", ErrVerification)
 	}
-	pieces, err := unpack(plain)
-	if err != nil {
-		return nil, err
-	}
-	return join(cfg, r.device, pieces)
+	return unpack(plain)
 }
 
-func join(cfg Config, device *identity.Device, pieces [][]byte) (*Client, error) {
+// approved is what an approval says, checked.
+type approved struct {
+	list     *identity.DeviceList
+	home     keep.Home
+	contacts []*envelope.ContactSync
+}
+
+// checkPieces holds an approval against the device that asked for it, before anything of it
+// is written down.
+func checkPieces(device identity.PublicKey, pieces [][]byte) (approved, error) {
 	list, err := identity.ParseDeviceList(pieces[0])
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrVerification, err)
+		return approved{}, fmt.Errorf("%w: %w", ErrVerification, err)
 	}
-	if _, listed := list.Device(device.ID()); !listed {
-		return nil, fmt.Errorf("%w: the device list does not name this device", ErrVerification)
+	if _, listed := list.Device(identity.DeviceIDOf(device)); !listed {
+		return approved{}, fmt.Errorf("%w: the device list does not name this device", ErrVerification)
 	}
 	peer, err := identity.PeerIDFromBytes(pieces[3])
 	if err != nil {
-		return nil, err
+		return approved{}, err
 	}
-	home := keep.Home{PeerID: peer, Domain: string(pieces[2]), URL: string(pieces[1]), Tag: envelope.NewRouteTag(), TokenEpoch: 1}
 	if !list.HasHome(peer) {
-		return nil, fmt.Errorf("%w: the home is not in the device list", ErrVerification)
+		return approved{}, fmt.Errorf("%w: the home is not in the device list", ErrVerification)
 	}
+	a := approved{list: list, home: keep.Home{PeerID: peer, Domain: string(pieces[2]), URL: string(pieces[1]), TokenEpoch: 1}}
+	if err := identity.CheckDomain(a.home.Domain); err != nil {
+		return approved{}, err
+	}
+	if _, _, err := linkURL(a.home.URL); err != nil {
+		return approved{}, err
+	}
+	for _, raw := range pieces[4:] {
+		sync, err := envelope.ParseContactSync(raw)
+		if err != nil {
+			return approved{}, fmt.Errorf("take over a contact: %w", err)
+		}
+		a.contacts = append(a.contacts, sync)
+	}
+	return a, nil
+}
+
+func join(cfg Config, device *identity.Device, a approved) (*Client, error) {
+	home := a.home
+	home.Tag = envelope.NewRouteTag()
 	_, _ = rand.Read(home.MailboxSecret[:])
-	k, err := keep.Create(cfg.Dir, keep.NewProfile{Root: list.Root, Device: device}, cfg.keep())
+	k, err := keep.Create(cfg.Dir, keep.NewProfile{Root: a.list.Root, Device: device}, cfg.keep())
 	if err != nil {
 		return nil, err
 	}
 	home.Registered = k.Now()
-	if err := errors.Join(k.SetOwnList(list), k.PutHome(home)); err != nil {
+	if err := errors.Join(k.SetOwnList(a.list), k.PutHome(home)); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
 	c, err := newClient(cfg, k)
 	if err != nil {
 		return nil, err
 	}
-	for _, raw := range pieces[4:] {
-		sync, err := envelope.ParseContactSync(raw)
-		if err == nil {
-			err = c.applySync(sync)
-		}
-		if err != nil {
+	for _, sync := range a.contacts {
+		if err := c.applySync(sync); err != nil {
 			return nil, errors.Join(fmt.Errorf("take over a contact: %w", err), k.Close())
 		}
 	}

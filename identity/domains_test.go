@@ -61,17 +61,12 @@ func TestContextStringsAreDistinctAndInTheSpecification(t *testing.T) {
 	}
 }
 
-// Strings that one other package uses alone stand in that package; the table of the
-// specification has them all, each once. A string that two places define is two purposes
-// with one string, or one purpose written twice.
-func TestEveryContextStringOfTheRepositoryIsInTheTableOnce(t *testing.T) {
-	spec, err := os.ReadFile("../docs/spec/identity.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+// everyContextString finds the context strings of the repository and where each is written.
+func everyContextString(t testing.TB) map[string][]string {
+	t.Helper()
 	literal := regexp.MustCompile(`"(trunkline/v1/[^"\\]*)\\x00"`)
 	places := map[string][]string{}
-	err = filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -93,6 +88,18 @@ func TestEveryContextStringOfTheRepositoryIsInTheTableOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return places
+}
+
+// Strings that one other package uses alone stand in that package; the table of the
+// specification has them all, each once. A string that two places define is two purposes
+// with one string, or one purpose written twice.
+func TestEveryContextStringOfTheRepositoryIsInTheTableOnce(t *testing.T) {
+	spec, err := os.ReadFile("../docs/spec/identity.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := everyContextString(t)
 	for s, paths := range places {
 		if len(paths) != 1 {
 			t.Errorf("%s is written in %v", s, paths)

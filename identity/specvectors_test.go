@@ -260,8 +260,8 @@ func makeText(t *testing.T) textFile {
 		a, b := testRoot(p[0]).Public(), testRoot(p[1]).Public()
 		f.Safety = append(f.Safety, safetyVector{hx(a[:]), hx(b[:]), SafetyNumber(a, b)})
 	}
-	for _, c := range contextStrings(t) {
-		f.Contexts[strings.TrimSuffix(c, "\x00")] = hx([]byte(c))
+	for c := range everyContextString(t) { // of other packages, too
+		f.Contexts[c] = hx([]byte(c + "\x00"))
 	}
 	return f
 }

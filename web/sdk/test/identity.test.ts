@@ -138,6 +138,7 @@ describe("keys and texts", () => {
     for (const [s, bytes] of Object.entries(f.context_strings)) {
       expect(hex(context(s.replace("trunkline/v1/", "") as (typeof contexts)[number]))).toBe(bytes);
     }
+    expect(Object.keys(f.context_strings).map((s) => s.replace("trunkline/v1/", "")).sort()).toEqual([...contexts].sort());
     const spec = vectorText("docs/spec/identity.md").matchAll(/^\| `trunkline\/v1\/([a-z0-9-]+)` \|/gm);
     expect([...contexts].sort()).toEqual([...spec].map((m) => m[1]).sort());
   });
