@@ -16,6 +16,8 @@ export interface Engine {
   /** Makes this tab the one of another identity, or of a new one. False: there are enough. */
   become(name: string | null): boolean;
   register(invite: string): Promise<void>;
+  /** Goes on as somebody new where an identity was lost. */
+  beginAnew(): void;
   /** Null when it worked; otherwise what is wrong, and with which word. */
   recover(phrase: string): Promise<{ problem: Problem; word?: string } | null>;
 

@@ -44,3 +44,15 @@ export async function openNow(): Promise<Set<string>> {
   const locks = new Set(held?.map((lock) => lock.name));
   return new Set(identities().filter((name) => locks.has(lockOf(name))));
 }
+
+const knownKey = (name: string) => `${name}.known`;
+
+/** Notes, where the database is not, that an identity was here: a browser that is short of room throws databases
+ * away, and whoever comes back is told so instead of being somebody new. */
+export function remember(name: string): void {
+  localStorage.setItem(knownKey(name), 'yes');
+}
+
+export function known(name: string): boolean {
+  return localStorage.getItem(knownKey(name)) === 'yes';
+}

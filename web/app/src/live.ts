@@ -20,7 +20,7 @@ import { CallControl } from './call/control.ts';
 import type { Engine } from './engine.ts';
 import { recordPrefix } from './files/protocol.ts';
 import { attempt, problemOf } from './problems.ts';
-import { another, become, here, identities, openNow } from './identities.ts';
+import { another, become, here, identities, known, openNow, remember } from './identities.ts';
 import { noiseGate } from './plugins/index.ts';
 import { loadPrefs, type Prefs } from './prefs.ts';
 import { addressOf, inviteIn, inviteToken, isLoopback, type Route, routeText } from './route.ts';
@@ -111,6 +111,7 @@ export class Live extends Base implements Engine {
     const { client } = this.opened;
     client.listen((event) => this.heard(event));
     if (client.registered) return this.ready();
+    if (known(this.identity)) return this.me({ is: 'unregistered', id: client.id, registering: false, problem: null, lost: true });
     const { route } = this.store.state;
     const invite = inviteIn(route, location.origin);
     if (invite) return this.register(invite);
@@ -140,6 +141,10 @@ export class Live extends Base implements Engine {
     if (problem === null) this.ready();
     else this.me({ is: 'unregistered', id: client.id, registering: false, problem: problem === 'address' ? 'invite' : problem });
     this.hideInvite();
+  }
+
+  beginAnew(): void {
+    this.run(this.register(inviteIn(this.store.state.route, location.origin) || location.origin));
   }
 
   /** An invitation does not stay in the address bar or the history. */
@@ -178,6 +183,9 @@ export class Live extends Base implements Engine {
   private ready(): void {
     const client = this.client();
     this.hideInvite();
+    remember(this.identity);
+    // Whoever knows somebody would miss it: the browser is asked not to throw it away when room is short.
+    if (client.contacts().length > 0) this.run(Promise.resolve(navigator.storage?.persist?.()));
     this.contacts();
     for (const contact of client.contacts()) this.notes(contact.id);
     this.self();
@@ -288,7 +296,11 @@ export class Live extends Base implements Engine {
       case 'alarm':
         return this.contacts();
       case 'ended':
-        if (event.error instanceof TrunklineError) return;
+        if (event.error instanceof TrunklineError) {
+          // Memory is ahead of the disk: nothing more can be said that would still be there later.
+          if (isCode(event.error, 'storage')) this.me({ is: 'broken', problem: problemOf(event.error) ?? 'storage' });
+          return;
+        }
         reportError(event.error);
         return this.me({ is: 'broken', problem: 'other' });
       case 'plugin':

@@ -14,6 +14,12 @@ const nodeCodes: Record<string, Problem> = {
   unknown_destination: 'not-found',
 };
 
+/** Whether there was no room, somewhere at the bottom of it. */
+function isFull(error: unknown): boolean {
+  for (let e = error; e instanceof Error || e instanceof DOMException; e = e.cause) if (e.name === 'QuotaExceededError') return true;
+  return false;
+}
+
 /** What a person is told of an error of the SDK. Null: it is none of its errors, but a bug, and is
  * thrown on. */
 export function problemOf(error: unknown): Problem | null {
@@ -55,7 +61,7 @@ export function problemOf(error: unknown): Problem | null {
     case 'unverified':
       return 'verification';
     case 'storage':
-      return 'storage';
+      return isFull(error) ? 'full' : 'storage';
     case 'phrase':
       return 'phrase';
     case 'malformed':

@@ -21,7 +21,8 @@ export type Problem =
   | 'not-accepted'
   | 'too-long'
   | 'limited' // too much in too short a time
-  | 'storage' // the browser keeps nothing, or its disk is full
+  | 'storage' // the browser keeps nothing, or what it kept went away under us
+  | 'full' // its disk has no room
   | 'phrase'
   | 'camera'
   | 'other';
@@ -30,7 +31,7 @@ export type Me =
   | { is: 'opening' }
   | { is: 'elsewhere'; others: Identity[] } // another tab has this identity open
   | { is: 'broken'; problem: Problem }
-  | { is: 'unregistered'; id: string; registering: boolean; problem: Problem | null }
+  | { is: 'unregistered'; id: string; registering: boolean; problem: Problem | null; lost?: boolean } // lost: this browser had an identity, and its data is gone
   | { is: 'ready'; self: Self };
 
 /** Another identity of this browser. */

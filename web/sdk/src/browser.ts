@@ -50,8 +50,18 @@ export class BrowserStore implements Store {
     }
   }
 
+  /** A database that somebody removes under an open page closes, and says so at the next transaction. */
+  #begin(store: "entries" | "keys", write = false): IDBTransaction {
+    try {
+      // strict: the browser has told the disk before it says that the transaction is complete.
+      return write ? this.#db.transaction(store, "readwrite", { durability: "strict" }) : this.#db.transaction(store);
+    } catch (err) {
+      throw refuse("storage", "the browser's storage is closed", err);
+    }
+  }
+
   async load(): Promise<Map<string, Uint8Array>> {
-    const s = this.#db.transaction("entries").objectStore("entries");
+    const s = this.#begin("entries").objectStore("entries");
     // Everything before the texts, and everything behind them.
     const ranges = [IDBKeyRange.upperBound(laterPrefix, true), IDBKeyRange.lowerBound(laterPrefix + "\uffff", true)];
     const parts = await Promise.all(ranges.map((r) => Promise.all([done(s.getAllKeys(r)), done(s.getAll(r) as IDBRequest<Uint8Array[]>)])));
@@ -59,14 +69,13 @@ export class BrowserStore implements Store {
   }
 
   async read(keys: readonly string[]): Promise<readonly (Uint8Array | undefined)[]> {
-    const s = this.#db.transaction("entries").objectStore("entries");
+    const s = this.#begin("entries").objectStore("entries");
     const values = await Promise.all(keys.map((k) => done(s.get(k) as IDBRequest<Uint8Array | undefined>)));
     return values.map((v) => (v === undefined ? undefined : new Uint8Array(v)));
   }
 
   async write(changes: readonly Change[]): Promise<void> {
-    // strict: the browser has told the disk before it says that the transaction is complete.
-    const t = this.#db.transaction("entries", "readwrite", { durability: "strict" });
+    const t = this.#begin("entries", true);
     const s = t.objectStore("entries");
     for (const c of changes) {
       if (c.value === undefined) s.delete(c.key);
@@ -77,11 +86,11 @@ export class BrowserStore implements Store {
 
   /** A key object of WebCrypto; it is stored as it is, without its bytes being seen. */
   async key(name: string): Promise<unknown> {
-    return done(this.#db.transaction("keys").objectStore("keys").get(name));
+    return done(this.#begin("keys").objectStore("keys").get(name));
   }
 
   async putKey(name: string, value: unknown): Promise<void> {
-    const t = this.#db.transaction("keys", "readwrite", { durability: "strict" });
+    const t = this.#begin("keys", true);
     t.objectStore("keys").put(value, name);
     await finished(t);
   }

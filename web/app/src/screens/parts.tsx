@@ -90,6 +90,7 @@ const problems: Record<Problem, Key> = {
   'too-long': 'problemTooLong',
   limited: 'problemLimited',
   storage: 'problemStorage',
+  full: 'problemFull',
   phrase: 'problemPhrase',
   camera: 'problemCamera',
   other: 'problemOther',

@@ -48,6 +48,17 @@ export function Welcome() {
             </div>
           </Notice>
         )}
+        {me.is === 'unregistered' && me.lost && (
+          <Notice kind="warn">
+            <p class="strong">{t('lostTitle')}</p>
+            <p>{t('lostText')}</p>
+            <div>
+              <button type="button" class="button" onClick={() => app.engine.beginAnew()}>
+                {t('lostAnew')}
+              </button>
+            </div>
+          </Notice>
+        )}
         {me.is === 'unregistered' && !me.registering && (route.screen === 'call' || route.screen === 'add') && (
           <Notice>
             <p>{t(route.screen === 'call' ? 'welcomeCall' : 'welcomeAdd')}</p>
