@@ -17,6 +17,8 @@ class Ether {
   works = true;
   /** Whether the library throws at offers. */
   refuses = false;
+  /** What the connections count of sound and picture; undefined: they carry none. */
+  counts: (() => Promise<readonly calling.SlotCounts[]>) | undefined;
   readonly factory: calling.PeerFactory = (o) => {
     const p = new StandIn(this, o);
     this.made.push(p);
@@ -30,8 +32,11 @@ class StandIn implements calling.CallPeer {
   readonly servers: (readonly calling.IceServer[])[] = [];
   /** What it says the other side's certificate is, if not the truth. */
   seen: Bytes | undefined;
+  media: calling.CallMedia | undefined;
+  readonly held: boolean[] = [];
   closed = false;
   generation = 0;
+  report = new Map<string, Record<string, unknown>>();
   other: StandIn | undefined;
   taken = ""; // the other side's description, as it came
   readonly o: calling.PeerOptions;
@@ -40,6 +45,13 @@ class StandIn implements calling.CallPeer {
   constructor(e: Ether, o: calling.PeerOptions) {
     this.#e = e;
     this.o = o;
+    const { counts } = e;
+    if (counts !== undefined) {
+      this.media = {
+        counts, hold: (on) => this.held.push(on), send: async () => undefined, bound: () => undefined, stats: () => this.stats(),
+        onTrack: () => undefined, onAdapted: () => undefined, tracks: new Map(), adapted: { why: undefined, camera: "full", screen: "full" },
+      };
+    }
     e.peers.set(hex(this.fingerprint), this);
   }
 
@@ -80,6 +92,7 @@ class StandIn implements calling.CallPeer {
   async peerFingerprint(): Promise<Bytes> { return this.seen ?? this.other!.fingerprint; }
   sendControl(b: Bytes): void { queueMicrotask(() => { if (!this.other!.closed) this.other!.o.onControl(b); }); }
   async sendFile(b: Bytes): Promise<void> { queueMicrotask(() => this.other!.o.onFile(b)); }
+  async stats(): Promise<RTCStatsReport> { return this.report as unknown as RTCStatsReport; }
   close(): void { this.closed = true; }
 }
 
@@ -125,8 +138,9 @@ async function ringing(a: Person, b: Person) {
   return { out, into: b.rung.at(-1)! };
 }
 
-async function live() {
+async function live(counts?: Ether["counts"]) {
   const w = await friends();
+  w.ether.counts = counts;
   const { out, into } = await ringing(w.a, w.b);
   into.accept();
   await Promise.all([phase(w.a, out, "live"), phase(w.b, into, "live")]);
@@ -209,6 +223,78 @@ describe("hide my address", () => {
   });
 });
 
+describe("the end of sound and picture", () => {
+  const count = (slot: calling.SlotName, way: "seal" | "open", passed: number): calling.SlotCounts => ({ slot, way, passed, seen: passed, bytes: 0, dropped: 0 });
+  const heardBy = (into: calling.Call) => {
+    const ends: unknown[] = [];
+    into.onControl = (m) => { if (m.case === "mediaEnd") ends.push(m.value); };
+    return ends;
+  };
+
+  it("says how many frames there were, and nothing is sent after it", async () => {
+    const { b, out, into, caller } = await live(async () => [count("microphone", "seal", 500), count("camera", "seal", 30), count("screen", "seal", 7), count("camera", "open", 9)]);
+    const ends = heardBy(into);
+    out.hangup();
+    await phase(b, into, "ended");
+    expect([ends, caller.held]).toEqual([[{ audioFrames: 500n, videoFrames: 30n }], [true]]);
+  });
+
+  it("is not waited for where the page is going, or where nobody counts any more", async () => {
+    const { b, out, into } = await live(async () => [count("microphone", "seal", 500)]);
+    const ends = heardBy(into);
+    out.hangup({ atOnce: true });
+    await phase(b, into, "ended");
+    expect(ends).toEqual([]);
+    const silent = await live(() => new Promise(() => undefined));
+    const none = heardBy(silent.into);
+    silent.out.hangup();
+    await phase(silent.b, silent.into, "ended");
+    expect(none).toEqual([]);
+  });
+
+  it("nothing is sent while there is no path, and all of it afterwards", async () => {
+    const { caller, out, ether } = await live(async () => []);
+    ether.works = false;
+    caller.o.onPath(false);
+    while (out.brokenSinceMs === undefined) await new Promise((r) => setImmediate(r));
+    expect(caller.held).toEqual([true]);
+    caller.o.onPath(true);
+    while (out.brokenSinceMs !== undefined) await new Promise((r) => setImmediate(r));
+    expect(caller.held).toEqual([true, false]);
+  });
+});
+
+describe("names that browsers put in place of addresses", () => {
+  const name = "candidate:1 1 udp 1 0f8a1c1e-4b1d-4c55-9d0e-1f2a3b4c5d6e.local 5 typ host";
+  const told = (p: StandIn) => p.candidates.filter((c) => c?.includes(".local"));
+  const settled = async (p: StandIn, mark: string) => { while (!p.candidates.some((c) => c?.includes(mark))) await new Promise((r) => setImmediate(r)); };
+
+  it("go to the other browser, and no other names do", async () => {
+    const { caller, callee } = await live();
+    caller.o.onCandidate("candidate:1 1 udp 1 printer.local 5 typ host");
+    caller.o.onCandidate(name);
+    caller.o.onCandidate("candidate:9 1 udp 1 192.0.2.99 9 typ host");
+    await settled(callee, "192.0.2.99");
+    expect(told(callee)).toEqual([name]);
+  });
+
+  it("are neither told nor used by whoever hides the address", async () => {
+    const { ether, a, b } = await friends();
+    const out = await a.calls.startCall(b.client.id, { relayOnly: true });
+    await b.hear((e) => e.type === "ringing");
+    b.rung[0]!.accept();
+    await Promise.all([phase(a, out, "live"), phase(b, b.rung[0]!, "live")]);
+    const [hiding, open] = ether.made as [StandIn, StandIn];
+    const relayed = (host: string) => `candidate:2 1 udp 1 ${host} 6000 typ relay raddr 0.0.0.0 rport 9`;
+    hiding.o.onCandidate(name);
+    hiding.o.onCandidate(relayed("198.51.100.7"));
+    open.o.onCandidate(name);
+    open.o.onCandidate(relayed("198.51.100.8"));
+    await Promise.all([settled(open, "198.51.100.7"), settled(hiding, "198.51.100.8")]);
+    expect([told(open), told(hiding)]).toEqual([[], []]);
+  });
+});
+
 describe("somebody in between", () => {
   it("a certificate that is not the signed one ends the call with an alarm (54, 55)", async () => {
     const { ether, a, b } = await friends();
@@ -257,6 +343,25 @@ describe("a broken path", () => {
     expect([caller.servers.length, callee.servers.length]).toEqual([1, 1]);
     expect(callee.candidates.some((c) => c?.includes("ufrag gen1"))).toBe(true);
     expect([out.state.phase, into.state.phase]).toEqual(["live", "live"]);
+  });
+
+  it("is broken since the last packet, not since the library says so; and a little silence is none", async () => {
+    const { caller, out, a, ether } = await live();
+    ether.works = false; // a restart does not bring the path back
+    const pair = (silence: number | undefined) => new Map<string, Record<string, unknown>>([
+      ["T", { id: "T", type: "transport", selectedCandidatePairId: "P" }], ["L", { id: "L", type: "local-candidate" }], ["R", { id: "R", type: "remote-candidate" }],
+      ["P", { id: "P", type: "candidate-pair", localCandidateId: "L", remoteCandidateId: "R", timestamp: 100_000, ...(silence === undefined ? {} : { lastPacketReceivedTimestamp: 100_000 - silence }) }],
+    ]);
+    for (const [silence, since] of [[6_000, 6_000], [60_000, 15_000], [-5, 0], [undefined, 0]] as const) {
+      caller.report = pair(silence);
+      const before = a.client.now();
+      caller.o.onPath(false);
+      while (out.brokenSinceMs === undefined) await new Promise((r) => setImmediate(r));
+      expect(out.brokenSinceMs).toBeGreaterThanOrEqual(before - since);
+      expect(out.brokenSinceMs).toBeLessThanOrEqual(a.client.now() - since);
+      caller.o.onPath(true);
+      while (out.brokenSinceMs !== undefined) await new Promise((r) => setImmediate(r));
+    }
   });
 
   it("the callee asks for it, because only the side that offered offers", async () => {

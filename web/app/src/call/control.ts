@@ -29,7 +29,7 @@ export class CallControl {
     this.client = client;
     this.calls = calls;
     this.store = store;
-    addEventListener('pagehide', () => this.call?.hangup());
+    addEventListener('pagehide', () => this.call?.hangup({ atOnce: true }));
   }
 
   private get view(): CallView | null {

@@ -16,6 +16,11 @@ beforeAll(async () => {
   // What the pages give to the connection and take from it, in their own words.
   const watch = ({ page }) => page.addInitScript(() => {
     globalThis.remote = [];
+    const { setLocalDescription } = RTCPeerConnection.prototype;
+    RTCPeerConnection.prototype.setLocalDescription = function (...args) {
+      globalThis.connection = this;
+      return setLocalDescription.apply(this, args);
+    };
     const { addIceCandidate } = RTCPeerConnection.prototype;
     RTCPeerConnection.prototype.addIceCandidate = function (c) {
       if (c?.candidate) globalThis.remote.push(c.candidate);
@@ -47,15 +52,32 @@ test('whoever hides the address is reached through the relay alone', async () =>
   }
 });
 
-test('the node is killed: the picture stays, dimmed, with the seconds; it comes back, and so does the call', async () => {
+/** How many tracks this page sends. */
+const sends = (person) => person.page.evaluate(() => globalThis.connection.getSenders().filter((s) => s.track !== null).length);
+
+test('the node is killed: the picture stays, dimmed, with the seconds, and nothing is sent; it comes back, and so does all of the call', async () => {
+  await alice.page.keyboard.press('s');
+  await moving(bob, 'screen-theirs');
+  expect(await sends(alice)).toBeGreaterThanOrEqual(3);
   await acme.kill();
-  await alice.page.getByText(/No connection for \d+ seconds?/).first().waitFor({ timeout: 60_000 });
+  const since = alice.page.getByText(/No connection for \d+ seconds?/).first();
+  await since.waitFor({ timeout: 60_000 });
+  // Counted from the last packet: the browser takes some seconds until it says so.
+  expect(Number(/\d+/.exec(await since.textContent())[0])).toBeGreaterThan(1);
   expect(await alice.page.locator('[data-testid="them"].dimmed video').count()).toBe(1);
+  expect(await sends(alice)).toBe(0);
   await acme.again();
   await alice.page.locator('.tile-broken').waitFor({ state: 'detached', timeout: 60_000 });
   await bob.page.locator('.tile-broken').waitFor({ state: 'detached', timeout: 60_000 });
   await Promise.all([moving(alice), moving(bob)]);
+  await moving(bob, 'screen-theirs');
   await alice.page.getByTestId('route').filter({ hasText: 'Mesh, relay' }).waitFor();
+  // Notes go through the nodes.
+  await alice.page.keyboard.press('c');
+  await alice.page.locator('.call-chat textarea').fill('are you there again?');
+  await alice.page.keyboard.press('Enter');
+  await bob.page.getByTestId('chat').click();
+  await bob.page.locator('.call-chat .bubble', { hasText: 'are you there again?' }).waitFor({ timeout: 60_000 });
   await over(alice, bob);
   expect(world.foreign).toEqual([]);
 });

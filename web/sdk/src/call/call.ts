@@ -146,7 +146,11 @@ export class Call {
   }
   /** Says no, on all devices. */
   decline(): void { this.happen({ type: "decline" }); }
-  hangup(): void { this.happen({ type: "hangup" }); }
+  /** Ends it. At once: without a last word on how much was sent, because the page is going. */
+  hangup(o: { readonly atOnce?: boolean } = {}): void {
+    if (o.atOnce !== true) this.#order.do(() => this.#connection?.end() ?? Promise.resolve());
+    this.happen({ type: "hangup" });
+  }
 
   /** Sends a message on the control channel of a bound call. */
   sendControl(m: ControlInit): void {

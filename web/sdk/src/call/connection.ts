@@ -9,15 +9,18 @@ import { refuse, TrunklineError } from "../errors.ts";
 import type { Client } from "../client/client.ts";
 import { bindingMs, Gate, marshalControlMessage, type Control, type ControlInit } from "./control.ts";
 import type { CallState } from "./machine.ts";
-import type { CallMedia } from "./media.ts";
+import type { CallMedia, SlotName } from "./media.ts";
 import { quiet, type Order } from "./order.ts";
 import { guarded, type CallPeer, type IceServer, type Media, type PeerFactory } from "./peer.ts";
 import type { FramePost } from "./post.ts";
+import { silenceOf } from "./route.ts";
 import { checkDescription, cleanDescription, formatCandidate, hidden, isNamed, parseCandidate, parseSdp } from "./sdp.ts";
 
 const maxEarlyCandidates = 64;
 const widenMs = 2_000; // the relay's TCP ports are tried when UDP has found nothing by then
 const restartMs = 4_000;
+const mostSilenceMs = 15_000;
+const countedMs = 500; // nobody waits longer for the end of a call
 const pathGivenUpMs = 45_000;
 const filesGivenUpMs = 6_000; // whoever sends rings again and goes on where it was
 
@@ -75,6 +78,20 @@ export class Connection {
   sendControl(m: ControlInit): void { this.#peer!.sendControl(marshalControlMessage(m)); }
   async sendFile(chunk: Bytes): Promise<void> { await this.#peer!.sendFile(chunk); }
 
+  /** Sends no more, and tells how much there was. */
+  async end(): Promise<void> {
+    const media = this.media;
+    if (media === undefined || !this.bound || this.#brokenMs !== undefined) return;
+    media.hold(true);
+    const late = new Promise<undefined>((resolve) => this.#o.order.after(countedMs, () => resolve(undefined)));
+    const counts = await Promise.race([media.counts(), late]);
+    if (counts === undefined) return;
+    const sealed = (...slots: readonly SlotName[]) => counts.filter((c) => c.way === "seal" && slots.includes(c.slot)).reduce((n, c) => n + c.passed, 0);
+    if (this.bound && !this.#ended) {
+      this.sendControl({ case: "mediaEnd", value: { audioFrames: BigInt(sealed("microphone")), videoFrames: BigInt(sealed("camera")) } });
+    }
+  }
+
   close(): void {
     if (this.bound) {
       try {
@@ -105,8 +122,8 @@ export class Connection {
         try {
           c = parseCandidate(line);
         } catch {
-          // A name that the browser put in place of an address helps nobody, unless two have nothing else.
-          if (this.#o.byCards && !this.#o.relayOnly && isNamed(line)) await this.#o.post.send({ type: SessionType.ice, candidates: [line.replace(/^a=/, "")], generation });
+          // A name that a browser put in place of an address is for another browser in the same network, if for anybody.
+          if (!this.#o.relayOnly && isNamed(line)) await quiet(this.#o.post.send({ type: SessionType.ice, candidates: [line.replace(/^a=/, "")], generation }));
           return;
         }
         // With relay only not even the address behind the relay's.
@@ -142,7 +159,7 @@ export class Connection {
         this.#o.file(chunk);
       }),
       onPath: (up) => this.#o.order.do(async () => {
-        this.#onPath(up);
+        await this.#onPath(up);
         if (up) await this.#o.look();
       }),
       onFailed: (why) => this.#o.failed(why),
@@ -246,7 +263,7 @@ export class Connection {
         const c = parseCandidate(line);
         if (this.#o.relayOnly && c.type !== "relay") return;
       } catch {
-        if (!this.#o.byCards || this.#o.relayOnly || !isNamed(line)) return; // a line that cannot be used changes nothing
+        if (this.#o.relayOnly || !isNamed(line)) return; // a line that cannot be used changes nothing
       }
     }
     await this.#peer?.addCandidate(line?.replace(/^a=/, ""));
@@ -285,17 +302,22 @@ export class Connection {
     await quiet(this.#o.post.send(this.#pendingOffer));
   }
 
-  #onPath(up: boolean): void {
+  async #onPath(up: boolean): Promise<void> {
     this.#pathUp = up;
     if (up) {
       if (this.#brokenMs !== undefined) {
         this.#brokenMs = undefined;
+        this.media?.hold(false);
         this.#o.path();
       }
       return;
     }
     if (this.#o.phase() !== "live" || this.#brokenMs !== undefined) return;
-    const broken = this.#brokenMs = this.#o.client.now();
+    // Whoever is shown that there is no connection does not expect to be seen and heard.
+    this.media?.hold(true);
+    // The library says so some seconds after the last packet.
+    const report = await this.stats();
+    const broken = this.#brokenMs = this.#o.client.now() - (report === undefined ? 0 : Math.min(silenceOf(report), mostSilenceMs));
     const mend = () => this.#o.order.do(async () => {
       if (this.#brokenMs !== broken || this.#o.phase() !== "live") return;
       this.#o.path();

@@ -84,6 +84,8 @@ export interface CallMedia {
   send(slot: SlotName, track: MediaStreamTrack | null): Promise<void>;
   /** The call is bound: what was to be sent is sent. */
   bound(): void;
+  /** Sends nothing while it is on; what was to be sent is sent again afterwards. */
+  hold(on: boolean): void;
   /** A track of which a frame was authentic. Nobody gets it before that. */
   onTrack: (slot: SlotName, track: MediaStreamTrack) => void;
   /** Tracks that have been handed out. */
@@ -119,6 +121,7 @@ export class SealedMedia implements CallMedia {
   #adaptation: Adaptation = unhindered;
   readonly #limited = new Map<SlotName, string>(); // what a slot's encoder was told, and for which picture
   #bound = false;
+  #held = false;
   #question = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   #closed = false;
@@ -218,8 +221,21 @@ export class SealedMedia implements CallMedia {
   bound(): void {
     if (this.#bound) return;
     this.#bound = true;
-    for (const [slot, track] of this.#wanted) void this.#put(slot, track);
+    this.#resume();
     this.#timer = setInterval(() => void this.compare(), compareMs);
+  }
+
+  hold(on: boolean): void {
+    if (this.#held === on || this.#closed) return;
+    this.#held = on;
+    if (this.#bound) this.#resume();
+  }
+
+  #resume(): void {
+    for (const [slot, track] of this.#wanted) {
+      // A connection that is closed meanwhile sends nothing any more, whatever it was to send.
+      this.#put(slot, this.#held ? null : track).catch((err: unknown) => this.#fail(refuse("unreachable", "the browser does not send what it should", err)));
+    }
   }
 
   async send(slot: SlotName, track: MediaStreamTrack | null): Promise<void> {
@@ -227,7 +243,7 @@ export class SealedMedia implements CallMedia {
     // A screen is read and a face moves: it is the encoder that has to know.
     if (track?.kind === "video" && track.contentHint === "") track.contentHint = slot === "screen" ? "detail" : "motion";
     this.#wanted.set(slot, track);
-    if (this.#bound) await this.#put(slot, track);
+    if (this.#bound && !this.#held) await this.#put(slot, track);
   }
 
   async #put(slot: SlotName, track: MediaStreamTrack | null): Promise<void> {
@@ -289,6 +305,7 @@ export class SealedMedia implements CallMedia {
   get adapted(): Adapted { return adapted(this.#adaptation); }
 
   #adapt(report: RTCStatsReport): void {
+    if (this.#held) return;
     const before = this.adapted;
     const sends = (slot: SlotName) => (this.#wanted.get(slot) ?? null) !== null;
     this.#adaptation = adapt(this.#adaptation, measured(report, performance.now(), { camera: sends("camera"), screen: sends("screen") }));

@@ -32,6 +32,13 @@ export function selectedPair(report: RTCStatsReport): { readonly pair: Stat; rea
   return pair === undefined || local === undefined || remote === undefined ? undefined : { pair, local, remote };
 }
 
+/** For how long nothing has come over the path. */
+export function silenceOf(report: RTCStatsReport): number {
+  const pair = selectedPair(report)?.pair;
+  const [now, last] = [pair?.["timestamp"], pair?.["lastPacketReceivedTimestamp"]];
+  return typeof now === "number" && typeof last === "number" && last > 0 ? Math.max(now - last, 0) : 0;
+}
+
 /** This side's end of the path; undefined while there is none. */
 export function localLeg(report: RTCStatsReport): { readonly leg: Leg; readonly remoteRelayed: boolean } | undefined {
   const s = selectedPair(report);
