@@ -20,6 +20,9 @@ export class World {
     this.children = [];
     this.origins = new Set();
     this.foreign = [];
+    this.browsers = [];
+    // What the command of a domain's node begins with: that which runs it on a machine of its own, for one.
+    this.on = () => [];
     // Script that pages and their workers fetched, and what the service workers did.
     this.scripts = new Set();
     this.byServiceWorkers = 0;
@@ -27,6 +30,8 @@ export class World {
   }
 
   build() {
+    this.binary = process.env.TRUNKLINE_BINARY;
+    if (this.binary) return this;
     this.binary = path.join(this.dir, 'trunkline');
     execFileSync('go', ['build', '-buildvcs=false', '-o', this.binary, './cmd/trunkline'], { cwd: repository, stdio: 'inherit', env: { ...process.env, CGO_ENABLED: '0' } });
     return this;
@@ -34,9 +39,10 @@ export class World {
 
   /** Starts a node and returns its ready line and how to end it. */
   async node(name, domain, extra = []) {
+    const [program, ...before] = [...this.on(domain), this.binary];
     const child = spawn(
-      this.binary,
-      ['serve', '--data', path.join(this.dir, name), '--domain', domain, '--http-listen', '127.0.0.1:0', '--federation-listen', '127.0.0.1:0',
+      program,
+      [...before, 'serve', '--data', path.join(this.dir, name), '--domain', domain, '--http-listen', '127.0.0.1:0', '--federation-listen', '127.0.0.1:0',
         '--turn-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--json', ...extra],
       { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH, HOME: this.dir } },
     );
@@ -93,8 +99,8 @@ export class World {
       );
     trust(a, b);
     trust(b, a);
-    const peer = (other) => [...extra, '--federation-peer', `${other.domain}=${path.join(other.data, 'domain.document')}`];
-    return [await this.node(first, first, peer(b)), await this.node(second, second, peer(a))];
+    const more = (one, other) => [...(typeof extra === 'function' ? extra(one.domain) : extra), '--federation-peer', `${other.domain}=${path.join(other.data, 'domain.document')}`];
+    return [await this.node(first, first, more(a, b)), await this.node(second, second, more(b, a))];
   }
 
   /** Runs a command of the binary and returns what it printed. */
@@ -107,18 +113,19 @@ export class World {
   }
 
   /** With `asks`, pages get what a person said to the browser, as say() does, and nothing by itself. */
-  async browser(flags = [], asks = false) {
+  async browser(flags = [], asks = false, executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium') {
     this.chromium = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+      executablePath,
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
         '--disable-sync', '--use-fake-device-for-media-stream', ...(asks ? [] : ['--use-fake-ui-for-media-stream']), '--mute-audio', ...flags],
     });
+    this.browsers.push(this.chromium);
     return this.chromium;
   }
 
   /** A person: a browser profile of its own, whose every request is looked at. */
-  async person(options = {}) {
-    const context = await this.chromium.newContext({ viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'], ...options });
+  async person({ browser = this.chromium, ...options } = {}) {
+    const context = await browser.newContext({ viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'], ...options });
     context.on('request', (request) => {
       this.seen(request.url());
       if (request.serviceWorker()) this.byServiceWorkers++;
@@ -166,7 +173,7 @@ export class World {
   }
 
   async stop() {
-    await this.chromium?.close();
+    await Promise.all(this.browsers.map((b) => b.close()));
     await Promise.all(this.children.map(end));
     rmSync(this.dir, { recursive: true, force: true });
   }
