@@ -9,6 +9,7 @@ export interface Abortable {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** What is thrown where a signal ended something. */
 export function abortError(signal: AbortSignal): TrunklineError {
   return refuse("aborted", "it was stopped by whoever asked for it", signal.reason);
 }

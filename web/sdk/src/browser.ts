@@ -9,6 +9,7 @@ import { laterPrefix, type Change, type Store, type Vault } from "./client/store
 
 export { processAudio } from "./plugin/audio.ts";
 
+/** Opens the browser's own sockets. */
 export const browserSocket: SocketFactory = (url, protocol) => new WebSocket(url, protocol) as unknown as Socket;
 
 function done<T>(r: IDBRequest<T>): Promise<T> {

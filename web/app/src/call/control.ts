@@ -348,19 +348,19 @@ export class CallControl {
   /** Sharing never touches the camera. */
   private async share(): Promise<void> {
     const { attempt } = this;
-    let stream: MediaStream;
+    const c = this.call;
+    if (!c) return;
+    let shared: call.SharedScreen;
     try {
-      stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } }, audio: true });
+      shared = await call.shareScreen(c);
     } catch (error) {
-      // Whoever closes the browser's own dialog has changed their mind.
-      if (!(error instanceof DOMException && error.name === 'NotAllowedError')) this.problem('screen', await deviceProblem(error, 'camera'));
-      return;
+      // The call ended while the person picked, or whoever closes the browser's own dialog has changed their mind.
+      if (error instanceof TrunklineError || (error instanceof DOMException && error.name === 'NotAllowedError')) return;
+      return this.problem('screen', await deviceProblem(error, 'camera'));
     }
-    const [screen] = stream.getVideoTracks();
-    const [screenAudio] = stream.getAudioTracks();
+    const { screen, sound: screenAudio } = shared;
     const { view } = this;
-    if (!screen || !view || attempt !== this.attempt || view.stage.is !== 'live') return stream.getTracks().forEach((t) => t.stop());
-    screen.contentHint = 'detail';
+    if (!view || attempt !== this.attempt || view.stage.is !== 'live') return shared.stop();
     screen.addEventListener('ended', () => {
       if (this.view?.tracks.screen === screen) this.run(this.off('screen'));
     });
@@ -368,8 +368,6 @@ export class CallControl {
       sending: { ...view.sending, screen: true, screenAudio: screenAudio !== undefined },
       tracks: { ...view.tracks, screen, ...(screenAudio ? { screenAudio } : {}) },
     });
-    await this.give('screen');
-    await this.give('screenAudio');
     this.tell();
   }
 

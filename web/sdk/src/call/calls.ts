@@ -25,7 +25,9 @@ export interface CallOptions extends Abortable {
   readonly relayOnly?: boolean;
 }
 
+/** What calls need. */
 export interface CallsOptions {
+  /** Makes connections: browserPeer in a browser. */
   readonly peer: PeerFactory;
   /** Told of every call that begins here or rings here, before anything happens in it. */
   readonly onCall?: (c: Call) => void;
@@ -52,6 +54,7 @@ export class Calls implements CallHandler, CallBook {
     c.calls = this;
   }
 
+  get client(): Client { return this.#c; }
   get peer(): PeerFactory { return this.options.peer; }
   get active(): readonly Call[] { return [...this.#active]; }
 

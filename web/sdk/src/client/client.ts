@@ -39,6 +39,7 @@ const retryEveryMs = 5_000;
 const notesEveryMs = 30_000;
 const upkeepEveryMs = 60_000;
 
+/** One device of an identity. Make it with createIdentity, recoverIdentity or Client.join, and open it with connect or Client.open. */
 export class Client {
   readonly #c: Core;
 
@@ -126,6 +127,11 @@ export class Client {
     return Client.open(o);
   }
 
+  /**
+   * Opens the identity of a storage, without a link: start begins that. Texts of an older storage are sealed first.
+   *
+   * @throws TrunklineError storage (none there, another version, or in use)
+   */
   static async open(o: ClientOptions): Promise<Client> {
     const map = await o.store.load();
     let onFailure: (err: Error) => void = () => undefined;
@@ -143,15 +149,25 @@ export class Client {
 
   // ---- Who this is ----
 
+  /** The root key. */
   get self(): PublicKey { return this.#c.self; }
+  /** The root key as text: "tl1…" (identity.md, section 3). */
   get id(): string { return this.#c.id; }
+  /** Whether there is a home. */
   get registered(): boolean { return this.#c.records.get("home") !== undefined; }
+  /** What others write to: "tl1…@domain". Throws not_registered before there is a home. */
   get address(): string { return formatAddress({ root: this.self, domain: this.#c.home().domain }); }
+  /** The home as it is written down. Throws not_registered. */
   home(): HomeRecord { return this.#c.home(); }
+  /** The home as the specification has it. Throws not_registered. */
   homeOf(h?: HomeRecord): Home { return this.#c.homeOf(h); }
+  /** This device. */
   get deviceId(): DeviceId { return this.#c.deviceId; }
+  /** The signed list of this identity's devices, once there is one. */
   ownList(): DeviceList | undefined { return this.#c.ownList(); }
+  /** The same; throws not_registered where there is none. */
   mustOwnList(): DeviceList { return this.#c.mustOwnList(); }
+  /** The root key with its secret. Throws storage where this device does not hold it. */
   root(): Promise<SeedSigner> { return this.#c.root(); }
 
   // ---- Life ----
@@ -207,11 +223,13 @@ export class Client {
     await c.settled();
   }
 
+  /** Ends everything, waits for it, and gives the storage free. */
   async close(): Promise<void> {
     await this.stop();
     await this.#c.options.store.close();
   }
 
+  /** Hears what happens, in order. Gives the function that ends it. */
   listen(f: Listener): () => void { return this.#c.listen(f); }
   /** Whether everything that waited in the mailbox when the link began has been taken. */
   get fetched(): boolean { return this.#c.inbox.fetched; }
@@ -380,25 +398,44 @@ export class Client {
   /** Somebody was met by cards. Whoever was not known is written down, unverified. */
   met(root: PublicKey, name: string, home: Home | undefined): void { this.#c.contacts.met(root, name, home); }
 
+  /** What is kept, for a program that keeps something of its own beside it. Keys that begin with "app/" are never used here. */
   get records(): Records { return this.#c.records; }
+  /** @internal */
   get directory(): Directory { return this.#c.directory; }
+  /** @internal */
   get ledger(): Ledger { return this.#c.ledger; }
+  /** The link to the own node; hurry() dials now. */
   get link(): Link { return this.#c.link; }
+  /** @internal */
   get device(): Signer { return this.#c.device; }
+  /** @internal */
   get opener(): Opener { return this.#c.inbox.opener; }
+  /** The time that the client goes by. */
   get timers(): Timers { return this.#c.timers; }
+  /** @internal */
   get calls(): CallHandler | undefined { return this.#c.calls; }
+  /** @internal */
   set calls(h: CallHandler) { this.#c.calls = h; }
+  /** Now, in milliseconds since 1970; it never goes back. */
   now(): number { return this.#c.now(); }
+  /** @internal */
   ownCert(): DeviceCert { return this.#c.ownCert(); }
+  /** @internal */
   ownGrant(): Promise<Grant> { return this.#c.mailbox.ownGrant(); }
   /** Waits for a registered link, for at most 30 seconds. */
   wire(o: Abortable = {}): Promise<Wire> { return this.#c.wire(o.signal); }
+  /** @internal */
   tell(e: ClientEvent): void { this.#c.tell(e); }
+  /** Runs work that nobody waits for. A refusal is logged; a bug ends the client. */
   background(what: string, work: () => Promise<void>): void { this.#c.background(what, work); }
+  /** @internal */
   contactRecord(root: PublicKey): ContactRecord | undefined { return this.#c.contacts.get(root); }
+  /** @internal */
   writable(root: PublicKey): ContactRecord { return this.#c.contacts.writable(root); }
+  /** @internal */
   addressees(k: ContactRecord, o: Abortable = {}): Promise<Addressee[]> { return this.#c.sending.addressees(k, o.signal); }
+  /** @internal */
   deliver(a: Addressee, l: Letter): Promise<Sealed> { return this.#c.sending.deliver(a, l); }
+  /** @internal */
   dispatch(a: Addressee, l: Letter, message: string, payload: Bytes): Promise<string> { return this.#c.sending.dispatch(a, l, message, payload); }
 }

@@ -24,10 +24,12 @@ import { type HomeRecord, listOf, type ProfileRecord } from "./records.ts";
 import type { Sending } from "./sending.ts";
 import type { Records, Store, Vault } from "./store.ts";
 
+/** What a client stands on: inFolder and inBrowser give the first three. */
 export interface ClientOptions {
   readonly store: Store;
   readonly vault: Vault;
   readonly socket: SocketFactory;
+  /** Time and chance; the machine's where it is absent. */
   readonly timers?: Timers;
   /** Gets a copy of every frame on the link. */
   readonly tap?: Tap;

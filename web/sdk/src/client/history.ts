@@ -46,9 +46,11 @@ export interface Page {
   readonly more: boolean;
 }
 
+/** Notes that a conversation holds; beyond that the oldest go. */
 export const maxConversation = 5_000;
 const maxPage = 200;
 
+/** What the client does with it. */
 export class History {
   readonly #c: Core;
   #place = 0;

@@ -58,6 +58,7 @@ export interface Hooks {
   readonly audio?: AudioStage;
 }
 
+/** What use() takes. */
 export interface Plugin {
   /** Up to 32 of a-z 0-9 -, a letter first. One plugin of a name at a time. */
   readonly name: string;

@@ -12,6 +12,7 @@ import { checkPlugin, PluginError, type AudioStage, type MessageView, type Plugi
 export const hookMs = 1_000;
 /** Hooks of one plugin that may be under way at once: more come only where none of them ends. */
 export const maxUnderWay = 64;
+/** Plugins that run at a time. */
 export const maxPlugins = 16;
 
 /** A plugin that runs. */
@@ -29,6 +30,7 @@ interface Running {
   underWay: number;
 }
 
+/** What the plugins of a client need of it. */
 export interface PluginHost {
   readonly timers: Timers;
   tell(e: ClientEvent): void;
@@ -36,6 +38,7 @@ export interface PluginHost {
 
 type Note = Omit<MessageView, "conversation">;
 
+/** The plugins that run. */
 export class Plugins {
   readonly #h: PluginHost;
   readonly #running = new Map<string, Running>();
