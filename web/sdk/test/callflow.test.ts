@@ -4,6 +4,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { hex, random, utf8, type Bytes } from "../src/bytes.ts";
 import { call as calling, Client, createIdentity, MemoryStore, StoreVault, type ClientEvent } from "../src/index.ts";
+import { marshalSessionMessage, SessionType, type SessionMessage } from "../src/envelope/sessionmessage.ts";
 import { Puppet } from "./puppet.ts";
 
 const open: Client[] = [];
@@ -292,6 +293,60 @@ describe("names that browsers put in place of addresses", () => {
     open.o.onCandidate(relayed("198.51.100.8"));
     await Promise.all([settled(open, "198.51.100.7"), settled(hiding, "198.51.100.8")]);
     expect([told(open), told(hiding)]).toEqual([[], []]);
+  });
+});
+
+describe("what the other side must not say", () => {
+  type Description = Extract<SessionMessage, { type: 2 | 3 }>;
+  const described = (type: 2 | 3, from: StandIn, generation: number, change: Partial<Description> = {}): Description => {
+    const setup = type === SessionType.offer ? "actpass" : "active";
+    const sdp = utf8(from.sdp(setup));
+    return { type, sdp, fingerprint: from.fingerprint, ufrag: calling.parseSdp(sdp).ufrag, setup: setup === "actpass" ? 3 : 1, generation, ...change } as Description;
+  };
+  /** One side of a call that is live says something over the session. */
+  const say = (from: calling.Call, to: calling.Call, m: SessionMessage) => to.onFrame(from.session!.seal(marshalSessionMessage(m)));
+
+  it.each<[string, "caller" | "callee", (w: Awaited<ReturnType<typeof live>>) => SessionMessage, string]>([
+    ["an offer by the side that answers", "callee", ({ callee }) => described(2, callee, 1), "malformed"],
+    ["an answer by the side that offers", "caller", ({ caller }) => described(3, caller, 0), "malformed"],
+    ["an offer that leaves a generation out", "caller", ({ caller }) => described(2, caller, 2), "malformed"],
+    ["a description that is not the signed one", "caller", ({ caller }) => described(2, caller, 1, { ufrag: "other" }), "malformed"],
+    ["another certificate than the one of this call", "caller", ({ caller }) => { caller.fingerprint = random(32); return described(2, caller, 1); }, "key_alarm"],
+  ])("%s ends the call", async (_, who, make, code) => {
+    const w = await live();
+    const m = make(w);
+    const [from, to, person] = who === "caller" ? [w.out, w.into, w.b] as const : [w.into, w.out, w.a] as const;
+    say(from, to, m);
+    await phase(person, to, "ended");
+    expect(to.why?.code).toBe(code);
+  });
+
+  it("an old offer, an old answer and a frame that does not open change nothing", async () => {
+    const w = await live();
+    say(w.into, w.out, described(3, w.callee, 0));
+    w.out.onFrame(new Uint8Array(200));
+    w.into.onFrame(random(200));
+    w.caller.o.onPath(false);
+    while (w.callee.generation !== 1) await new Promise((r) => setImmediate(r));
+    say(w.out, w.into, { ...described(2, w.caller, 0) });
+    // What comes after it is still heard.
+    say(w.out, w.into, { type: SessionType.ice, candidates: ["candidate:77 1 udp 1 192.0.2.77 9 typ host"], generation: 1 });
+    while (!w.callee.candidates.some((c) => c?.includes("192.0.2.77"))) await new Promise((r) => setImmediate(r));
+    expect([w.out.state.phase, w.into.state.phase]).toEqual(["live", "live"]);
+  });
+
+  it.each<[string, (p: StandIn) => void]>([
+    ["a file", (p) => p.o.onFile(new Uint8Array(100))],
+    ["a message", (p) => p.o.onControl(calling.marshalControlMessage({ case: "bye", value: {} }))],
+  ])("%s before the channel binding ends the call", async (_, sends) => {
+    const { ether, a, b } = await friends();
+    ether.works = false;
+    const { out, into } = await ringing(a, b);
+    into.accept();
+    await Promise.all([phase(a, out, "connecting"), phase(b, into, "connecting")]);
+    sends(ether.made.find((p) => p.o.role === 1)!);
+    await phase(b, into, "ended");
+    expect([into.why?.code, into.bound]).toEqual(["binding", false]);
   });
 });
 
