@@ -16,6 +16,8 @@ export interface Engine {
   /** Makes this tab the one of another identity, or of a new one. False: there are enough. */
   become(name: string | null): boolean;
   register(invite: string): Promise<void>;
+  /** The person has compared the node's peer id. */
+  confirmNode(): void;
   /** Goes on as somebody new where an identity was lost. */
   beginAnew(): void;
   /** Null when it worked; otherwise what is wrong, and with which word. */

@@ -11,6 +11,7 @@ import {
   type PluginHandle,
   recoverIdentity,
   TrunklineError,
+  UnknownNodeError,
   WordError,
 } from '@trunkline/sdk';
 import { browserSocket, BrowserStore, BrowserVault } from '@trunkline/sdk/browser';
@@ -24,7 +25,7 @@ import { another, become, here, identities, known, openNow, remember } from './i
 import { noiseGate } from './plugins/index.ts';
 import { loadPrefs, type Prefs } from './prefs.ts';
 import { addressOf, inviteIn, inviteToken, isLoopback, type Route, routeText } from './route.ts';
-import type { Contact, Identity, Link, Me, Note, Problem, Standing } from './state.ts';
+import type { Contact, Identity, Link, Me, Note, Problem, Standing, Strange } from './state.ts';
 import type { Transfers } from './transfers.ts';
 import { matchVerify, verifyText } from './verifytext.ts';
 import { WireTap } from './wiretap.ts';
@@ -49,6 +50,9 @@ export class Live extends Base implements Engine {
   private joining: { options: { store: BrowserStore; vault: BrowserVault; socket: typeof browserSocket; tap: WireTap }; secret: Uint8Array } | null = null;
   readonly tap = new WireTap();
   private readonly identity = here();
+  private strange: Strange | null = null;
+  /** The peer id of a node that the person has compared; from then on the identity links to no other. */
+  private confirmed = '';
   private readonly tabs = new BroadcastChannel(this.identity);
   private gate: PluginHandle | null = null;
   private reading: Promise<void> = Promise.resolve();
@@ -117,9 +121,9 @@ export class Live extends Base implements Engine {
     if (invite) return this.register(invite);
     // A node that lets everybody in needs no invitation; the others say so.
     this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
-    const problem = await attempt(async () => void (await client.register(location.origin)));
+    const problem = await this.enrol(location.origin);
     if (problem === null) return this.ready();
-    this.me({ is: 'unregistered', id: client.id, registering: false, problem: problem === 'invite' ? null : problem });
+    this.unregistered(problem === 'invite' ? null : problem);
   }
 
   private async keepPhrase(phrase: string): Promise<void> {
@@ -131,16 +135,40 @@ export class Live extends Base implements Engine {
   async register(invite: string): Promise<void> {
     const client = this.client();
     this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
-    const problem = await attempt(async () => {
-      await client.register(invite);
+    const problem = await this.enrol(invite, async () => {
       // The one that a node prints for its own computer serves whoever else sits there, so our link carries it on.
       if (!isLoopback(location.hostname)) return;
       client.records.set(inviteKey, inviteToken(invite));
       await client.records.commit();
     });
     if (problem === null) this.ready();
-    else this.me({ is: 'unregistered', id: client.id, registering: false, problem: problem === 'address' ? 'invite' : problem });
+    else this.unregistered(problem === 'address' ? 'invite' : problem);
     this.hideInvite();
+  }
+
+  private unregistered(problem: Problem | null): void {
+    const { strange } = this;
+    this.me({ is: 'unregistered', id: this.client().id, registering: false, problem: strange ? null : problem, ...(strange ? { strange } : {}) });
+  }
+
+  /** Registers. A node that speaks for another name than the one in the address bar waits for the person. */
+  private enrol(invite: string, then?: () => Promise<void>): Promise<Problem | null> {
+    this.strange = null;
+    return attempt(async () => {
+      try {
+        await this.client().register(invite, this.confirmed ? { confirmed: this.confirmed } : {});
+      } catch (error) {
+        if (error instanceof UnknownNodeError) this.strange = { domain: error.domain, node: error.node, invite };
+        throw error;
+      }
+      await then?.();
+    });
+  }
+
+  confirmNode(): void {
+    if (!this.strange) return;
+    this.confirmed = this.strange.node;
+    this.run(this.register(this.strange.invite));
   }
 
   beginAnew(): void {

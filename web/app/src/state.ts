@@ -31,7 +31,7 @@ export type Me =
   | { is: 'opening' }
   | { is: 'elsewhere'; others: Identity[] } // another tab has this identity open
   | { is: 'broken'; problem: Problem }
-  | { is: 'unregistered'; id: string; registering: boolean; problem: Problem | null; lost?: boolean } // lost: this browser had an identity, and its data is gone
+  | { is: 'unregistered'; id: string; registering: boolean; problem: Problem | null; lost?: boolean; strange?: Strange } // lost: this browser had an identity, and its data is gone
   | { is: 'ready'; self: Self };
 
 /** Another identity of this browser. */
@@ -39,6 +39,14 @@ export interface Identity {
   name: string;
   /** What its person is called; empty if nobody said. */
   person: string;
+}
+
+/** A node that speaks for another name than the one in the address bar, before the person has confirmed it. */
+export interface Strange {
+  domain: string;
+  /** Its peer id. */
+  node: string;
+  invite: string;
 }
 
 export interface Self {

@@ -47,6 +47,21 @@ export class WordError extends TrunklineError {
   }
 }
 
+/** A node that proved its own key and speaks for another name than the one that was dialled: by its number in a local
+ * network, for example. A person who compares `node` with what the node prints may register with it. */
+export class UnknownNodeError extends TrunklineError {
+  readonly domain: string;
+  /** Its peer id. */
+  readonly node: string;
+
+  constructor(domain: string, node: string) {
+    super("aborted", "the node speaks for another host than the one dialled");
+    this.name = "UnknownNodeError";
+    this.domain = domain;
+    this.node = node;
+  }
+}
+
 export function refuse(code: Code, message: string, cause?: unknown): TrunklineError {
   return new TrunklineError(code, message, cause === undefined ? undefined : { cause });
 }

@@ -4,6 +4,7 @@ import { linkTo, useApp, useT, useView } from '../app.ts';
 import { lazy } from '../lazy.tsx';
 import { isInvite } from '../route.ts';
 import { Identities } from './identities.tsx';
+import type { Strange } from '../state.ts';
 import { Copy, Notice, problemKey } from './parts.tsx';
 
 const Recover = lazy(() => import('./return.tsx').then((m) => m.Recover));
@@ -59,6 +60,7 @@ export function Welcome() {
             </div>
           </Notice>
         )}
+        {me.is === 'unregistered' && me.strange && <StrangeNode node={me.strange} />}
         {me.is === 'unregistered' && !me.registering && (route.screen === 'call' || route.screen === 'add') && (
           <Notice>
             <p>{t(route.screen === 'call' ? 'welcomeCall' : 'welcomeAdd')}</p>
@@ -67,13 +69,44 @@ export function Welcome() {
             </div>
           </Notice>
         )}
-        {me.is === 'unregistered' && (me.registering ? <p class="row" role="status"><span class="spinner" />{t('registering')}</p> : <Invite problem={me.problem === null ? null : t(problemKey(me.problem))} />)}
+        {me.is === 'unregistered' && !me.strange && (me.registering ? <p class="row" role="status"><span class="spinner" />{t('registering')}</p> : <Invite problem={me.problem === null ? null : t(problemKey(me.problem))} />)}
         <nav class="row wrap welcome-links" aria-label={t('more')}>
           <a {...linkTo(app, { screen: 'settings' })}>{t('settings')}</a>
           <a {...linkTo(app, { screen: 'about' })}>{t('aboutTitle')}</a>
         </nav>
       </div>
     </main>
+  );
+}
+
+/** Reached by number in a local network, for example: the node proved its key, and the person says whether it is theirs. */
+function StrangeNode(props: { node: Strange }) {
+  const app = useApp();
+  const t = useT();
+  const [differs, setDiffers] = useState(false);
+  const { node, domain } = props.node;
+  if (differs) {
+    return (
+      <Notice kind="danger">
+        <p role="alert">{t('nodeDiffers')}</p>
+      </Notice>
+    );
+  }
+  return (
+    <section class="card">
+      <h2>{t('nodeConfirmTitle')}</h2>
+      <p>{t('nodeConfirmText', { host: location.host, domain })}</p>
+      <code data-testid="node">{node.match(/.{1,4}/g)?.join(' ')}</code>
+      <div class="row wrap">
+        <button type="button" class="button main" onClick={() => app.engine.confirmNode()}>
+          <Icon name="verified" />
+          {t('nodeConfirm')}
+        </button>
+        <button type="button" class="button" onClick={() => setDiffers(true)}>
+          {t('theyDiffer')}
+        </button>
+      </div>
+    </section>
   );
 }
 

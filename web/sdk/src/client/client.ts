@@ -178,9 +178,11 @@ export class Client {
    *
    * @returns the address that others write to
    * @throws TrunklineError malformed (no invitation), refused (nodeCode: invitation_invalid, registration_closed, …),
-   *   other_identity or rollback (the node shows a list that is not ours), unreachable, aborted
+   *   other_identity or rollback (the node shows a list that is not ours), unreachable, aborted; an UnknownNodeError
+   *   where the node speaks for another name than the one dialled and is not the `confirmed` one. Whatever node it is
+   *   then, it stays the only one that this identity links to.
    */
-  register(invite: string, o: Abortable = {}): Promise<string> { return this.#c.mailbox.register(invite, o.signal); }
+  register(invite: string, o: { readonly confirmed?: string } & Abortable = {}): Promise<string> { return this.#c.mailbox.register(invite, o.signal, o.confirmed); }
 
   /**
    * Registers where that is still to be done, starts, and waits for the link. After an abort the client does not run.

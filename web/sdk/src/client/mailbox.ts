@@ -32,7 +32,7 @@ export class Mailbox {
   }
 
   /** Makes the identity known at a node and opens a mailbox for this device. Before start. */
-  async register(invite: string, signal?: AbortSignal): Promise<string> {
+  async register(invite: string, signal?: AbortSignal, confirmed?: string): Promise<string> {
     if (this.#c.running) throw refuse("malformed", "register before the client runs: a second link of this device would end the first");
     const { base, invitation } = parseInvite(invite);
     const root = await this.#c.root();
@@ -40,7 +40,7 @@ export class Mailbox {
     const s = Math.floor(now / 1000);
     const cert = await signDeviceCert(root, { device: this.#c.device.publicKey, epoch: 1, notBefore: s, notAfter: s + certLifetime });
     const w = await Wire.dial({
-      base, socket: this.#c.options.socket, timers: this.#c.timers, who: { device: this.#c.device, cert }, tap: this.#c.options.tap, onDeliver: () => undefined, onEnd: () => undefined, signal,
+      base, socket: this.#c.options.socket, timers: this.#c.timers, who: { device: this.#c.device, cert }, tap: this.#c.options.tap, onDeliver: () => undefined, onEnd: () => undefined, signal, confirmed,
     });
     try {
       const home = await this.#newHome(w, base);

@@ -25,7 +25,7 @@ export function challengeBody(c: Challenge): Bytes {
   return concat(c.node, c.nonce, u64(c.timeMs), sha256(c.descriptor), utf8(c.domain));
 }
 
-/** Checks that the node named in c made it. Whether it is the right one: see checkHost, or compare with a pin. */
+/** Checks that the node named in c made it. Whether it is the right one: see mayAnswerAt, or compare with a pin. */
 export function verifyChallenge(c: Challenge): Node {
   if (c.version !== 1 || c.nonce.length !== 32 || c.signature.length !== 64) throw refuse("signature", "link handshake does not verify");
   const peerId = PeerId.fromBytes(c.node);
@@ -59,10 +59,9 @@ export function isLoopback(host: string): boolean {
 }
 
 /** Whether a node that speaks for domain may answer at the host that was dialled. */
-export function checkHost(domain: string, dialled: string): void {
+export function mayAnswerAt(domain: string, dialled: string): boolean {
   const host = hostname(dialled);
-  if (host === domain || host.endsWith(`.${domain}`) || isLoopback(host)) return;
-  throw refuse("aborted", "the node speaks for another host than the one dialled");
+  return host === domain || host.endsWith(`.${domain}`) || isLoopback(host);
 }
 
 /** The address of a node's link. Plain HTTP is for this machine only: elsewhere it shows who is connected. */

@@ -2,11 +2,11 @@
 // else to its owner. Transport and time are injected.
 
 import { abortError, checkAbort } from "../abort.ts";
-import { refuse, TrunklineError } from "../errors.ts";
+import { refuse, TrunklineError, UnknownNodeError } from "../errors.ts";
 import type { DeviceCert } from "../identity/device.ts";
 import type { PeerId, Signer } from "../identity/key.ts";
 import { isPassing, marshalClientFrame, maxBeforeAuth, maxFrame, parseNodeFrame, subprotocol, type ClientKind, type NodeKind, type NodeKindOf } from "./frames.ts";
-import { authenticate, checkHost, linkAddress, verifyChallenge, type Node } from "./handshake.ts";
+import { authenticate, linkAddress, mayAnswerAt, verifyChallenge, type Node } from "./handshake.ts";
 
 /** What of a WebSocket is used; those of browsers and of the package ws are such. */
 export interface Socket {
@@ -50,8 +50,10 @@ export interface DialOptions {
   readonly base: string;
   readonly socket: SocketFactory;
   readonly timers: Timers;
-  /** Absent: the name decides whether it is the right node (see checkHost). */
+  /** Absent: the name decides whether it is the right node (see mayAnswerAt). */
   readonly pin?: PeerId | undefined;
+  /** The peer id of a node that the person has confirmed, whose name is another than the one dialled. */
+  readonly confirmed?: string | undefined;
   readonly who?: { readonly device: Signer; readonly cert: DeviceCert } | undefined;
   /** Acknowledge over the wire that brought it: it may be about to become the link. */
   readonly onDeliver: (d: NodeKindOf<"deliver">, over: Wire) => void;
@@ -137,7 +139,10 @@ export class Wire {
       const first = await next();
       if (first.case !== "challenge") throw first.case === "error" ? nodeRefusal(first.value.code, Number(first.value.retryAfterMs)) : refuse("malformed", "the node did not begin with a challenge");
       const node = verifyChallenge(first.value);
-      if (o.pin === undefined) checkHost(node.domain, host);
+      if (o.pin === undefined) {
+        const id = node.peerId.toString();
+        if (!mayAnswerAt(node.domain, host) && o.confirmed !== id) throw new UnknownNodeError(node.domain, id);
+      }
       else if (!node.peerId.equals(o.pin)) throw refuse("aborted", "another node answers here than the one this identity is registered at");
       const hello = marshalClientFrame(0n, { case: "authenticate", value: await authenticate(first.value, host, o.who) });
       if (hello.length > maxBeforeAuth) throw refuse("too_large", "the first frame");
