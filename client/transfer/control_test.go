@@ -56,6 +56,7 @@ func TestBadControlMessages(t *testing.T) {
 		"refuse of nothing": message(refuseMessage(good.attempt, pb.Reason_REASON_DISK)),
 		"done of nothing":   message(doneMessage(good.attempt)),
 		"wait of nothing":   message(waitMessage(good.attempt)),
+		"kept of nothing":   message(keptMessage(good.attempt, 1)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -135,8 +136,14 @@ func TestReceiverOutOfTurn(t *testing.T) {
 		"refused after accept": func(a attemptID) [][]byte {
 			return [][]byte{must(acceptMessage(a, 0)), must(refuseMessage(a, pb.Reason_REASON_REFUSED))}
 		},
-		"waits after accept": func(a attemptID) [][]byte { return [][]byte{must(acceptMessage(a, 0)), must(waitMessage(a))} },
-		"done twice":         func(a attemptID) [][]byte { return [][]byte{must(doneMessage(a)), must(doneMessage(a))} },
+		"kept before accept": func(a attemptID) [][]byte { return [][]byte{must(keptMessage(a, 1))} },
+		"kept behind the end": func(a attemptID) [][]byte {
+			return [][]byte{must(acceptMessage(a, 0)), must(keptMessage(a, 4))}
+		},
+		"kept that does not grow": func(a attemptID) [][]byte {
+			return [][]byte{must(acceptMessage(a, 1)), must(keptMessage(a, 1))}
+		},
+		"done twice": func(a attemptID) [][]byte { return [][]byte{must(doneMessage(a)), must(doneMessage(a))} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,19 +1,18 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/trunkline-net/trunkline/client/transfer/pb"
 )
 
 // The receiver does not want it: the sender hears why, and nothing is kept.
@@ -380,32 +379,77 @@ func TestManyFilesBothWays(t *testing.T) {
 	}
 }
 
-// The receiver says two words for a file, however long it is: nothing waits for a unit's
-// acknowledgement.
-func TestPipelining(t *testing.T) {
+// Nothing waits for a unit's acknowledgement before the window is full; then everything does,
+// and a Wait from a person who has paused is told as a sign of life.
+func TestWindow(t *testing.T) {
 	t.Parallel()
 	alice, bob := newPerson(t), newPerson(t)
-	var words []string
-	s := connect(t, alice, bob, options{fromBob: func(l *line) {
-		l.onControl = func(msg []byte) bool {
-			m, _, err := parseControl(msg)
-			if err != nil {
-				t.Error(err)
+	var mu sync.Mutex // guards held, lost
+	var lost []byte   // the newest Kept that did not arrive
+	held := true
+	full := make(chan struct{})
+	var once sync.Once
+	s := connect(t, alice, bob, options{
+		fromBob: func(l *line) {
+			l.onControl = func(msg []byte) bool {
+				m, _, err := parseControl(msg)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if m.GetKept() == nil || !held {
+					return true
+				}
+				lost = bytes.Clone(msg)
+				if m.GetKept().GetUnit() == window {
+					once.Do(func() { close(full) })
+				}
+				return false
 			}
-			if m.GetWait() == nil { // a slow machine is not at fault
-				words = append(words, fmt.Sprintf("%T", m.GetKind()))
+		},
+	})
+	data := content((window+3)*unitSize, 1)
+	ended := make(chan error, 1)
+	path := write(t, "a", data)
+	go func() {
+		_, err := s.alice.Send(context.Background(), path, "")
+		ended <- err
+	}()
+	<-full // the whole window came without a word arriving
+	s.alice.mu.Lock()
+	attempt := s.alice.out.attempt
+	s.alice.mu.Unlock()
+	told := func() (n int) {
+		alice.mu.Lock()
+		defer alice.mu.Unlock()
+		for _, p := range alice.steps {
+			if p.Done > window*unitSize {
+				t.Fatalf("%d bytes were sent ahead of the other side's disk", p.Done)
 			}
-			return true
+			if p.Done == window*unitSize {
+				n++
+			}
 		}
-	}})
-	if _, err := s.alice.Send(context.Background(), write(t, "a", content(6*unitSize, 1)), ""); err != nil {
+		return n
+	}
+	for told() < 2 { // once when it was sent, once for a Wait
+		if err := s.alice.HandleControl(must(waitMessage(attempt))); err != nil {
+			t.Fatal(err)
+		}
+		runtime.Gosched()
+	}
+	mu.Lock()
+	held = false
+	last := lost
+	mu.Unlock()
+	if err := s.alice.HandleControl(last); err != nil {
 		t.Fatal(err)
 	}
-	<-bob.received
-	s.kill()
-	if want := []string{fmt.Sprintf("%T", &pb.Message_Accept{}), fmt.Sprintf("%T", &pb.Message_Done{})}; !slices.Equal(words, want) {
-		t.Errorf("the receiver said %q", words)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
 	}
+	whole(t, <-bob.received, data)
 }
 
 // The sender is held when nobody takes its chunks, and waits in memory for no more than the

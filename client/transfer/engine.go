@@ -225,12 +225,14 @@ func (e *Engine) HandleControl(msg []byte) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	cancel := m.GetCancel()
+	cancel, wait := m.GetCancel(), m.GetWait()
 	switch {
 	case e.closed || slices.Contains(e.past, attempt):
 		return nil // crossed our own end of it
 	case e.out != nil && e.out.attempt == attempt:
 		return e.out.answered(m)
+	case wait != nil && e.in != nil && e.in.attempt == attempt:
+		return nil // its person has paused: chunks will come
 	case cancel == nil:
 		return fmt.Errorf("%w: answer to no offer", ErrProtocol)
 	case e.in != nil && e.in.attempt == attempt:

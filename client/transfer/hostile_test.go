@@ -39,6 +39,11 @@ func (x *liar) start(change func(*Config)) {
 	fillRandom(x.key[:])
 	cfg := x.bob.config()
 	cfg.FileKey, cfg.Channel = x.key, x.answers
+	// Whoever lies does not listen to what is kept.
+	x.answers.onControl = func(msg []byte) bool {
+		m, _, err := parseControl(msg)
+		return err != nil || m.GetKept() == nil
+	}
 	if change != nil {
 		change(&cfg)
 	}

@@ -49,6 +49,8 @@ func parseControl(msg []byte) (*pb.Message, attemptID, error) {
 		id = k.Cancel.GetAttemptId()
 	case *pb.Message_Wait:
 		id = k.Wait.GetAttemptId()
+	case *pb.Message_Kept:
+		id = k.Kept.GetAttemptId()
 	}
 	if len(id) != len(attemptID{}) {
 		return nil, attemptID{}, fmt.Errorf("%w: control message without an attempt", ErrProtocol)
@@ -120,6 +122,10 @@ func cancelMessage(a attemptID, r pb.Reason) ([]byte, error) {
 
 func waitMessage(a attemptID) ([]byte, error) {
 	return canon.Marshal(&pb.Message{Kind: &pb.Message_Wait{Wait: &pb.Wait{AttemptId: a[:]}}})
+}
+
+func keptMessage(a attemptID, units int64) ([]byte, error) {
+	return canon.Marshal(&pb.Message{Kind: &pb.Message_Kept{Kept: &pb.Kept{AttemptId: a[:], Unit: uint64(units)}}})
 }
 
 // errPaused says that the other side gave this attempt up and will come again.

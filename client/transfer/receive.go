@@ -199,6 +199,8 @@ func (e *Engine) chunks(in *incoming, p *part, resumed int64) error {
 			ID: in.id, Name: p.name, Incoming: true, Size: in.size, Done: p.layout.contentAt(p.units),
 			Resumed: resumed, Checked: resumed,
 		})
+		msg, err := keptMessage(in.attempt, p.units)
+		e.say(in.ctx, msg, err)
 	}
 	for {
 		select {

@@ -22,15 +22,21 @@ const (
 	phaseDone
 )
 
-// outgoing is the file that is being sent. Engine.mu guards phase.
+// window is how many units may be on their way that the receiver has not kept yet. A browser
+// cannot hold the channel back, so this bounds what waits there for a slow disk.
+const window = 16
+
+// outgoing is the file that is being sent. Engine.mu guards phase and kept.
 type outgoing struct {
 	attempt  attemptID
 	units    int64
 	phase    phase
+	kept     int64 // units that the other side has on its disk
 	stop     context.CancelCauseFunc
 	accepted chan int64    // the unit to begin with
+	moved    chan struct{} // kept has grown
 	done     chan struct{} // closed at phaseDone
-	alive    chan struct{} // the other side has not decided yet
+	alive    chan struct{} // the other side has not decided yet, or its person has paused
 }
 
 // answered takes the receiver's words on this attempt. It never blocks: each kind comes once,
@@ -42,7 +48,8 @@ func (o *outgoing) answered(m *pb.Message) error {
 			return fmt.Errorf("%w: accept", ErrProtocol)
 		}
 		o.phase = phaseSending
-		o.accepted <- int64(k.Accept.GetUnit())
+		o.kept = int64(k.Accept.GetUnit())
+		o.accepted <- o.kept
 	case *pb.Message_Refuse:
 		if o.phase != phaseOffered {
 			return fmt.Errorf("%w: refuse", ErrProtocol)
@@ -57,15 +64,23 @@ func (o *outgoing) answered(m *pb.Message) error {
 		o.phase = phaseDone
 		close(o.done)
 	case *pb.Message_Wait:
-		if o.phase != phaseOffered {
-			return fmt.Errorf("%w: wait", ErrProtocol)
+		poke(o.alive)
+	case *pb.Message_Kept:
+		if o.phase != phaseSending && o.phase != phaseSent || k.Kept.GetUnit() > uint64(o.units) || int64(k.Kept.GetUnit()) <= o.kept {
+			return fmt.Errorf("%w: kept", ErrProtocol)
 		}
-		select {
-		case o.alive <- struct{}{}:
-		default:
-		}
+		o.kept = int64(k.Kept.GetUnit())
+		poke(o.moved)
 	}
 	return nil
+}
+
+// poke wakes whoever waits on c; once is enough.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // Send offers the file at path under name (empty: its own) and returns when the other side has
@@ -99,7 +114,7 @@ func (e *Engine) Send(ctx context.Context, path, name string) (Sent, error) {
 	defer stop(nil)
 	s.out = &outgoing{
 		attempt: s.m.attempt, units: s.layout.units, stop: stop,
-		accepted: make(chan int64, 1), done: make(chan struct{}), alive: make(chan struct{}, 1),
+		accepted: make(chan int64, 1), moved: make(chan struct{}, 1), done: make(chan struct{}), alive: make(chan struct{}, 1),
 	}
 	if err := e.begin(s.out); err != nil {
 		return Sent{}, err
@@ -240,10 +255,15 @@ func (s *sending) run(ctx context.Context) (Sent, error) {
 			if err := s.stream(ctx, unit); err != nil {
 				return Sent{}, err
 			}
-			select {
-			case <-ctx.Done():
-				return Sent{}, ctx.Err()
-			case <-s.out.done:
+			for sent := false; !sent; {
+				select {
+				case <-ctx.Done():
+					return Sent{}, ctx.Err()
+				case <-s.out.alive:
+					s.tell(s.m.size, s.m.size)
+				case <-s.out.done:
+					sent = true
+				}
 			}
 		}
 		sent.Resumed = s.resumed
@@ -252,7 +272,27 @@ func (s *sending) run(ctx context.Context) (Sent, error) {
 	}
 }
 
-// stream sends everything from unit on. It never waits for the other side but in SendData.
+// room waits until unit may go out. Each Wait meanwhile is told as progress: the other side is
+// there, and its person has paused.
+func (s *sending) room(ctx context.Context, unit, done int64) error {
+	for {
+		s.e.mu.Lock()
+		kept := s.out.kept
+		s.e.mu.Unlock()
+		if unit-kept < window {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.out.alive:
+			s.tell(done, s.m.size)
+		case <-s.out.moved:
+		}
+	}
+}
+
+// stream sends everything from unit on, never more than the window ahead of the other side's disk.
 func (s *sending) stream(ctx context.Context, unit int64) error {
 	box, err := newBox(s.e.cfg.FileKey, s.e.sendLabel, s.m.id, s.m.attempt, s.m.size)
 	if err != nil {
@@ -281,6 +321,9 @@ func (s *sending) stream(ctx context.Context, unit int64) error {
 	}
 	buf := make([]byte, unitSize)
 	for i := unit; i < s.layout.units; i++ {
+		if err := s.room(ctx, i, done); err != nil {
+			return err
+		}
 		content := buf[:s.layout.unitLen(i)]
 		if err := readUnit(s.file, content, i); err != nil {
 			return s.readError(err)

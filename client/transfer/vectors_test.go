@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/trunkline-net/trunkline/client/transfer/pb"
 )
 
 var update = flag.Bool("update", false, "write docs/spec/vectors/files.json anew")
@@ -21,7 +23,50 @@ type vectorFile struct {
 	Comment string          `json:"comment"`
 	Layouts []layoutVector  `json:"layouts"`
 	Files   []fileVector    `json:"files"`
+	Words   []wordVector    `json:"control"`
 	Names   []cleanedVector `json:"names"`
+}
+
+// wordVector is a control message that has an attempt and a number at most.
+type wordVector struct {
+	Kind    string `json:"kind"`
+	Attempt string `json:"attempt"`
+	Number  int64  `json:"number"` // unit or reason
+	Bytes   string `json:"bytes"`
+}
+
+func wordVectors(t *testing.T) []wordVector {
+	t.Helper()
+	var a attemptID
+	for i := range a {
+		a[i] = byte(i + 1)
+	}
+	var out []wordVector
+	add := func(kind string, number int64, msg []byte, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, wordVector{kind, hex.EncodeToString(a[:]), number, hex.EncodeToString(msg)})
+	}
+	for _, unit := range []int64{0, 3, 1 << 20} {
+		msg, err := acceptMessage(a, unit)
+		add("accept", unit, msg, err)
+	}
+	for _, unit := range []int64{1, 300} {
+		msg, err := keptMessage(a, unit)
+		add("kept", unit, msg, err)
+	}
+	for _, r := range []pb.Reason{pb.Reason_REASON_REFUSED, pb.Reason_REASON_DISK} {
+		msg, err := refuseMessage(a, r)
+		add("refuse", int64(r), msg, err)
+	}
+	msg, err := cancelMessage(a, pb.Reason_REASON_PAUSED)
+	add("cancel", int64(pb.Reason_REASON_PAUSED), msg, err)
+	msg, err = doneMessage(a)
+	add("done", 0, msg, err)
+	msg, err = waitMessage(a)
+	add("wait", 0, msg, err)
+	return out
 }
 
 type layoutVector struct {
@@ -69,8 +114,9 @@ type cleanedVector struct {
 func makeVectors(t *testing.T) vectorFile {
 	t.Helper()
 	f := vectorFile{Comment: "Bytes are lower-case hexadecimal, or base64 where the name ends in _b64. The stream of a file, its chunks and " +
-		"what becomes of a stranger's file name: docs/spec/files.md, sections 1, 3, 4 and 7. Names are what a parser of UTF-8 gives; " +
+		"what becomes of a stranger's file name: docs/spec/files.md, sections 1 to 4 and 7. Names are what a parser of UTF-8 gives; " +
 		"those that are none cannot stand in JSON."}
+	f.Words = wordVectors(t)
 	for _, size := range []int64{0, 1, 2, 9, 1000, chunkSize - hashSize, unitSize - 1, unitSize, unitSize + 1, 3*unitSize + 5, 1 << 30, 1<<40 - 1, 1 << 40} {
 		l := layoutOf(size)
 		v := layoutVector{Size: size, Padded: padme(size), Units: l.units, Zeros: l.zeros, Length: l.length}

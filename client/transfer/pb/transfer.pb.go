@@ -101,6 +101,7 @@ type Message struct {
 	//	*Message_Done
 	//	*Message_Cancel
 	//	*Message_Wait
+	//	*Message_Kept
 	Kind          isMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -197,6 +198,15 @@ func (x *Message) GetWait() *Wait {
 	return nil
 }
 
+func (x *Message) GetKept() *Kept {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Kept); ok {
+			return x.Kept
+		}
+	}
+	return nil
+}
+
 type isMessage_Kind interface {
 	isMessage_Kind()
 }
@@ -225,6 +235,10 @@ type Message_Wait struct {
 	Wait *Wait `protobuf:"bytes,6,opt,name=wait,proto3,oneof"`
 }
 
+type Message_Kept struct {
+	Kept *Kept `protobuf:"bytes,7,opt,name=kept,proto3,oneof"`
+}
+
 func (*Message_Manifest) isMessage_Kind() {}
 
 func (*Message_Accept) isMessage_Kind() {}
@@ -236,6 +250,8 @@ func (*Message_Done) isMessage_Kind() {}
 func (*Message_Cancel) isMessage_Kind() {}
 
 func (*Message_Wait) isMessage_Kind() {}
+
+func (*Message_Kept) isMessage_Kind() {}
 
 // Offers a file.
 type Manifest struct {
@@ -525,8 +541,8 @@ func (x *Cancel) GetReason() Reason {
 	return Reason_REASON_UNSPECIFIED
 }
 
-// The receiver still asks its person, or still reads what is there already. It comes every
-// two seconds until the answer.
+// Whoever sends it is alive and not ready: the receiver asks its person or reads what is there
+// already, or the person of either side has paused. It comes every two seconds.
 type Wait struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	AttemptId     []byte                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"` // 16
@@ -571,6 +587,59 @@ func (x *Wait) GetAttemptId() []byte {
 	return nil
 }
 
+// So many units are verified and on the receiver's disk.
+type Kept struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AttemptId     []byte                 `protobuf:"bytes,1,opt,name=attempt_id,json=attemptId,proto3" json:"attempt_id,omitempty"` // 16
+	Unit          uint64                 `protobuf:"varint,2,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kept) Reset() {
+	*x = Kept{}
+	mi := &file_client_transfer_pb_transfer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kept) ProtoMessage() {}
+
+func (x *Kept) ProtoReflect() protoreflect.Message {
+	mi := &file_client_transfer_pb_transfer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kept.ProtoReflect.Descriptor instead.
+func (*Kept) Descriptor() ([]byte, []int) {
+	return file_client_transfer_pb_transfer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Kept) GetAttemptId() []byte {
+	if x != nil {
+		return x.AttemptId
+	}
+	return nil
+}
+
+func (x *Kept) GetUnit() uint64 {
+	if x != nil {
+		return x.Unit
+	}
+	return 0
+}
+
 // What a receiver keeps of a file under the file id. Never sent.
 type Record struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -588,7 +657,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_client_transfer_pb_transfer_proto_msgTypes[7]
+	mi := &file_client_transfer_pb_transfer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -600,7 +669,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_client_transfer_pb_transfer_proto_msgTypes[7]
+	mi := &file_client_transfer_pb_transfer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -613,7 +682,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_client_transfer_pb_transfer_proto_rawDescGZIP(), []int{7}
+	return file_client_transfer_pb_transfer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Record) GetSize() uint64 {
@@ -676,14 +745,15 @@ var File_client_transfer_pb_transfer_proto protoreflect.FileDescriptor
 
 const file_client_transfer_pb_transfer_proto_rawDesc = "" +
 	"\n" +
-	"!client/transfer/pb/transfer.proto\x12\x15trunkline.transfer.v1\"\xe1\x02\n" +
+	"!client/transfer/pb/transfer.proto\x12\x15trunkline.transfer.v1\"\x94\x03\n" +
 	"\aMessage\x12=\n" +
 	"\bmanifest\x18\x01 \x01(\v2\x1f.trunkline.transfer.v1.ManifestH\x00R\bmanifest\x127\n" +
 	"\x06accept\x18\x02 \x01(\v2\x1d.trunkline.transfer.v1.AcceptH\x00R\x06accept\x127\n" +
 	"\x06refuse\x18\x03 \x01(\v2\x1d.trunkline.transfer.v1.RefuseH\x00R\x06refuse\x121\n" +
 	"\x04done\x18\x04 \x01(\v2\x1b.trunkline.transfer.v1.DoneH\x00R\x04done\x127\n" +
 	"\x06cancel\x18\x05 \x01(\v2\x1d.trunkline.transfer.v1.CancelH\x00R\x06cancel\x121\n" +
-	"\x04wait\x18\x06 \x01(\v2\x1b.trunkline.transfer.v1.WaitH\x00R\x04waitB\x06\n" +
+	"\x04wait\x18\x06 \x01(\v2\x1b.trunkline.transfer.v1.WaitH\x00R\x04wait\x121\n" +
+	"\x04kept\x18\a \x01(\v2\x1b.trunkline.transfer.v1.KeptH\x00R\x04keptB\x06\n" +
 	"\x04kind\"\x96\x01\n" +
 	"\bManifest\x12\x17\n" +
 	"\afile_id\x18\x01 \x01(\fR\x06fileId\x12\x1d\n" +
@@ -710,7 +780,11 @@ const file_client_transfer_pb_transfer_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\x0e2\x1d.trunkline.transfer.v1.ReasonR\x06reason\"%\n" +
 	"\x04Wait\x12\x1d\n" +
 	"\n" +
-	"attempt_id\x18\x01 \x01(\fR\tattemptId\"\xb8\x01\n" +
+	"attempt_id\x18\x01 \x01(\fR\tattemptId\"9\n" +
+	"\x04Kept\x12\x1d\n" +
+	"\n" +
+	"attempt_id\x18\x01 \x01(\fR\tattemptId\x12\x12\n" +
+	"\x04unit\x18\x02 \x01(\x04R\x04unit\"\xb8\x01\n" +
 	"\x06Record\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\fR\x04root\x12\x12\n" +
@@ -744,7 +818,7 @@ func file_client_transfer_pb_transfer_proto_rawDescGZIP() []byte {
 }
 
 var file_client_transfer_pb_transfer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_client_transfer_pb_transfer_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_client_transfer_pb_transfer_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_client_transfer_pb_transfer_proto_goTypes = []any{
 	(Reason)(0),      // 0: trunkline.transfer.v1.Reason
 	(*Message)(nil),  // 1: trunkline.transfer.v1.Message
@@ -754,7 +828,8 @@ var file_client_transfer_pb_transfer_proto_goTypes = []any{
 	(*Done)(nil),     // 5: trunkline.transfer.v1.Done
 	(*Cancel)(nil),   // 6: trunkline.transfer.v1.Cancel
 	(*Wait)(nil),     // 7: trunkline.transfer.v1.Wait
-	(*Record)(nil),   // 8: trunkline.transfer.v1.Record
+	(*Kept)(nil),     // 8: trunkline.transfer.v1.Kept
+	(*Record)(nil),   // 9: trunkline.transfer.v1.Record
 }
 var file_client_transfer_pb_transfer_proto_depIdxs = []int32{
 	2, // 0: trunkline.transfer.v1.Message.manifest:type_name -> trunkline.transfer.v1.Manifest
@@ -763,13 +838,14 @@ var file_client_transfer_pb_transfer_proto_depIdxs = []int32{
 	5, // 3: trunkline.transfer.v1.Message.done:type_name -> trunkline.transfer.v1.Done
 	6, // 4: trunkline.transfer.v1.Message.cancel:type_name -> trunkline.transfer.v1.Cancel
 	7, // 5: trunkline.transfer.v1.Message.wait:type_name -> trunkline.transfer.v1.Wait
-	0, // 6: trunkline.transfer.v1.Refuse.reason:type_name -> trunkline.transfer.v1.Reason
-	0, // 7: trunkline.transfer.v1.Cancel.reason:type_name -> trunkline.transfer.v1.Reason
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	8, // 6: trunkline.transfer.v1.Message.kept:type_name -> trunkline.transfer.v1.Kept
+	0, // 7: trunkline.transfer.v1.Refuse.reason:type_name -> trunkline.transfer.v1.Reason
+	0, // 8: trunkline.transfer.v1.Cancel.reason:type_name -> trunkline.transfer.v1.Reason
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_client_transfer_pb_transfer_proto_init() }
@@ -784,6 +860,7 @@ func file_client_transfer_pb_transfer_proto_init() {
 		(*Message_Done)(nil),
 		(*Message_Cancel)(nil),
 		(*Message_Wait)(nil),
+		(*Message_Kept)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -791,7 +868,7 @@ func file_client_transfer_pb_transfer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_client_transfer_pb_transfer_proto_rawDesc), len(file_client_transfer_pb_transfer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -184,3 +184,5 @@ export async function inBrowser(name?: string): Promise<{ readonly store: Store;
   const store = await BrowserStore.open(name);
   return { store, vault: new BrowserVault(store), socket: browserSocket };
 }
+
+export { BrowserFiles, memoryLimit, type Outlet } from "./transfer/browser.ts";

@@ -13,6 +13,7 @@ const f = vectors<{
     name: string; size: number; fill: number; root: string; file_id: string; file_key: string; attempt: string; sender: string; from_unit: number; chunks: number;
     messages: { at: number; sha256: string; bytes_b64?: string }[];
   }[];
+  control: { kind: "accept" | "kept" | "refuse" | "cancel" | "done" | "wait"; attempt: string; number: number; bytes: string }[];
   names: { name: string; cleaned: string }[];
 }>("files.json");
 
@@ -25,7 +26,7 @@ describe("the vectors of files", () => {
     for (const s of v.starts) expect(l.start(s.unit)).toEqual({ index: s.index, skip: s.skip });
   });
 
-  it.each(f.files)("cuts and opens $name from unit $from_unit", (v) => {
+  it.each(f.files)("cuts and opens $name from unit $from_unit", async (v) => {
     const content = new Uint8Array(v.size).fill(v.fill);
     const l = new file.Layout(v.size);
     const units = Array.from({ length: l.units }, (_, u) => content.subarray(u * file.unitSize, u * file.unitSize + l.unitLength(u)));
@@ -34,16 +35,29 @@ describe("the vectors of files", () => {
     expect(hex(root)).toBe(v.root);
     const id = file.fileIdOf(v.name, v.size, root);
     expect(hex(id)).toBe(v.file_id);
-    const box = () => new file.ChunkBox(unhex(v.file_key), v.sender === "initiator" ? Role.initiator : Role.responder, id, unhex(v.attempt), v.size);
+    const attempt = unhex(v.attempt);
+    const key = file.chunkKey(unhex(v.file_key), v.sender === "initiator" ? Role.initiator : Role.responder, id, attempt);
+    const box = () => new file.ChunkBox({ key, fileId: id, attempt, size: v.size });
     const cutter = new file.Cutter(l, box(), v.from_unit);
     const messages: Uint8Array[] = [];
     for (let u = v.from_unit; u < l.units; u++) messages.push(...cutter.unit(units[u]!, hashes[u]!));
-    messages.push(...cutter.finish(root));
+    for (const piece of cutter.end(root)) messages.push(...piece);
     expect(messages.map((m) => hex(sha256(m)))).toEqual(v.messages.map((m) => m.sha256));
     for (const m of v.messages) if (m.bytes_b64 !== undefined) expect(messages[m.at]).toEqual(unbase64(m.bytes_b64));
     const assembler = new file.Assembler(l, box(), root, hashes.slice(0, v.from_unit));
-    const pieces = messages.flatMap((m) => assembler.take(file.parseChunk(m)));
-    expect(pieces.map((p) => p.kind)).toEqual([...units.slice(v.from_unit).map(() => "unit"), "end"]);
+    const kept: number[] = [];
+    const whole: boolean[] = [];
+    for (const m of messages) whole.push(await assembler.take(file.parseChunk(m), (u) => void kept.push(u.unit)));
+    expect(kept).toEqual(units.slice(v.from_unit).map((_, i) => v.from_unit + i));
+    expect(whole).toEqual(messages.map((_, i) => i === messages.length - 1));
+  });
+
+  it.each(f.control)("reads and writes $kind $number", (v) => {
+    const attempt = unhex(v.attempt);
+    const c: file.TransferControl = v.kind === "accept" || v.kind === "kept" ? { kind: v.kind, attempt, unit: BigInt(v.number) }
+      : v.kind === "done" || v.kind === "wait" ? { kind: v.kind, attempt } : { kind: v.kind, attempt, reason: v.number };
+    expect(hex(file.marshalControl(c))).toBe(v.bytes);
+    expect(file.parseControl(unhex(v.bytes))).toEqual(c);
   });
 
   it.each(f.names)("cleans $name", (v) => {

@@ -92,9 +92,9 @@ describe("files", () => {
     const id = file.fileIdOf("hello.txt", content.length, root);
     expect(hex(id)).toBe("2268b87e87699049ae94661a4fcf8a0e");
     const layout = new file.Layout(content.length);
-    const box = new file.ChunkBox(Uint8Array.from({ length: 32 }, (_, i) => i), Role.initiator, id, attempt, content.length);
-    const cutter = new file.Cutter(layout, box, 0);
-    const chunks = [...cutter.unit(content, h), ...cutter.finish(root)];
+    const key = file.chunkKey(Uint8Array.from({ length: 32 }, (_, i) => i), Role.initiator, id, attempt);
+    const cutter = new file.Cutter(layout, new file.ChunkBox({ key, fileId: id, attempt, size: content.length }), 0);
+    const chunks = [...cutter.unit(content, h), ...[...cutter.end(root)].flat()];
     const spec = vectorText("docs/spec/files.md").split("the one chunk = ")[1]!.split("##")[0]!.replace(/\s/g, "");
     expect(chunks.map(hex)).toEqual([spec]);
   });
@@ -117,20 +117,24 @@ describe("files", () => {
     const hashes = units.map((u) => sha256(u) as Bytes);
     const root = file.rootOf(hashes);
     const id = file.fileIdOf("x", data.length, root);
-    const make = () => new file.ChunkBox(new Uint8Array(32).fill(5), Role.responder, id, new Uint8Array(16).fill(from), data.length);
+    const attempt = new Uint8Array(16).fill(from);
+    const key = file.chunkKey(new Uint8Array(32).fill(5), Role.responder, id, attempt);
+    const make = () => new file.ChunkBox({ key, fileId: id, attempt, size: data.length });
     const cutter = new file.Cutter(layout, make(), from);
-    const chunks = [...units.slice(from).flatMap((u, i) => cutter.unit(u, hashes[from + i]!)), ...cutter.finish(root)];
+    const chunks = [...units.slice(from).flatMap((u, i) => cutter.unit(u, hashes[from + i]!)), ...[...cutter.end(root)].flat()];
     return { chunks, assembler: new file.Assembler(layout, make(), root, hashes.slice(0, from)), units: layout.units };
   }
 
   it.each([[0, 0], [1, 0], [file.unitSize, 0], [file.unitSize, 1], [2.5 * file.unitSize, 0], [2.5 * file.unitSize, 2], [2.5 * file.unitSize, 3]])(
-    "carries %i bytes from unit %i on", (size, from) => {
+    "carries %i bytes from unit %i on", async (size, from) => {
       const data = content(size);
       const { chunks, assembler, units } = send(data, from);
-      const pieces = chunks.flatMap((c) => assembler.take(file.parseChunk(c)));
-      expect(pieces.at(-1)).toEqual({ kind: "end" });
-      const got = concat(...pieces.flatMap((p) => (p.kind === "unit" ? [p.content] : [])));
-      expect(pieces).toHaveLength(units - from + 1);
+      const pieces: Bytes[] = [];
+      const ends: boolean[] = [];
+      for (const c of chunks) ends.push(await assembler.take(file.parseChunk(c), (u) => void pieces.push(u.content.slice())));
+      expect(ends).toEqual(chunks.map((_, i) => i === chunks.length - 1));
+      const got = concat(...pieces);
+      expect(pieces).toHaveLength(units - from);
       expect(hex(sha256(got))).toBe(hex(sha256(data.subarray(from * file.unitSize))));
       expect(Math.max(...chunks.map((c) => c.length))).toBeLessThanOrEqual(file.maxChunk);
     });
@@ -138,9 +142,9 @@ describe("files", () => {
   it("ends at a chunk that is changed, repeated, out of order or last too early (71)", async () => {
     const data = content(file.unitSize + 5);
     const { chunks } = send(data, 0);
-    const fails = (change: (c: Bytes[]) => Bytes[]) => refusal(() => {
+    const fails = (change: (c: Bytes[]) => Bytes[]) => refusal(async () => {
       const { assembler } = send(data, 0);
-      for (const c of change(chunks.map((c) => c.slice()))) assembler.take(file.parseChunk(c));
+      for (const c of change(chunks.map((c) => c.slice()))) await assembler.take(file.parseChunk(c), () => undefined);
     });
     await fails((c) => { c[1]![60]! ^= 1; return c; });
     await fails((c) => [c[0]!, c[0]!]);
@@ -154,7 +158,7 @@ describe("files", () => {
     const root = new Uint8Array(32).fill(2);
     const manifest = { fileId: file.fileIdOf("ä.txt", 5000, root), attempt, size: 5000, name: "ä.txt", root };
     for (const c of [
-      { kind: "manifest", attempt, manifest }, { kind: "accept", attempt, unit: 0n }, { kind: "accept", attempt, unit: 7n },
+      { kind: "manifest", attempt, manifest }, { kind: "accept", attempt, unit: 0n }, { kind: "accept", attempt, unit: 7n }, { kind: "kept", attempt, unit: 9n },
       { kind: "refuse", attempt, reason: file.TransferReason.busy }, { kind: "cancel", attempt, reason: 200 }, { kind: "done", attempt }, { kind: "wait", attempt },
     ] as const) expect(file.parseControl(file.marshalControl(c))).toEqual(c);
     await refusal(() => file.parseControl(file.marshalControl({ kind: "manifest", attempt, manifest: { ...manifest, name: "b.txt" } })));

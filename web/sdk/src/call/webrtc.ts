@@ -8,8 +8,11 @@ import { heardOn, lookMs, Quiet } from "./quiet.ts";
 import { canSeal, SealedMedia, withoutExtensions } from "./media.ts";
 import { parseFingerprint } from "./sdp.ts";
 
+/** Unsent bytes at which a file waits: enough for what is under way in 50 ms, more where a round trip takes longer. */
 const highWater = 1 << 20;
-const lowWater = highWater / 4;
+const highestWater = 4 * highWater;
+const highWaterRtt = 0.05;
+const rttEveryMs = 2_000;
 
 export interface BrowserPeerOptions {
   /** Starts the SDK's worker (call/worker.ts), one for each call with sound or picture. Without it calls carry data only. */
@@ -43,7 +46,7 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       o.onControl(b);
     });
     const file = channel("file", 1, o.onFile);
-    file.bufferedAmountLowThreshold = lowWater;
+    const flow = new Flow(pc, file);
     control.onopen = () => o.onControlOpen();
     pc.ondatachannel = () => o.onFailed(refuse("malformed", "a third channel"));
     pc.onicecandidate = (e) => {
@@ -114,17 +117,11 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       },
       peerFingerprint: () => peerFingerprint(pc),
       sendControl: (b) => control.send(b),
-      sendFile: async (b) => {
-        file.send(b);
-        if (file.bufferedAmount < highWater) return;
-        await new Promise<void>((resolve) => {
-          file.addEventListener("bufferedamountlow", () => resolve(), { once: true });
-          file.addEventListener("close", () => resolve(), { once: true });
-        });
-      },
+      sendFile: (b) => flow.send(b),
       close: () => {
         // What the end of the connection reports is no failure any more.
         for (const dc of [control, file]) dc.onclose = dc.onmessage = null;
+        flow.close();
         pc.onconnectionstatechange = pc.onicecandidate = null;
         clearInterval(looks);
         media?.close();
@@ -133,6 +130,54 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
     };
     return peer;
   };
+}
+
+/** Holds whoever sends on the file channel while too much is unsent. */
+class Flow {
+  readonly #pc: RTCPeerConnection;
+  readonly #channel: RTCDataChannel;
+  #high = highWater;
+  #lookedMs = -Infinity;
+  #waiting: (() => void)[] = [];
+
+  constructor(pc: RTCPeerConnection, channel: RTCDataChannel) {
+    this.#pc = pc;
+    this.#channel = channel;
+    channel.bufferedAmountLowThreshold = highWater / 4;
+    channel.addEventListener("bufferedamountlow", () => this.#wake());
+    channel.addEventListener("close", () => this.#wake());
+  }
+
+  async send(b: Bytes): Promise<void> {
+    this.#channel.send(b);
+    if (this.#channel.bufferedAmount < this.#high) return;
+    if (performance.now() - this.#lookedMs > rttEveryMs) {
+      this.#lookedMs = performance.now();
+      void this.#look();
+    }
+    await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Follows the round trip; what it cannot know leaves everything as it is. */
+  async #look(): Promise<void> {
+    const stats = await this.#pc.getStats().catch(() => undefined);
+    stats?.forEach((s: { readonly type: string; readonly nominated?: boolean; readonly state?: string; readonly currentRoundTripTime?: number }) => {
+      if (s.type !== "candidate-pair" || s.nominated !== true || s.state !== "succeeded" || s.currentRoundTripTime === undefined) return;
+      this.#high = waterFor(s.currentRoundTripTime);
+      this.#channel.bufferedAmountLowThreshold = this.#high / 4;
+    });
+  }
+
+  #wake(): void {
+    for (const f of this.#waiting.splice(0)) f();
+  }
+
+  close(): void { this.#wake(); }
+}
+
+/** How much may be unsent with a round trip of so many seconds. */
+export function waterFor(rtt: number): number {
+  return Math.round(Math.min(Math.max(highWater * rtt / highWaterRtt, highWater), highestWater));
 }
 
 /**

@@ -20,6 +20,7 @@ const TransferMessage = schema("Message", {
     manifest: [1, ManifestMessage], accept: [2, schema("Accept", { attemptId: bytes(1), unit: uint64(2) })],
     refuse: [3, schema("Refuse", { attemptId: bytes(1), reason: enumeration(2) })], done: [4, schema("Done", { attemptId: bytes(1) })],
     cancel: [5, schema("Cancel", { attemptId: bytes(1), reason: enumeration(2) })], wait: [6, schema("Wait", { attemptId: bytes(1) })],
+    kept: [7, schema("Kept", { attemptId: bytes(1), unit: uint64(2) })],
   }),
 });
 
@@ -34,7 +35,7 @@ export interface Manifest {
 
 export type TransferControl =
   | { readonly kind: "manifest"; readonly attempt: Bytes; readonly manifest: Manifest }
-  | { readonly kind: "accept"; readonly attempt: Bytes; readonly unit: bigint }
+  | { readonly kind: "accept" | "kept"; readonly attempt: Bytes; readonly unit: bigint }
   | { readonly kind: "refuse" | "cancel"; readonly attempt: Bytes; readonly reason: number }
   | { readonly kind: "done" | "wait"; readonly attempt: Bytes };
 
@@ -44,7 +45,7 @@ export function parseControl(b: Uint8Array): TransferControl {
   const attempt = kind.value.attemptId;
   switch (kind.case) {
     case "manifest": return { kind: "manifest", attempt, manifest: manifestFrom(kind.value) };
-    case "accept": return { kind: "accept", attempt, unit: kind.value.unit };
+    case "accept": case "kept": return { kind: kind.case, attempt, unit: kind.value.unit };
     case "refuse": case "cancel": return { kind: kind.case, attempt, reason: kind.value.reason };
     case "done": case "wait": return { kind: kind.case, attempt };
   }
@@ -66,7 +67,7 @@ export function marshalControl(c: TransferControl): Bytes {
       const m = c.manifest;
       return write({ case: "manifest", value: { fileId: m.fileId, attemptId, size: BigInt(m.size), padded: BigInt(padme(m.size)), name: m.name, root: m.root } });
     }
-    case "accept": return write({ case: "accept", value: { attemptId, unit: c.unit } });
+    case "accept": case "kept": return write({ case: c.kind, value: { attemptId, unit: c.unit } });
     case "refuse": case "cancel": return write({ case: c.kind, value: { attemptId, reason: c.reason } });
     case "done": case "wait": return write({ case: c.kind, value: { attemptId } });
   }
