@@ -45,6 +45,7 @@ export default defineConfig({
     // The SDK's sources, so that what nobody calls is left out.
     alias: [
       { find: /^@trunkline\/sdk\/browser$/, replacement: at('../sdk/src/browser.ts') },
+      { find: /^@trunkline\/sdk\/files$/, replacement: at('../sdk/src/transfer/worker.ts') },
       { find: /^@trunkline\/sdk\/frames$/, replacement: at('../sdk/src/call/worker.ts') },
       { find: /^@trunkline\/sdk$/, replacement: at('../sdk/src/index.ts') },
     ],

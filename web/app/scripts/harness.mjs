@@ -14,10 +14,16 @@ const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/
 
 export const sizes = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 
+const common = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
+  '--disable-sync', '--use-fake-device-for-media-stream', '--mute-audio'];
+// What the browser asks is answered with yes.
+const answered = '--use-fake-ui-for-media-stream';
+
 export class World {
   constructor() {
     this.dir = mkdtempSync(path.join(os.tmpdir(), 'trunkline-look-'));
     this.children = [];
+    this.contexts = [];
     this.origins = new Set();
     this.foreign = [];
     this.browsers = [];
@@ -116,8 +122,7 @@ export class World {
   async browser(flags = [], asks = false, executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium') {
     this.chromium = await chromium.launch({
       executablePath,
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-        '--disable-sync', '--use-fake-device-for-media-stream', ...(asks ? [] : ['--use-fake-ui-for-media-stream']), '--mute-audio', ...flags],
+      args: [...common, ...(asks ? [] : [answered]), ...flags],
     });
     this.browsers.push(this.chromium);
     return this.chromium;
@@ -148,6 +153,18 @@ export class World {
     }
   }
 
+  /** A person with a whole browser, whose storage is a real disk with its limits. */
+  async owner(name, flags = []) {
+    const context = await chromium.launchPersistentContext(path.join(this.dir, `profile ${name}`), {
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: [...common, answered, ...flags], viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'],
+    });
+    this.contexts.push(context);
+    context.on('request', (request) => this.seen(request.url()));
+    const page = context.pages()[0] ?? (await context.newPage());
+    this.watch(page);
+    return { context, page };
+  }
+
   /** Notes what a page asks for and what goes wrong in it. */
   watch(page) {
     page.on('websocket', (socket) => this.seen(socket.url()));
@@ -173,7 +190,7 @@ export class World {
   }
 
   async stop() {
-    await Promise.all(this.browsers.map((b) => b.close()));
+    await Promise.all([...this.browsers, ...this.contexts].map((b) => b.close()));
     await Promise.all(this.children.map(end));
     rmSync(this.dir, { recursive: true, force: true });
   }

@@ -1,5 +1,6 @@
 import type { TakeResult } from './sw/protocol.ts';
 import type { CallControl } from './call/control.ts';
+import type { Chosen } from './files/choose.ts';
 import type { Prefs } from './prefs.ts';
 import type { Identity, Problem } from './state.ts';
 import type { WireTap } from './wiretap.ts';
@@ -40,12 +41,19 @@ export interface Engine {
   /** Calls with sound and picture; null before there is an identity. */
   readonly call: CallControl | null;
 
-  sendFile(id: string, file: File): void;
+  sendFile(id: string, chosen: Chosen): void;
   /** Says yes to a file that somebody wants to send. */
   receive(transfer: string): void;
   /** Says no, or stops what is on its way. */
   stop(transfer: string): void;
-  /** Gives a file that arrived to the system's own download folder. */
+  pause(transfer: string, on: boolean): Promise<void>;
+  /** Goes on with a file that the browser has to ask for, or offers one again that was not taken. */
+  again(transfer: string): Promise<void>;
+  /** Goes on with a file that was chosen again, if it is the one that was offered. */
+  chosen(transfer: string, chosen: Chosen): Promise<void>;
+  /** Says where a file goes that does not fit into the browser. */
+  place(transfer: string): Promise<void>;
+  /** Gives a file that arrived out of the browser. */
   save(transfer: string): Promise<void>;
   /** Takes a row off the list, and what lies in this browser for it. */
   forget(transfer: string): Promise<void>;

@@ -19,7 +19,8 @@ import { Base } from './base.ts';
 import { workerURL } from './bundle.ts';
 import { CallControl } from './call/control.ts';
 import type { Engine } from './engine.ts';
-import { recordPrefix } from './files/protocol.ts';
+import type { Chosen } from './files/choose.ts';
+import { recordPrefix } from './files/record.ts';
 import { attempt, problemOf } from './problems.ts';
 import { another, become, here, identities, known, openNow, remember } from './identities.ts';
 import { noiseGate } from './plugins/index.ts';
@@ -46,6 +47,7 @@ interface Open {
 export class Live extends Base implements Engine {
   private opened: Open | null = null;
   private files: (() => Promise<Transfers>) | null = null;
+  private transfers: Transfers | null = null; // once their code is here
   call: CallControl | null = null;
   private joining: { options: { store: BrowserStore; vault: BrowserVault; socket: typeof browserSocket; tap: WireTap }; secret: Uint8Array } | null = null;
   readonly tap = new WireTap();
@@ -227,7 +229,12 @@ export class Live extends Base implements Engine {
     // Whoever only talks does not fetch it.
     let files: Promise<Transfers> | null = null;
     this.files = () =>
-      (files ??= import('./transfers.ts').then((m) => new m.Transfers(client, calls, this.store.dispatch, () => this.store.state.prefs.hideAddress)));
+      (files ??= import('./transfers.ts').then((m) => {
+        const transfers = new m.Transfers(client, calls, this.store.dispatch, () => this.store.state.prefs.hideAddress);
+        transfers.begin();
+        this.transfers = transfers;
+        return transfers;
+      }));
     if (!client.records.list(recordPrefix).next().done) this.withFiles(() => undefined);
     this.call = new CallControl(client, calls, this.store);
     this.plug();
@@ -311,6 +318,7 @@ export class Live extends Base implements Engine {
   private heard(event: ClientEvent): void {
     switch (event.type) {
       case 'link':
+        if (event.link.state === 'up') this.transfers?.linked();
         return this.store.dispatch({ type: 'link', link: linkOf(event.link) });
       case 'note':
         this.notes(event.from);
@@ -350,6 +358,7 @@ export class Live extends Base implements Engine {
     const { client } = this.opened;
     this.opened = null;
     this.call?.stop();
+    this.transfers?.close();
     this.me({ is: 'elsewhere', others: await this.otherIdentities() });
     await client.close();
     this.tabs.postMessage('yielded');
@@ -497,8 +506,8 @@ export class Live extends Base implements Engine {
     if (this.files) this.run(this.files().then(f));
   }
 
-  sendFile(id: string, file: File): void {
-    this.withFiles((files) => files.send(id, file));
+  sendFile(id: string, chosen: Chosen): void {
+    this.withFiles((files) => this.run(files.send(id, chosen)));
   }
 
   receive(transfer: string): void {
@@ -507,6 +516,22 @@ export class Live extends Base implements Engine {
 
   stop(transfer: string): void {
     this.withFiles((files) => files.stop(transfer));
+  }
+
+  async pause(transfer: string, on: boolean): Promise<void> {
+    await (await this.files?.())?.pause(transfer, on);
+  }
+
+  async again(transfer: string): Promise<void> {
+    await (await this.files?.())?.again(transfer);
+  }
+
+  async chosen(transfer: string, chosen: Chosen): Promise<void> {
+    await (await this.files?.())?.chosen(transfer, chosen);
+  }
+
+  async place(transfer: string): Promise<void> {
+    await (await this.files?.())?.place(transfer);
   }
 
   async save(transfer: string): Promise<void> {

@@ -14,6 +14,7 @@ export type Route =
   | { screen: 'phrase' }
   | { screen: 'devices' }
   | { screen: 'media' }
+  | { screen: 'transfers' }
   | { screen: 'node' }
   | { screen: 'about' }
   | { screen: 'unknown' };
@@ -55,9 +56,10 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
     case '/phrase':
     case '/devices':
     case '/media':
+    case '/transfers':
     case '/node':
     case '/about':
-      return { screen: location.pathname.slice(1) as 'join' | 'send' | 'settings' | 'phrase' | 'devices' | 'media' | 'node' | 'about' };
+      return { screen: location.pathname.slice(1) as 'join' | 'send' | 'settings' | 'phrase' | 'devices' | 'media' | 'transfers' | 'node' | 'about' };
     default:
       return { screen: 'unknown' };
   }

@@ -125,19 +125,39 @@ export interface Toast {
   text: string;
 }
 
-/** Why a file did not arrive. */
-export type TransferEnd = 'declined' | 'no-answer' | 'busy' | 'unreachable' | 'changed' | 'corrupt' | 'disk' | 'stopped' | 'other';
+/** Why a file did not arrive: what this side did, and what the other one did. */
+export type TransferEnd =
+  | 'declined'
+  | 'no-answer'
+  | 'busy'
+  | 'unreachable'
+  | 'changed'
+  | 'their-change'
+  | 'corrupt'
+  | 'too-large'
+  | 'disk'
+  | 'their-disk'
+  | 'stopped'
+  | 'their-stop'
+  | 'other';
 
 export type TransferState =
   | { is: 'asking' } // it waits for this person
+  | { is: 'room' } // there is no room for it here: the person says where it goes
+  | { is: 'queued' } // another file to the same person comes first
+  | { is: 'choose'; why: 'tap' | 'again' | 'moved' | 'other' | 'anew' } // the browser has to be given the file again
   | { is: 'ringing' } // it waits for the other one
   | { is: 'connecting' }
   | { is: 'hashing'; done: number }
   | { is: 'waiting' }
-  | { is: 'moving'; done: number; rate: number }
-  | { is: 'verifying' }
+  | { is: 'moving'; rate: number }
+  | { is: 'paused'; by: 'us' | 'them'; ring?: string } // ring: the sender is there and waits
+  | { is: 'verifying' } // out: all of it was sent; in: what is there is read back
   | { is: 'interrupted' } // what is there is kept, and goes on in another session
-  | { is: 'arrived'; file: string } // whole and checked, in this browser
+  | { is: 'arrived' } // whole and checked, in this browser
+  | { is: 'saving' } // being copied out of the browser
+  | { is: 'saved'; how: 'place' | 'downloads' } // out of the browser; to its downloads is all that a page can know
+  | { is: 'lost' } // it was here, and the browser has cleared it
   | { is: 'delivered' } // the other side said that it is whole
   | { is: 'failed'; why: TransferEnd };
 
@@ -148,6 +168,12 @@ export interface Transfer {
   name: string;
   size: number;
   created: number;
+  /** Under which name it is kept in this browser; empty until a file that comes is known. */
+  place: string;
+  /** The person has paused it. */
+  paused: boolean;
+  /** Bytes that the receiver has, as far as this side knows. */
+  done: number;
   state: TransferState;
 }
 

@@ -3,9 +3,11 @@ import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
 import { lazy } from '../lazy.tsx';
+import { dropped } from '../files/choose.ts';
 import { sendable } from '../reduce.ts';
 import type { ContactTab } from '../route.ts';
 import type { Contact, Fate, Note, Transfer } from '../state.ts';
+import { FileInput, useSendFiles } from './fileinput.tsx';
 import { nameOf, Notice, problemKey, Screen, TrustMark, useContact } from './parts.tsx';
 
 const Details = lazy(() => import('./details.tsx').then((m) => m.Details));
@@ -182,6 +184,7 @@ export function ChatPane(props: { contact: Contact }) {
     app.engine.open(contact.id);
   }, [count]);
   const may = sendable(contact);
+  const send = useSendFiles(contact.id);
   let day = '';
   return (
     <div
@@ -195,7 +198,7 @@ export function ChatPane(props: { contact: Contact }) {
       onDrop={(e) => {
         e.preventDefault();
         setOver(false);
-        if (may === 'yes') for (const file of e.dataTransfer?.files ?? []) app.engine.sendFile(contact.id, file);
+        if (may === 'yes' && e.dataTransfer) send(dropped(e.dataTransfer));
       }}
     >
       <div class="notes" role="log" aria-label={t('chatWith', { name: nameOf(contact) })} tabIndex={0}>
@@ -265,6 +268,7 @@ function Composer(props: { contact: Contact; draft: string }) {
   const app = useApp();
   const t = useT();
   const { contact, draft } = props;
+  const sendFiles = useSendFiles(contact.id);
   const area = useRef<HTMLTextAreaElement>(null);
   useLayoutEffect(() => {
     const a = area.current;
@@ -300,14 +304,7 @@ function Composer(props: { contact: Contact; draft: string }) {
       <label class="button plain only-icon attach" title={t('sendFile')}>
         <Icon name="attach" />
         <span class="hidden-text">{t('sendFile')}</span>
-        <input
-          type="file"
-          multiple
-          onChange={(e) => {
-            for (const file of e.currentTarget.files ?? []) app.engine.sendFile(contact.id, file);
-            e.currentTarget.value = '';
-          }}
-        />
+        <FileInput multiple onChosen={sendFiles} />
       </label>
       <textarea
         ref={area}

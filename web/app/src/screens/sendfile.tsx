@@ -1,7 +1,14 @@
 import { Avatar, Icon } from '@trunkline/ui';
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import { listed, sendable } from '../reduce.ts';
+import { FileInput, useSendFiles } from './fileinput.tsx';
 import { nameOf, Screen } from './parts.tsx';
+
+function SendInput(props: { contact: string }) {
+  const app = useApp();
+  const send = useSendFiles(props.contact);
+  return <FileInput multiple onChosen={(chosen) => send(chosen, () => app.go({ screen: 'contact', id: props.contact, tab: 'chat' }))} />;
+}
 
 /** A file first, or a person first: here it is the person. */
 export function SendFile() {
@@ -23,14 +30,7 @@ export function SendFile() {
                   <span class="grow cut">{nameOf(contact)}</span>
                   <Icon name="attach" />
                   <span class="hidden-text">{t('sendTo', { name: nameOf(contact) })}</span>
-                  <input
-                    type="file"
-                    multiple
-                    onChange={(e) => {
-                      for (const file of e.currentTarget.files ?? []) app.engine.sendFile(contact.id, file);
-                      app.go({ screen: 'contact', id: contact.id, tab: 'chat' });
-                    }}
-                  />
+                  <SendInput contact={contact.id} />
                 </label>
               </li>
             ))}

@@ -22,6 +22,7 @@ const MediaScreen = lazy(() => import('./media.tsx').then((m) => m.MediaScreen))
 const NodeView = lazy(() => import('./nodeview.tsx').then((m) => m.NodeView));
 const PhraseScreen = lazy(() => import('./phrase.tsx').then((m) => m.PhraseScreen));
 const SendFile = lazy(() => import('./sendfile.tsx').then((m) => m.SendFile));
+const TransfersScreen = lazy(() => import('./transfer.tsx').then((m) => m.TransfersScreen));
 const Settings = lazy(() => import('./settings.tsx').then((m) => m.Settings));
 
 export function Shell() {
@@ -78,6 +79,8 @@ function Pane(props: { route: Route }) {
       return <Devices />;
     case 'media':
       return <MediaScreen />;
+    case 'transfers':
+      return <TransfersScreen />;
     case 'node':
       return <NodeView />;
     case 'about':
@@ -114,6 +117,7 @@ function Side(props: { phone: boolean }) {
         <MenuButton
           label={t('menu')}
           items={[
+            { label: t('transfersTitle'), icon: <Icon name="file" />, run: () => app.go({ screen: 'transfers' }) },
             { label: t('settings'), icon: <Icon name="settings" />, run: () => app.go({ screen: 'settings' }) },
             { label: t('mediaTitle'), icon: <Icon name="video" />, run: () => app.go({ screen: 'media' }) },
             { label: t('phraseTitle'), icon: <Icon name="key" />, run: () => app.go({ screen: 'phrase' }) },

@@ -1,0 +1,2 @@
+/** Under which transfers are written down in the SDK's store. */
+export const recordPrefix = 'app/transfer/';
