@@ -9,6 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { camera, World } from './harness.mjs';
 import { lookAtCalls } from './lookcalls.mjs';
+import { lookAtCards } from './lookcards.mjs';
 import { lookAtMeeting } from './lookmeet.mjs';
 
 const shots = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'shots');
@@ -38,6 +39,7 @@ process.exit(bad.length === 0 ? 0 : 1);
 
 async function story(world, look) {
   await lookAtMeeting(world, look);
+  await lookAtCards(world, look);
   const [acme, globex] = await world.pair('acme.example', 'globex.example');
   const { http } = acme.ready;
 

@@ -1,5 +1,6 @@
 import type { TakeResult } from './sw/protocol.ts';
 import type { CallControl } from './call/control.ts';
+import type { Desk } from './cards/desk.ts';
 import type { Chosen } from './files/choose.ts';
 import type { Prefs } from './prefs.ts';
 import type { Identity, Problem } from './state.ts';
@@ -40,6 +41,9 @@ export interface Engine {
 
   /** Calls with sound and picture; null before there is an identity. */
   readonly call: CallControl | null;
+
+  /** Meeting without a server, as soon as its code is here. */
+  cards(): Promise<Desk>;
 
   sendFile(id: string, chosen: Chosen): void;
   /** Says yes to a file that somebody wants to send. */

@@ -17,6 +17,8 @@ import {
 import { browserSocket, BrowserStore, BrowserVault } from '@trunkline/sdk/browser';
 import { Base } from './base.ts';
 import { workerURL } from './bundle.ts';
+import type { Desk } from './cards/desk.ts';
+import type { CallFiles } from './cards/callfiles.ts';
 import { CallControl } from './call/control.ts';
 import type { Engine } from './engine.ts';
 import type { Chosen } from './files/choose.ts';
@@ -34,6 +36,8 @@ import { WireTap } from './wiretap.ts';
 /** Records of the app beside the SDK's, in the same store: durable, and of one tab at a time. */
 const phraseKey = 'secret/app/phrase';
 const inviteKey = 'app/invite';
+/** Longest note within a call, of the specification. */
+const maxInCall = 8192;
 const seenKey = (id: string) => `app/seen/${id}`;
 
 
@@ -49,6 +53,10 @@ export class Live extends Base implements Engine {
   private files: (() => Promise<Transfers>) | null = null;
   private transfers: Transfers | null = null; // once their code is here
   call: CallControl | null = null;
+  private desk: Promise<Desk> | null = null;
+  private calls: call.Calls | null = null;
+  /** The call that cards made, and its files. */
+  private met: { call: call.Call; files: Promise<CallFiles> } | null = null;
   private joining: { options: { store: BrowserStore; vault: BrowserVault; socket: typeof browserSocket; tap: WireTap }; secret: Uint8Array } | null = null;
   readonly tap = new WireTap();
   private readonly identity = here();
@@ -222,10 +230,12 @@ export class Live extends Base implements Engine {
     const calls = new call.Calls(client, {
       peer: call.browserPeer({ worker: () => new Worker(workerURL('/frames.js'), { name: 'frames' }) }),
       onCall: (c) => {
+        if (c.byCards) return this.meet(c);
         if (c.media === 0) this.withFiles((files) => files.onCall(c));
         this.call?.came(c);
       },
     });
+    this.calls = calls;
     // Whoever only talks does not fetch it.
     let files: Promise<Transfers> | null = null;
     this.files = () =>
@@ -253,6 +263,33 @@ export class Live extends Base implements Engine {
     if (wanted) this.gate = this.client().use(noiseGate);
     else this.gate?.stop();
     this.call?.rewire();
+  }
+
+  cards(): Promise<Desk> {
+    const { client } = this.unlocked();
+    const { calls } = this;
+    if (!calls) throw new Error('there is no identity in this tab');
+    return (this.desk ??= import('./cards/desk.ts').then((m) => new m.Desk(client, calls, this.store)));
+  }
+
+  /** Two cards led to a call: it is the way for what is written and sent, too. */
+  private meet(c: call.Call): void {
+    const { client } = this.unlocked();
+    const files = import('./cards/callfiles.ts').then((m) => new m.CallFiles(client, c, this.store.dispatch));
+    const met = { call: c, files };
+    this.met = met;
+    this.run(files);
+    c.onNote = (n) => this.run(client.noteInCall(c.contact, false, n));
+    this.call?.met(c, () => {
+      if (c.state.phase === 'live' && this.met === met) return this.store.dispatch({ type: 'met', id: c.contact });
+      if (c.state.phase !== 'ended') return;
+      this.run(files.then((f) => f.end()));
+      if (this.met === met) this.store.dispatch({ type: 'met', id: '' });
+    });
+  }
+
+  private metWith(id: string): call.Call | null {
+    return this.met?.call.bound && this.met.call.contact === id ? this.met.call : null;
   }
 
   private self(): void {
@@ -330,6 +367,7 @@ export class Live extends Base implements Engine {
       case 'compared':
       case 'devices-changed':
       case 'alarm':
+      case 'met':
         return this.contacts();
       case 'ended':
         if (event.error instanceof TrunklineError) {
@@ -359,6 +397,8 @@ export class Live extends Base implements Engine {
     this.opened = null;
     this.call?.stop();
     this.transfers?.close();
+    if (this.desk) (await this.desk).close();
+    this.desk = null;
     this.me({ is: 'elsewhere', others: await this.otherIdentities() });
     await client.close();
     this.tabs.postMessage('yielded');
@@ -453,6 +493,13 @@ export class Live extends Base implements Engine {
   }
 
   async send(id: string, text: string): Promise<Problem | null> {
+    const met = this.metWith(id);
+    if (met) {
+      if (new TextEncoder().encode(text).length > maxInCall) return 'too-long';
+      await this.client().noteInCall(id, true, met.sendNote(text));
+      this.notes(id);
+      return null;
+    }
     const problem = await attempt(async () => void (await this.client().sendMessage(id, text)));
     this.notes(id);
     this.contacts();
@@ -507,15 +554,16 @@ export class Live extends Base implements Engine {
   }
 
   sendFile(id: string, chosen: Chosen): void {
+    if (this.metWith(id) && this.met) return this.run(this.met.files.then((files) => files.send(chosen.file)));
     this.withFiles((files) => this.run(files.send(id, chosen)));
   }
 
   receive(transfer: string): void {
-    this.withFiles((files) => files.receive(transfer));
+    this.run((async () => void ((await this.met?.files)?.receive(transfer) || this.withFiles((files) => files.receive(transfer))))());
   }
 
   stop(transfer: string): void {
-    this.withFiles((files) => files.stop(transfer));
+    this.run((async () => void ((await this.met?.files)?.stop(transfer) || this.withFiles((files) => files.stop(transfer))))());
   }
 
   async pause(transfer: string, on: boolean): Promise<void> {
@@ -535,10 +583,12 @@ export class Live extends Base implements Engine {
   }
 
   async save(transfer: string): Promise<void> {
+    if ((await this.met?.files)?.save(transfer)) return;
     await (await this.files?.())?.save(transfer);
   }
 
   async forget(transfer: string): Promise<void> {
+    if ((await this.met?.files)?.forget(transfer)) return;
     await (await this.files?.())?.forget(transfer);
   }
 

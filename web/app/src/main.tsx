@@ -28,6 +28,8 @@ async function main(): Promise<void> {
     chats: new Map(),
     transfers: new Map(),
     call: null,
+    card: { is: 'none' },
+    met: '',
     bundle: null,
     bundlePutOff: '',
     phrase: { is: 'hidden' },

@@ -47,6 +47,10 @@ export function reduce(state: State, action: Action): State {
       return withChat(state, action.id, (chat) => ({ ...chat, draft: action.text }));
     case 'call':
       return { ...state, call: action.call };
+    case 'card':
+      return { ...state, card: action.card };
+    case 'met':
+      return { ...state, met: action.id };
     case 'transfer':
       return { ...state, transfers: new Map(state.transfers).set(action.transfer.id, action.transfer) };
     case 'transfer-gone': {

@@ -1,3 +1,4 @@
+import { isCard } from './cards/view.ts';
 import routes from './routes.json' with { type: 'json' };
 
 // Paths say which screen; who is meant stands behind the # and never reaches a server.
@@ -8,6 +9,7 @@ export type Route =
   | { screen: 'add'; address: string; invite?: string }
   | { screen: 'call'; address: string; name: string; invite: string } // no address: this person waits for others
   | { screen: 'join' }
+  | { screen: 'card'; text: string } // no text: this person begins
   | { screen: 'send' }
   | { screen: 'invite'; invite: string }
   | { screen: 'settings' }
@@ -40,8 +42,11 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
         const [, invite] = hash.split(inviteMark);
         return { screen: 'add', address: addressOf(hash), ...(invite ? { invite: `${location.origin}/#invite=${invite}` } : {}) };
       }
+      if (isCard(hash)) return { screen: 'card', text: hash };
       return parseCall(hash) ?? { screen: 'home' };
     }
+    case '/card':
+      return { screen: 'card', text: isCard(hash) ? hash : '' };
     case '/call':
       return parseCall(hash) ?? { screen: 'call', address: '', name: '', invite: '' };
     case '/contact': {
@@ -49,6 +54,8 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
       return id && contactTabs.includes(tab) ? { screen: 'contact', id, tab: tab as ContactTab } : { screen: 'home' };
     }
     case '/add':
+      // What our scheme brings is one or the other.
+      if (isCard(decode(hash))) return { screen: 'card', text: decode(hash) };
       return { screen: 'add', address: addressOf(decode(hash)) };
     case '/join':
     case '/send':
@@ -76,6 +83,8 @@ export function routeText(route: Route): string {
       return route.address ? `/add#${encodeURIComponent(route.address)}` : '/add';
     case 'call':
       return route.address ? `/call#${callFragment(route)}` : '/call';
+    case 'card':
+      return route.text ? `/card#${route.text}` : '/card';
     case 'invite':
       return route.invite.slice(route.invite.indexOf('/#'));
     default:

@@ -1,3 +1,4 @@
+import type { CardView } from './cards/view.ts';
 import type { CallView } from './call/view.ts';
 import type { Translator } from './i18n.ts';
 import type { Prefs } from './prefs.ts';
@@ -188,6 +189,10 @@ export interface State {
   transfers: ReadonlyMap<string, Transfer>;
   /** The call that this tab is in, looks forward to, or has just ended. */
   call: CallView | null;
+  /** Meeting without a server. */
+  card: CardView;
+  /** With whom this tab is in a call that cards made: what is written and sent goes over it. */
+  met: string;
   bundle: BundleState | null;
   /** The offered bundle was looked at and put off. */
   bundlePutOff: string;
@@ -209,6 +214,8 @@ export type Action =
   | { type: 'seen'; id: string }
   | { type: 'transfer'; transfer: Transfer }
   | { type: 'call'; call: CallView | null }
+  | { type: 'card'; card: CardView }
+  | { type: 'met'; id: string }
   | { type: 'transfer-gone'; id: string }
   | { type: 'draft'; id: string; text: string }
   | { type: 'bundle'; bundle: BundleState }

@@ -15,6 +15,8 @@ const base: State = {
   chats: new Map(),
   transfers: new Map(),
   call: null,
+  card: { is: 'none' },
+  met: '',
   bundle: null,
   bundlePutOff: '',
   phrase: { is: 'hidden' },

@@ -92,3 +92,16 @@ test('what a stranger put into a link into a call is cut to its size', () => {
   for (const odd of ['/#call=', '/#call=%', '/#call=x&name=%00&name=2&invite=']) expect(at(odd).screen).toBe('call');
   expect(at(`/#call=${'a'.repeat(4000)}`)).toEqual({ screen: 'home' });
 });
+
+test('a card is one wherever it stands, and leads to its screen', () => {
+  const at = (pathname: string, hash: string) => parseRoute({ origin: 'https://acme.example', pathname, hash });
+  const card = { screen: 'card', text: 'c1.abc-_' };
+  expect(at('/', '#c1.abc-_')).toEqual(card);
+  expect(at('/card', '#c1.abc-_')).toEqual(card);
+  expect(at('/card', '')).toEqual({ screen: 'card', text: '' });
+  expect(at('/card', '#add=x')).toEqual({ screen: 'card', text: '' });
+  expect(at('/add', `#${encodeURIComponent('web+trunkline:c1.abc')}`)).toEqual({ screen: 'card', text: 'web+trunkline:c1.abc' });
+  expect(at('/', '#c2.abc')).toEqual({ screen: 'card', text: 'c2.abc' });
+  expect(at('/', `#c1.${'a'.repeat(5000)}`)).toEqual({ screen: 'home' });
+  expect(routeText({ screen: 'card', text: 'c1.abc' })).toBe('/card#c1.abc');
+});

@@ -19,7 +19,7 @@ test('both languages say the same things with the same names in them', () => {
 
 test('no message is left that nothing shows', () => {
   const source: string[] = [];
-  for (const dir of ['src', 'src/screens', 'src/call']) {
+  for (const dir of ['src', 'src/screens', 'src/call', 'src/cards']) {
     const full = path.join(import.meta.dirname, '..', dir);
     for (const name of readdirSync(full)) if (/\.tsx?$/.test(name)) source.push(readFileSync(path.join(full, name), 'utf8'));
   }

@@ -212,9 +212,22 @@ export class CallControl {
     this.follow(c);
   }
 
-  private follow(c: call.Call): void {
+  /** Two cards made a call: nobody rings, both have pressed already. told hears how it goes, too. */
+  met(c: call.Call, told: () => void): void {
+    const { view } = this;
+    if (view && view.stage.is !== 'ended') return c.hangup(); // this person is in another call by now
+    this.attempt++;
+    this.store.dispatch({ type: 'call', call: { ...freshView(c.contact, true, c.media === 2, { is: 'joining' }, c.relayOnly), byCards: true } });
+    this.open();
+    this.follow(c, told);
+  }
+
+  private follow(c: call.Call, told: () => void = () => undefined): void {
     this.call = c;
-    c.onState = () => this.changed(c);
+    c.onState = () => {
+      this.changed(c);
+      told();
+    };
     c.onChange = () => this.changed(c);
     c.onReaction = (what) => this.reaction('them', what);
     c.onPointer = (p) => this.pointed(p);

@@ -197,6 +197,17 @@ function Waiting(props: { call: CallView; contact: Contact }) {
             >
               {t('verify')}
             </button>
+          ) : call.byCards && contact.standing !== 'accepted' ? (
+            <button
+              type="button"
+              class="button main"
+              onClick={() => {
+                control?.close();
+                app.go({ screen: 'card', text: '' });
+              }}
+            >
+              {t('cardAgain')}
+            </button>
           ) : (
             <button type="button" class="button main" onClick={() => control?.prepare(contact.id, call.video)}>
               {t('callAgain')}

@@ -58,6 +58,8 @@ export interface CallView {
   /** All tiles alike; else one of them is large: the pinned one, a screen, or the other person. */
   grid: boolean;
   pinned: TileName | null;
+  /** Cards made it: there may be no node to ring through again. */
+  byCards?: boolean;
 }
 
 export const silent: call.Sending = { microphone: false, camera: false, screen: false, screenAudio: false, hand: false };

@@ -56,8 +56,9 @@ async function readFile(file: File): Promise<string | null> {
   }
 }
 
-/** Looks through the camera for a QR code. `onText` says whether the code was the right kind. */
-export function Scanner(props: { onText: (text: string) => boolean; onClose: () => void }) {
+/** Looks through the camera for a QR code. `onText` says whether the code was the right kind; 'more': it is one of
+ * several that belong together. */
+export function Scanner(props: { onText: (text: string) => boolean | 'more'; onClose: () => void }) {
   const t = useT();
   const video = useRef<HTMLVideoElement>(null);
   const [problem, setProblem] = useState<DeviceProblem | null>(null);
@@ -83,8 +84,9 @@ export function Scanner(props: { onText: (text: string) => boolean; onClose: () 
         if (gone) return;
         const text = await read(element).catch(() => null);
         if (gone) return;
-        if (text && onText.current(text)) return;
-        if (text) setWrong('kind');
+        const took = text ? onText.current(text) : 'more';
+        if (took === true) return;
+        if (took === false) setWrong('kind');
         timer = window.setTimeout(() => void look(), 150);
       };
       await look();

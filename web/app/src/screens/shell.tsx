@@ -15,6 +15,7 @@ import { nameOf, TrustMark } from './parts.tsx';
 import { BundleNotice } from './update.tsx';
 
 // What nobody needs on the way into a call is fetched when it is opened.
+const CardScreen = lazy(() => import('./card.tsx').then((m) => m.CardScreen));
 const About = lazy(() => import('./about.tsx').then((m) => m.About));
 const Devices = lazy(() => import('./devices.tsx').then((m) => m.Devices));
 const Join = lazy(() => import('./join.tsx').then((m) => m.Join));
@@ -69,6 +70,8 @@ function Pane(props: { route: Route }) {
       return <Meet key={route.address} route={route} />;
     case 'join':
       return <Join />;
+    case 'card':
+      return <CardScreen text={route.text} />;
     case 'send':
       return <SendFile />;
     case 'settings':
@@ -141,6 +144,10 @@ function Side(props: { phone: boolean }) {
         <a class="button" {...linkTo(app, { screen: 'send' })}>
           <Icon name="attach" />
           {t('sendTitle')}
+        </a>
+        <a class="button plain last" {...linkTo(app, { screen: 'card', text: '' })}>
+          <Icon name="people" />
+          {t('cardTitle')}
         </a>
       </div>
       <nav class="list" aria-label={t('people')}>

@@ -2,7 +2,8 @@
 
 import { checkAbort, type Abortable } from "../abort.ts";
 import { refuse, TrunklineError } from "../errors.ts";
-import { TransferEngine, type EngineOptions, type Progress, type Source } from "../transfer/transfer.ts";
+import type { Source } from "../transfer/local.ts";
+import { TransferEngine, type EngineOptions, type Progress } from "../transfer/transfer.ts";
 import type { Call } from "./call.ts";
 import type { Calls } from "./calls.ts";
 import type { CallState } from "./machine.ts";
