@@ -13,7 +13,7 @@ export const callPath = ['app.js', 'en.js', 'frames.js'];
 export const firstVisit = ['sdk-phrase.js', 'qr.js'];
 
 /** Bytes after gzip. The design's goal for the way into a call is 60 KB, which is not reached: docs/BENCHMARKS.md. */
-export const budget = { callPath: 125_000, firstVisit: 140_000, whole: 250_000 };
+export const budget = { callPath: 130_000, firstVisit: 143_000, whole: 250_000 };
 
 export function measure(dist) {
   const files = readdirSync(dist)
