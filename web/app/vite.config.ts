@@ -67,7 +67,7 @@ export default defineConfig({
       output: {
         entryFileNames: 'app.js',
         // A module of the SDK says so, because a screen may have its name.
-        chunkFileNames: (chunk) => `${chunk.facadeModuleId?.includes('/sdk/src/') ? 'sdk-' : ''}${chunk.name.toLowerCase()}.js`,
+        chunkFileNames: (chunk) => `${chunk.facadeModuleId?.includes('/sdk/src/') ? 'sdk-' : chunk.facadeModuleId?.includes('/qr/decode') ? 'qr-' : ''}${chunk.name.toLowerCase()}.js`,
         assetFileNames: (asset) => (asset.names[0]?.endsWith('.css') ? 'app.css' : '[name][extname]'),
       },
     },

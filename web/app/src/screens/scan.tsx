@@ -26,7 +26,7 @@ async function reader(): Promise<Reader> {
     const detector = new native({ formats: ['qr_code'] });
     return async (picture) => (await detector.detect(picture))[0]?.rawValue ?? null;
   }
-  const { default: decode } = await import('jsqr');
+  const { decodeQR } = await import('qr/decode.js');
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d', { willReadFrequently: true });
   return async (picture) => {
@@ -38,7 +38,11 @@ async function reader(): Promise<Reader> {
     canvas.height = Math.round(height * scale);
     context.drawImage(picture, 0, 0, canvas.width, canvas.height);
     const image = context.getImageData(0, 0, canvas.width, canvas.height);
-    return decode(image.data, image.width, image.height)?.data ?? null;
+    try {
+      return decodeQR(image);
+    } catch {
+      return null; // it throws where there is no code, which is nearly always
+    }
   };
 }
 

@@ -1,7 +1,7 @@
 // Comparing two people, and what happens when keys contradict each other.
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import jsqr from 'jsqr';
+import { decodeQR } from 'qr/decode.js';
 import { encode } from 'uqr';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
@@ -119,7 +119,7 @@ async function filmed(file, { page }) {
     context.drawImage(picture, 0, 0);
     return { width: picture.width, height: picture.height, data: [...context.getImageData(0, 0, picture.width, picture.height).data] };
   }, readFileSync(file).toString('base64'));
-  show(jsqr(Uint8ClampedArray.from(pixels.data), pixels.width, pixels.height).data);
+  show(decodeQR({ ...pixels, data: Uint8ClampedArray.from(pixels.data) }));
 }
 
 test('a contact whose keys contradict what was seen blocks sending until the person decides', async () => {
