@@ -113,9 +113,11 @@ export async function reached(person, name, bytes) {
   await person.page.waitForFunction(
     ([n, b]) => {
       const bubble = [...document.querySelectorAll('.bubble.file')].find((e) => e.textContent.includes(n));
-      return (bubble?.querySelector('progress')?.value ?? 0) >= b;
+      // What was hashed is not what was sent.
+      return bubble?.dataset.state !== 'hashing' && (bubble?.querySelector('progress')?.value ?? 0) >= b;
     },
     [name, bytes],
+    { timeout: 170_000 },
   );
 }
 
