@@ -221,7 +221,7 @@ export function TransfersScreen() {
   return (
     <Screen title={t('transfersTitle')}>
       {rows.length === 0 ? (
-        <p class="muted">{t('transfersNone')}</p>
+        <p class="muted padded">{t('transfersNone')}</p>
       ) : (
         <ul class="transfers">
           {rows.map((f) => {
