@@ -1,0 +1,429 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Limits of an offer. They hold before any library sees it.
+const (
+	maxOffer    = 128 << 10
+	maxLines    = 8192
+	maxLine     = 1024
+	maxSections = 160
+	maxStreams  = 3 // of simulcast
+	maxSources  = 64
+)
+
+// The header extensions that mean something here.
+const (
+	ExtMID        = "urn:ietf:params:rtp-hdrext:sdes:mid"
+	ExtRID        = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+	ExtRepairRID  = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
+	ExtTransport  = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+	ExtDescriptor = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+	ExtAllocation = "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00"
+	ExtAudioLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+)
+
+// forwarded are the codecs that may be offered. None is read; these are the ones whose sealed frames survive being cut
+// into packets (docs/spec/media.md, section 2), and AV1, whose layers are told by its descriptor alone.
+var forwarded = map[string]bool{"OPUS": true, "VP8": true, "VP9": true, "AV1": true}
+
+// ErrOffer is wrapped by everything that is wrong with an offer.
+var ErrOffer = errors.New("offer")
+
+// Direction of a section, as the client sees it.
+type Direction uint8
+
+// The directions. A section has one, since a browser does not open the frames of one that has two.
+const (
+	Inactive Direction = iota
+	Sends
+	Receives
+)
+
+// Codec is one format of a section.
+type Codec struct {
+	Name  string // upper case
+	Clock uint32
+	PT    uint8
+	RTX   uint8 // the payload type that repairs it; 0: none
+	NACK  bool
+	PLI   bool
+}
+
+// Section is one m= section.
+type Section struct {
+	Mid       string
+	Audio     bool
+	Direction Direction
+	Codecs    []Codec
+	RIDs      []string          // that it sends, the smallest first
+	Sources   []uint32          // announced SSRCs that are no repair
+	Repairs   map[uint32]uint32 // repair SSRC to what it repairs
+}
+
+// Codec is the format with a payload type, and whether the type is that of its repair.
+func (s *Section) Codec(pt uint8) (c *Codec, repair bool) {
+	for i := range s.Codecs {
+		switch c := &s.Codecs[i]; pt {
+		case c.PT:
+			return c, false
+		case c.RTX:
+			return c, true
+		}
+	}
+	return nil, false
+}
+
+// Named is the format with a name and clock.
+func (s *Section) Named(name string, clock uint32) *Codec {
+	for i := range s.Codecs {
+		if c := &s.Codecs[i]; c.Name == name && c.Clock == clock {
+			return c
+		}
+	}
+	return nil
+}
+
+// Extensions are the numbers under which header extensions travel; 0: not at all.
+type Extensions struct {
+	MID, RID, RepairRID, Transport, Descriptor, Allocation, AudioLevel uint8
+}
+
+func (e *Extensions) field(uri string) *uint8 {
+	switch uri {
+	case ExtMID:
+		return &e.MID
+	case ExtRID:
+		return &e.RID
+	case ExtRepairRID:
+		return &e.RepairRID
+	case ExtTransport:
+		return &e.Transport
+	case ExtDescriptor:
+		return &e.Descriptor
+	case ExtAllocation:
+		return &e.Allocation
+	case ExtAudioLevel:
+		return &e.AudioLevel
+	}
+	return nil
+}
+
+// Offer is a client's description, as far as the SFU needs it.
+type Offer struct {
+	SDP        string // without candidates: the server waits for the client's checks
+	Sections   []Section
+	Extensions Extensions
+	Mixed      bool // extensions of both forms may be mixed
+}
+
+// Section with a mid; nil: none.
+func (o *Offer) Section(mid string) *Section {
+	for i := range o.Sections {
+		if o.Sections[i].Mid == mid {
+			return &o.Sections[i]
+		}
+	}
+	return nil
+}
+
+func bad(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrOffer, fmt.Sprintf(format, args...))
+}
+
+// ParseOffer reads and bounds an offer. Errors name what is wrong and never quote addresses or secrets.
+func ParseOffer(text string) (*Offer, error) {
+	if len(text) > maxOffer {
+		return nil, bad("longer than %d bytes", maxOffer)
+	}
+	o := &Offer{}
+	var kept strings.Builder
+	var p parser
+	lines := 0
+	for line := range strings.Lines(text) {
+		if lines++; lines > maxLines {
+			return nil, bad("more than %d lines", maxLines)
+		}
+		line = strings.TrimRight(line, "\r\n")
+		if len(line) > maxLine {
+			return nil, bad("a line longer than %d bytes", maxLine)
+		}
+		if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return nil, bad("a control character")
+		}
+		if line == "" {
+			continue
+		}
+		if len(line) < 2 || line[1] != '=' {
+			return nil, bad("a line without a type")
+		}
+		// A client's candidates are of no use: the server never begins a check, and so never sends to an address
+		// that only a description names.
+		if strings.HasPrefix(line, "a=candidate:") || line == "a=end-of-candidates" {
+			continue
+		}
+		kept.WriteString(line)
+		kept.WriteString("\r\n")
+		if err := p.line(o, line); err != nil {
+			return nil, err
+		}
+	}
+	if err := p.finish(o); err != nil {
+		return nil, err
+	}
+	o.SDP = kept.String()
+	return o, nil
+}
+
+type parser struct {
+	section *Section
+	codecs  map[uint8]*Codec
+	apt     map[uint8]uint8
+	order   []uint8
+	sources []uint32
+	mids    map[string]bool
+
+	fingerprint bool
+}
+
+func (p *parser) line(o *Offer, line string) error {
+	if line[0] == 'm' {
+		if err := p.endSection(o); err != nil {
+			return err
+		}
+		return p.begin(o, line[2:])
+	}
+	if line[0] != 'a' {
+		return nil
+	}
+	name, value, _ := strings.Cut(line[2:], ":")
+	switch name {
+	case "extmap-allow-mixed":
+		o.Mixed = true
+		return nil
+	case "fingerprint":
+		p.fingerprint = true
+		return nil
+	case "ice-lite":
+		return bad("the client is ICE lite, and so is the server")
+	}
+	if p.section == nil {
+		return nil
+	}
+	return p.attribute(o, name, value)
+}
+
+func (p *parser) begin(o *Offer, media string) error {
+	if len(o.Sections) == maxSections {
+		return bad("more than %d sections", maxSections)
+	}
+	f := strings.Fields(media)
+	if len(f) < 4 {
+		return bad("a section without formats")
+	}
+	if f[0] != "audio" && f[0] != "video" {
+		return bad("a section that is neither audio nor video")
+	}
+	o.Sections = append(o.Sections, Section{Audio: f[0] == "audio"})
+	p.section = &o.Sections[len(o.Sections)-1]
+	p.section.Direction = 255 // not told
+	if f[1] == "0" {
+		p.section.Direction = Inactive
+	}
+	p.codecs, p.apt, p.order, p.sources = map[uint8]*Codec{}, map[uint8]uint8{}, nil, nil
+	for _, t := range f[3:] {
+		pt, err := strconv.ParseUint(t, 10, 7)
+		if err != nil {
+			return bad("a payload type that is no number below 128")
+		}
+		if len(p.order) == 64 {
+			return bad("more than 64 payload types in a section")
+		}
+		p.order = append(p.order, uint8(pt))
+	}
+	return nil
+}
+
+func (p *parser) attribute(o *Offer, name, value string) error {
+	s := p.section
+	switch name {
+	case "mid":
+		if value == "" || len(value) > 16 || strings.ContainsAny(value, " \t") {
+			return bad("a mid that is empty, longer than 16 bytes or of two words")
+		}
+		s.Mid = value
+	case "sendrecv":
+		return bad("a section that sends and receives")
+	case "sendonly", "recvonly", "inactive":
+		if s.Direction != Inactive {
+			s.Direction = map[string]Direction{"sendonly": Sends, "recvonly": Receives, "inactive": Inactive}[name]
+		}
+	case "rtpmap":
+		return p.rtpmap(value)
+	case "fmtp":
+		t, rest, _ := strings.Cut(value, " ")
+		if apt, ok := strings.CutPrefix(rest, "apt="); ok {
+			apt, _, _ = strings.Cut(apt, ";")
+			repair, err1 := strconv.ParseUint(t, 10, 7)
+			of, err2 := strconv.ParseUint(apt, 10, 7)
+			if err1 != nil || err2 != nil {
+				return bad("a repair of no payload type")
+			}
+			p.apt[uint8(repair)] = uint8(of)
+		}
+	case "rtcp-fb":
+		t, rest, _ := strings.Cut(value, " ")
+		pt, err := strconv.ParseUint(t, 10, 7)
+		for k, c := range p.codecs {
+			if t == "*" || err == nil && k == uint8(pt) {
+				c.NACK = c.NACK || rest == "nack"
+				c.PLI = c.PLI || rest == "nack pli"
+			}
+		}
+	case "extmap":
+		return p.extmap(o, value)
+	case "rid":
+		f := strings.Fields(value)
+		if len(f) < 2 || len(f[0]) > 16 {
+			return bad("a rid without a direction, or longer than 16 bytes")
+		}
+		if f[1] == "send" {
+			if len(s.RIDs) == maxStreams {
+				return bad("more than %d streams of simulcast", maxStreams)
+			}
+			s.RIDs = append(s.RIDs, f[0])
+		}
+	case "ssrc-group":
+		f := strings.Fields(value)
+		if len(f) == 3 && f[0] == "FID" {
+			of, err1 := strconv.ParseUint(f[1], 10, 32)
+			repair, err2 := strconv.ParseUint(f[2], 10, 32)
+			if err1 != nil || err2 != nil {
+				return bad("a source that is no number")
+			}
+			if s.Repairs == nil {
+				s.Repairs = map[uint32]uint32{}
+			}
+			if len(s.Repairs) == maxStreams {
+				return bad("more than %d repairs", maxStreams)
+			}
+			s.Repairs[uint32(repair)] = uint32(of)
+		}
+	case "ssrc":
+		t, _, _ := strings.Cut(value, " ")
+		ssrc, err := strconv.ParseUint(t, 10, 32)
+		if err != nil {
+			return bad("a source that is no number")
+		}
+		if len(p.sources) < maxSources && !contains(p.sources, uint32(ssrc)) {
+			p.sources = append(p.sources, uint32(ssrc))
+		}
+	}
+	return nil
+}
+
+func (p *parser) rtpmap(value string) error {
+	t, rest, ok := strings.Cut(value, " ")
+	pt, err := strconv.ParseUint(t, 10, 7)
+	if err != nil || !ok {
+		return bad("a format without a payload type")
+	}
+	f := strings.Split(rest, "/")
+	if len(f) < 2 || len(f[0]) > 32 {
+		return bad("a format without a clock")
+	}
+	clock, err := strconv.ParseUint(f[1], 10, 32)
+	if err != nil {
+		return bad("a clock that is no number")
+	}
+	p.codecs[uint8(pt)] = &Codec{Name: strings.ToUpper(f[0]), Clock: uint32(clock), PT: uint8(pt)}
+	return nil
+}
+
+func (p *parser) extmap(o *Offer, value string) error {
+	t, rest, _ := strings.Cut(value, " ")
+	t, _, _ = strings.Cut(t, "/")
+	id, err := strconv.ParseUint(t, 10, 8)
+	if err != nil || id == 0 || id == 15 {
+		return bad("a header extension without a number")
+	}
+	uri, _, _ := strings.Cut(rest, " ")
+	f := o.Extensions.field(uri)
+	if f == nil {
+		return nil
+	}
+	if *f != 0 && *f != uint8(id) {
+		return bad("a header extension under two numbers")
+	}
+	*f = uint8(id)
+	return nil
+}
+
+func (p *parser) endSection(o *Offer) error {
+	s := p.section
+	if s == nil {
+		return nil
+	}
+	if s.Mid == "" {
+		return bad("a section without a mid")
+	}
+	if p.mids == nil {
+		p.mids = map[string]bool{}
+	}
+	if p.mids[s.Mid] {
+		return bad("two sections with one mid")
+	}
+	p.mids[s.Mid] = true
+	if s.Direction == 255 {
+		return bad("a section that sends and receives") // what no direction means
+	}
+	repairs := map[uint8]uint8{}
+	for repair, of := range p.apt {
+		if c := p.codecs[repair]; c != nil && c.Name == "RTX" {
+			repairs[of] = repair
+		}
+	}
+	for _, pt := range p.order {
+		c := p.codecs[pt]
+		if c == nil || !forwarded[c.Name] || s.Named(c.Name, c.Clock) != nil {
+			continue // of each codec the first, the one that a client prefers
+		}
+		c.RTX = repairs[pt]
+		s.Codecs = append(s.Codecs, *c)
+	}
+	if s.Direction == Sends {
+		for _, ssrc := range p.sources {
+			if _, repair := s.Repairs[ssrc]; !repair && len(s.Sources) < maxStreams {
+				s.Sources = append(s.Sources, ssrc)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *parser) finish(o *Offer) error {
+	if err := p.endSection(o); err != nil {
+		return err
+	}
+	if len(o.Sections) == 0 {
+		return bad("no section")
+	}
+	if !p.fingerprint {
+		return bad("no fingerprint")
+	}
+	return nil
+}
+
+func contains(all []uint32, one uint32) bool {
+	for _, x := range all {
+		if x == one {
+			return true
+		}
+	}
+	return false
+}
