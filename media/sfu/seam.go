@@ -105,13 +105,12 @@ type Published struct {
 
 // Layer is one quality in which a slot is published, the smallest first.
 type Layer struct {
-	RID              string // of simulcast; empty otherwise
-	Spatial          uint8  // of a scalable stream
-	Width, Height    uint16 // 0: not told
-	BitsPerSecond    int64  // measured
-	Paused           bool   // nothing arrives
-	FramesPerSecond  uint8  // 0: not told
-	TemporalSublayer uint8  // how many temporal sublayers there are beyond the first
+	RID           string // of simulcast; empty otherwise
+	Spatial       uint8  // of a scalable stream,
+	Temporal      uint8  // and the highest of its temporal layers that is sent
+	Width, Height uint16 // 0: not told
+	BitsPerSecond int64  // measured, with what it rests on
+	Paused        bool   // nothing arrives
 }
 
 // Unpublished says that a slot has ended.
@@ -174,26 +173,26 @@ type Reason string
 
 // The reasons.
 const (
-	ReasonLeft        Reason = "left"         // the client closed its seat
-	ReasonRemoved     Reason = "removed"      // by the room
-	ReasonReplaced    Reason = "replaced"     // the same participant sits elsewhere
-	ReasonRoomClosed  Reason = "room closed"  //
-	ReasonShutdown    Reason = "shutdown"     // the server ends
-	ReasonGone        Reason = "gone"         // its path was broken for too long
-	ReasonSlow        Reason = "slow"         // it does not take its events
-	ReasonFull        Reason = "full"         // the server has no head-room
-	ReasonCeiling     Reason = "ceiling"      // the room has as many as it may
-	ReasonDescription Reason = "description"  // the SDP cannot be used
-	ReasonGrant       Reason = "grant"        // it asks for more than its grant
-	ReasonNotRunning  Reason = "not running"  //
-	ReasonBandwidth   Reason = "bandwidth"    // the participant's path takes no more
-	ReasonLastN       Reason = "last n"       // not among the last who spoke
-	ReasonPaused      Reason = "paused"       // by the participant itself
-	ReasonNoTrack     Reason = "no track"     // nobody publishes that
-	ReasonCodec       Reason = "codec"        // the section cannot take the publisher's codec
-	ReasonSection     Reason = "section"      // no such receiving section, or one of the other kind
-	ReasonDuplicate   Reason = "two on one"   // one section is wanted for two
-	ReasonUnreachable Reason = "no direction" // nothing can be sent to the participant
+	ReasonLeft        Reason = "left"        // the client closed its seat
+	ReasonRemoved     Reason = "removed"     // by the room
+	ReasonReplaced    Reason = "replaced"    // the same participant sits elsewhere
+	ReasonRoomClosed  Reason = "room closed" //
+	ReasonShutdown    Reason = "shutdown"    // the server ends
+	ReasonGone        Reason = "gone"        // its path was broken for too long
+	ReasonSlow        Reason = "slow"        // it does not take its events
+	ReasonFull        Reason = "full"        // the server has no head-room
+	ReasonCeiling     Reason = "ceiling"     // the room has as many as it may
+	ReasonDescription Reason = "description" // the SDP cannot be used
+	ReasonGrant       Reason = "grant"       // it asks for more than its grant
+	ReasonNotRunning  Reason = "not running" //
+	ReasonBandwidth   Reason = "bandwidth"   // the participant's path takes no more
+	ReasonLastN       Reason = "last n"      // not among the last who spoke
+	ReasonPaused      Reason = "paused"      // by the participant itself
+	ReasonNoTrack     Reason = "no track"    // nobody publishes that
+	ReasonCodec       Reason = "codec"       // the section cannot take the publisher's codec
+	ReasonSection     Reason = "section"     // no such receiving section, or one of the other kind
+	ReasonDuplicate   Reason = "two on one"  // one section is wanted for two
+	ReasonStrange     Reason = "strange"     // it did what no client has a reason to do
 )
 
 // RefusedError is a typed refusal of Join, Renegotiate and Want.

@@ -48,6 +48,9 @@ func (p *Pool) Get(b []byte, at int64) *Packet {
 // Parse reads the header.
 func (k *Packet) Parse() error { return k.Packet.Parse(k.b[:k.n]) }
 
+// Bytes are what came.
+func (k *Packet) Bytes() []byte { return k.b[:k.n] }
+
 // Size in bytes.
 func (k *Packet) Size() int { return k.n }
 

@@ -21,6 +21,7 @@ func (h harness) Transport(t *testing.T, r peer.Receiver) (peer.Transport, func(
 	if err != nil {
 		t.Fatal(err)
 	}
+	port.Start()
 	lane := port.Lane()
 	transport, err := port.New(lane, r, false)
 	if err != nil {

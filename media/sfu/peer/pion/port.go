@@ -60,7 +60,7 @@ type Port struct {
 	loopback    bool
 }
 
-// Listen binds both. The caller closes the port after every peer on it.
+// Listen binds both and starts nothing. The caller closes the port after every peer on it.
 func Listen(cfg Config) (*Port, error) {
 	p := &Port{cfg: cfg}
 	// The library's log lines hold addresses and descriptions.
@@ -79,12 +79,16 @@ func Listen(cfg Config) (*Port, error) {
 	if err := p.bind(); err != nil {
 		return nil, err
 	}
+	return p, nil
+}
+
+// Start begins to serve.
+func (p *Port) Start() {
 	p.udpMux = ice.NewUDPMuxDefault(ice.UDPMuxParams{Logger: p.silent.NewLogger("ice"), UDPConn: p.socket})
 	p.tcpMux = ice.NewTCPMuxDefault(ice.TCPMuxParams{
 		Logger: p.silent.NewLogger("ice"), Listener: p.tcp, ReadBufferSize: tcpReadBuffer, WriteBufferSize: tcpWriteBuffer,
 		FirstStunBindTimeout: tcpFirstCheck, AliveDurationForConnFromStun: tcpFirstCheck,
 	})
-	return p, nil
 }
 
 // bind finds one port number for UDP and TCP. A number that is free for one may be taken for the other, so a few are
@@ -129,7 +133,12 @@ func (p *Port) Lane() *udp.Lane { return p.socket.Lane() }
 func (p *Port) Counts() udp.Counts { return p.socket.Counts() }
 
 // Close ends all connections.
-func (p *Port) Close() error { return errors.Join(p.tcpMux.Close(), p.udpMux.Close()) }
+func (p *Port) Close() error {
+	if p.udpMux == nil {
+		return errors.Join(p.tcp.Close(), p.socket.Close())
+	}
+	return errors.Join(p.tcpMux.Close(), p.udpMux.Close())
+}
 
 func (p *Port) settings(lane *udp.Lane) (s webrtc.SettingEngine, err error) {
 	s.LoggerFactory = p.silent
