@@ -12,15 +12,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trunkline-net/trunkline/internal/bench"
+	sfubench "github.com/trunkline-net/trunkline/media/sfu/bench"
 )
 
 func newBenchCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure what nodes cost on this machine",
-		Long:  `Measures nodes that it starts itself. It touches no node that runs already.`,
+		Long:  `Measures nodes and servers that it starts itself. It touches none that runs already.`,
 	}
-	cmd.AddCommand(newBenchSignalingCommand(a), newBenchPartCommand(a))
+	cmd.AddCommand(newBenchSignalingCommand(a), newBenchSFUCommand(a), newBenchPartCommand(a))
 	return cmd
 }
 
@@ -226,7 +227,13 @@ listens, and ends when its standard input does. The benchmark starts it.`,
 		Example: "  trunkline bench part relay",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			parts := bench.Parts()
+			parts := map[string]bench.Part{}
+			for name, part := range bench.Parts() {
+				parts[name] = part
+			}
+			for name, part := range sfubench.Parts() {
+				parts[name] = bench.Part(part)
+			}
 			play, known := parts[args[0]]
 			if !known {
 				var names []string

@@ -23,6 +23,7 @@ import (
 	clients "github.com/trunkline-net/trunkline/client/bench"
 	fedbench "github.com/trunkline-net/trunkline/federation/bench"
 	"github.com/trunkline-net/trunkline/internal/child"
+	"github.com/trunkline-net/trunkline/internal/usage"
 )
 
 // Options of one run. Zero fields of those with a default in Defaults are not filled in.
@@ -111,7 +112,7 @@ type bench struct {
 // Run measures. The report is complete up to what the error is about; an error of its own
 // means that nothing can be said, envelopes that went wrong stand in the report.
 func Run(ctx context.Context, o Options) (*Report, error) {
-	if !supported {
+	if !usage.Supported {
 		return nil, ErrUnsupported
 	}
 	began := time.Now()
@@ -275,7 +276,7 @@ type machine struct {
 }
 
 func thisMachine() machine {
-	return machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(), Load: load()}
+	return machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU(), Go: runtime.Version(), Load: usage.Load()}
 }
 
 // Part is what a process does that the benchmark needs beside nodes. It reads from in what it

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	clients "github.com/trunkline-net/trunkline/client/bench"
+	"github.com/trunkline-net/trunkline/internal/usage"
 )
 
 // Point is a reading at a number of idle clients.
@@ -45,7 +46,7 @@ func (b *bench) idle(ctx context.Context) error {
 		if err := pause(ctx, b.o.Quiet); err != nil {
 			return err
 		}
-		m, err := memoryOf(e.PID())
+		m, err := usage.MemoryOf(e.PID())
 		if err != nil {
 			return err
 		}
@@ -57,7 +58,7 @@ func (b *bench) idle(ctx context.Context) error {
 			return fmt.Errorf("%d of %d idle clients are connected", status.Devices, n)
 		}
 		p := Point{
-			Clients: n, Resident: rounded(kib(m.resident)), Anonymous: rounded(kib(m.anonymous)),
+			Clients: n, Resident: rounded(kib(m.Resident)), Anonymous: rounded(kib(m.Anonymous)),
 			Heap: rounded(kib(int64(collected.Heap))), Stacks: rounded(kib(int64(collected.Stacks))),
 		}
 		points = append(points, p)
@@ -108,7 +109,7 @@ func (b *bench) connect(ctx context.Context) error {
 	var first float64
 	var rounds []float64
 	for round := range b.o.Rounds + 1 {
-		before, err := cpuOf(e.PID())
+		before, err := usage.CPU(e.PID())
 		if err != nil {
 			return err
 		}
@@ -116,7 +117,7 @@ func (b *bench) connect(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		after, err := cpuOf(e.PID())
+		after, err := usage.CPU(e.PID())
 		if err != nil {
 			return err
 		}
@@ -206,7 +207,7 @@ func (b *bench) storm(ctx context.Context) error {
 
 	b.progress("storm: the node is killed")
 	since := time.Now()
-	own, err := cpuOf(os.Getpid())
+	own, err := usage.CPU(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -222,11 +223,11 @@ func (b *bench) storm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	node, err := cpuOf(acme.PID()) // since its start
+	node, err := usage.CPU(acme.PID()) // since its start
 	if err != nil {
 		return err
 	}
-	driver, err := cpuOf(os.Getpid())
+	driver, err := usage.CPU(os.Getpid())
 	if err != nil {
 		return err
 	}

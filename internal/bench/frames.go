@@ -12,6 +12,7 @@ import (
 	clients "github.com/trunkline-net/trunkline/client/bench"
 	fedbench "github.com/trunkline-net/trunkline/federation/bench"
 	"github.com/trunkline-net/trunkline/internal/child"
+	"github.com/trunkline-net/trunkline/internal/usage"
 )
 
 // pair is a sender and a receiver of frames, each a process of its own.
@@ -64,7 +65,7 @@ func (p *pair) measure(ctx context.Context, d time.Duration) (rate, micros float
 	var before, after [2]time.Duration
 	clock := func(at *[2]time.Duration) error {
 		for i, q := range []*child.Process{p.sender, p.receiver} {
-			t, err := cpuOf(q.PID())
+			t, err := usage.CPU(q.PID())
 			if err != nil {
 				return err
 			}

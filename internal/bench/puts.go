@@ -7,6 +7,7 @@ import (
 	"os"
 
 	storebench "github.com/trunkline-net/trunkline/internal/store/bench"
+	"github.com/trunkline-net/trunkline/internal/usage"
 )
 
 // putCallers are how many write at once.
@@ -64,12 +65,12 @@ func (b *bench) putRate(ctx context.Context, callers int, open func(dir string) 
 	if err != nil {
 		return 0, 0, err
 	}
-	before, err := cpuOf(os.Getpid())
+	before, err := usage.CPU(os.Getpid())
 	if err != nil {
 		return 0, 0, errors.Join(err, w.Close())
 	}
 	puts, took, err := w.Run(ctx, callers, b.o.Seconds)
-	after, clock := cpuOf(os.Getpid())
+	after, clock := usage.CPU(os.Getpid())
 	if err = errors.Join(err, clock, w.Close()); err == nil && puts == 0 {
 		err = errors.New("nothing was put")
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	clients "github.com/trunkline-net/trunkline/client/bench"
+	"github.com/trunkline-net/trunkline/internal/usage"
 )
 
 // Report is the result of a run.
@@ -69,7 +70,7 @@ func reached(least, aim bool) Reached {
 
 func newReport(o Options) *Report {
 	return &Report{
-		Machine: thisMachine(), CPUClock: cpuClock, Clients: o.Clients, Window: window,
+		Machine: thisMachine(), CPUClock: usage.Clock, Clients: o.Clients, Window: window,
 		Seconds: o.Seconds.Seconds(), Rounds: o.Rounds, Figures: []Figure{},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	clients "github.com/trunkline-net/trunkline/client/bench"
+	"github.com/trunkline-net/trunkline/internal/usage"
 )
 
 // subject is something that carries messages under a load: a node, two nodes, a bare relay.
@@ -65,7 +66,7 @@ const settle = 200 * time.Millisecond
 // cpu is what all processes of a subject have used.
 func (s *subject) cpu() (sum time.Duration, err error) {
 	for _, pid := range s.pids {
-		t, err := cpuOf(pid)
+		t, err := usage.CPU(pid)
 		if err != nil {
 			return 0, err
 		}

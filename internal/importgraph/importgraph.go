@@ -61,6 +61,8 @@ var table = []struct {
 	{"media/sframe", nil},
 	{"media", []string{"identity", "policy"}},
 	{"media/turn/…", []string{"identity", "policy", "media", "media/turn/…"}},
+	// The benchmark of the SFU runs it as a process of its own and reads what that uses.
+	{"media/sfu/bench", []string{"media/sfu/…", "internal/child", "internal/usage"}},
 	{"media/sfu/…", []string{"identity", "policy", "media", "media/sfu/…"}},
 
 	// The light parts of the client know nothing of keys or links: they parse what comes
@@ -79,12 +81,14 @@ var table = []struct {
 	{"internal/importgraph", nil},
 	// leak searches a process for planted secrets and has to know none of ours to do so.
 	{"internal/leak", nil},
+	// usage reads what a process uses, whatever it is.
+	{"internal/usage", nil},
 	// child runs the program's own binary and knows nothing of what it does.
 	{"internal/child", nil},
 	{"internal/demo/…", []string{"node/…", "client/…", "identity", "internal/child", "internal/leak", "internal/demo/…"}},
 	// bench drives nodes from outside; what it compares them with stands behind the doors of
 	// the heavy dependencies.
-	{"internal/bench", []string{"node", "client/bench", "federation/bench", "internal/store/bench", "identity", "internal/child"}},
+	{"internal/bench", []string{"node", "client/bench", "federation/bench", "internal/store/bench", "identity", "internal/child", "internal/usage"}},
 	// The id commands make and read profiles without a network, so they use the client's
 	// durable state directly.
 	{"cmd/trunkline", []string{"node/…", "client/…", "identity", "envelope", "policy", "web", "internal/link", "internal/demo", "internal/bench",
@@ -114,7 +118,7 @@ var doors = []struct {
 // light lists packages that must not be built with any heavy dependency at all, not even
 // through others: fuzzing and the second implementation rely on it.
 var light = []string{"internal/canon", "identity", "envelope", "policy", "internal/link", "internal/ws", "federation/wire",
-	"client/sdp", "client/clip", "client/transfer", "media/sframe"}
+	"client/sdp", "client/clip", "client/transfer", "media/sframe", "media/sfu/wire"}
 
 // never lists what must not be reached at all, whatever way the table may go one day.
 var never = []struct {

@@ -176,6 +176,37 @@ func TestAPathIsDividedByPriority(t *testing.T) {
 	})
 }
 
+// A path whose estimate has fallen below the only quality that there is must be found again when it is back.
+func TestAPausedPictureComesBackWhenThePathDoes(t *testing.T) {
+	inWorld(t, Config{}, func(w *world) {
+		alice := w.join(1, speaker1, publishes...)
+		bob := w.join(2, Grant{}, subscribes...)
+		must(t, bob.seat.Want(Wants{Subscriptions: []Subscription{{Mid: "1", Publisher: 1, Slot: Camera}}}))
+		cam := alice.camera("1", 12)
+		cam.packets = 6 // 1.2 Mbit/s
+		members := []*member{alice, bob}
+		w.run(2*time.Second, members, cam)
+		if a := bob.allocated("1"); a.Layer != 0 {
+			t.Fatalf("at first: %+v", a)
+		}
+		n := 0
+		bob.mu.Lock()
+		bob.lose = func(uint32, uint16) bool { n++; return n%2 == 0 }
+		bob.mu.Unlock()
+		w.run(8*time.Second, members, cam)
+		if a := bob.allocated("1"); a.Layer != -1 || a.Reason != ReasonBandwidth {
+			t.Fatalf("at half of everything lost: %+v", a)
+		}
+		bob.mu.Lock()
+		bob.lose = nil
+		bob.mu.Unlock()
+		w.run(5*time.Second, members, cam)
+		if a := bob.allocated("1"); a.Layer != 0 {
+			t.Errorf("when the path is back: %+v", a)
+		}
+	})
+}
+
 func TestSimulcastIsChosenBySizeAndByWhatThePathTakes(t *testing.T) {
 	inWorld(t, Config{}, func(w *world) {
 		alice := w.join(1, speaker1, light.Section{Sends: true, RIDs: []string{"q", "h", "f"}})
@@ -290,8 +321,8 @@ func TestABrokenPathIsWaitedForAndResumed(t *testing.T) {
 		before, _ := alice.requests()
 		// The client restarts ICE; its subscription is still there.
 		bob.c.Restart()
-		answer, err := bob.seat.Renegotiate(t.Context(), Description{SDP: bob.c.Offer()})
-		must(t, err, bob.c.Move(t.Context(), answer.SDP))
+		answer, err := bob.seat.Renegotiate(w.t.Context(), Description{SDP: bob.c.Offer()})
+		must(t, err, bob.c.Move(w.t.Context(), answer.SDP))
 		bob.c.Mend()
 		w.run(time.Second, []*member{alice, bob}, cam)
 		if len(bob.got("1")) == 0 {
@@ -331,7 +362,7 @@ func TestSectionsComeAndGoByRenegotiation(t *testing.T) {
 		cam := alice.camera("1", 12)
 		w.run(200*time.Millisecond, []*member{alice, bob}, cam)
 		bob.c.SetSections([]light.Section{{}, {}})
-		answer, err := bob.seat.Renegotiate(t.Context(), Description{SDP: bob.c.Offer()})
+		answer, err := bob.seat.Renegotiate(w.t.Context(), Description{SDP: bob.c.Offer()})
 		must(t, err, bob.c.Update(answer.SDP), bob.seat.Want(Wants{Subscriptions: []Subscription{{Mid: "1", Publisher: 1, Slot: Camera}}}))
 		w.run(time.Second, []*member{alice, bob}, cam)
 		if len(bob.got("1")) == 0 {
@@ -340,7 +371,7 @@ func TestSectionsComeAndGoByRenegotiation(t *testing.T) {
 		off := slices.Clone(publishes)
 		off[1].Off = true
 		alice.c.SetSections(off)
-		if _, err := alice.seat.Renegotiate(t.Context(), Description{SDP: alice.c.Offer()}); err != nil {
+		if _, err := alice.seat.Renegotiate(w.t.Context(), Description{SDP: alice.c.Offer()}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -414,8 +445,8 @@ func TestWhoDoesNotTakeEventsLosesTheSeat(t *testing.T) {
 	inWorld(t, Config{}, func(w *world) {
 		alice := w.join(1, speaker1, publishes...)
 		bob := w.client(subscribes)
-		seat, answer, err := w.s.Join(t.Context(), theRoom, Grant{Index: 2}, Description{SDP: bob.c.Offer()})
-		must(t, err, bob.c.Connect(t.Context(), answer.SDP))
+		seat, answer, err := w.s.Join(w.t.Context(), theRoom, Grant{Index: 2}, Description{SDP: bob.c.Offer()})
+		must(t, err, bob.c.Connect(w.t.Context(), answer.SDP))
 		for i := range 300 { // each change is told
 			if err := seat.Want(Wants{Subscriptions: []Subscription{{Mid: "1", Publisher: 1, Slot: Camera, Paused: i%2 == 0}}}); err != nil {
 				break

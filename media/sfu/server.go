@@ -108,6 +108,7 @@ type Server struct {
 	pool    track.Pool
 	counts  counters
 	load    load
+	ready   chan struct{} // closed when it runs
 
 	mu      sync.Mutex // guards all below
 	running bool
@@ -131,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 
 func newServer(cfg Config, c carrier) *Server {
 	cfg.Limits = cfg.Limits.orDefaults()
-	return &Server{cfg: cfg, carrier: c, rooms: map[RoomKey]*room{}}
+	return &Server{cfg: cfg, carrier: c, ready: make(chan struct{}), rooms: map[RoomKey]*room{}}
 }
 
 // Run serves until ctx ends, and returns when everything it started has ended.
@@ -141,9 +142,10 @@ func (s *Server) Run(ctx context.Context) error {
 		s.mu.Unlock()
 		return errors.New("sfu: a server runs once")
 	}
-	s.running = true
-	s.mu.Unlock()
 	s.carrier.start()
+	s.running = true
+	close(s.ready)
+	s.mu.Unlock()
 	s.loadLoop(ctx)
 	s.mu.Lock()
 	s.running, s.ended = false, true
@@ -174,7 +176,7 @@ func (s *Server) Close() error {
 func (s *Server) Addr() netip.AddrPort { return s.carrier.addr() }
 
 // Join seats a participant in a room, which begins with its first one. It takes as long as an answer to the offer;
-// ctx bounds that. The caller listens to the seat's Events from the first one on.
+// ctx bounds that, and how long it waits for Run. The caller listens to the seat's Events from the first one on.
 func (s *Server) Join(ctx context.Context, key RoomKey, g Grant, offer Description) (*Seat, Description, error) {
 	o, err := parse(offer)
 	if err != nil {
@@ -183,6 +185,11 @@ func (s *Server) Join(ctx context.Context, key RoomKey, g Grant, offer Descripti
 	g = s.granted(g)
 	if err := allowed(o, g); err != nil {
 		return nil, Description{}, err
+	}
+	select {
+	case <-s.ready:
+	case <-ctx.Done():
+		return nil, Description{}, refuse(ReasonNotRunning, "")
 	}
 	r, err := s.enter(key, g.Index)
 	if err != nil {

@@ -191,17 +191,24 @@ func (r *room) apply(sub *subscription, w *allocate.Want, reason Reason) {
 	}
 }
 
-// probe fills a probe of the path with repeats of what was sent last.
+// probe fills a probe of the path with repeats of what was sent last, or with padding where nothing was sent yet: a
+// path whose estimate is too small for any picture would otherwise never be known to have grown.
 func (r *room) probe(s *Seat) {
-	n := s.estimate.Probe(s.wanted, r.now)
-	for n > 0 {
+	if s.extensions.Transport == 0 || s.state != peer.Connected {
+		return
+	}
+	for n := s.estimate.Probe(s.wanted, r.now); n > 0; {
 		sent := 0
 		for _, sub := range s.subs {
-			if sub.t == nil || sub.section.Audio || sub.f.Source() == nil {
-				continue
+			if sub.t != nil && !sub.section.Audio && sub.f.Source() != nil {
+				if sent = sub.f.Newest(sub.get); sent > 0 {
+					break
+				}
 			}
-			if sent = sub.f.Newest(sub.get); sent > 0 {
-				break
+		}
+		for i := 0; sent == 0 && i < len(s.subs); i++ {
+			if sub := s.subs[i]; sub.t != nil && !sub.section.Audio {
+				sent = sub.f.Pad()
 			}
 		}
 		if sent == 0 {

@@ -18,8 +18,9 @@ import (
 const (
 	// Floor keeps sound alive on any path.
 	Floor = 64_000
-	// Start is what is assumed before the first feedback.
-	Start = 600_000
+	// Start is what is assumed before the first feedback: one picture of a good size, at once. A path that takes less
+	// says so within half a second.
+	Start = 1_500_000
 
 	history    = 4096 // packets on the way; at 2,000 packets/s two seconds
 	rateWindow = 500 * time.Millisecond
@@ -41,6 +42,7 @@ const (
 	probeFactor  = 2.0
 	probeEvery   = time.Second
 	probeWait    = 500 * time.Millisecond // for its feedback; then it is lost
+	forgotten    = 2 * time.Second
 	probeQueue   = 200 * time.Millisecond // how long what it did to the queue is seen
 )
 
@@ -79,6 +81,7 @@ type Estimator struct {
 	again      bool // the last probe went through: the next may follow at once
 	rtt        time.Duration
 	feedbacks  uint64
+	heard      int64 // when feedback came last
 	lastAcked  int64
 	overusedAt int64
 }
@@ -162,6 +165,7 @@ func (e *Estimator) Feedback(fci []byte, now time.Time) error {
 	if newest >= 0 {
 		e.rtt = time.Duration(at-newest) * time.Microsecond
 		e.feedbacks++
+		e.heard = at
 	}
 	e.adjust(at)
 	return err
@@ -192,6 +196,10 @@ func (e *Estimator) adjust(at int64) {
 			e.loss = e.lost / e.told
 			if e.loss > lossTolerated && at >= e.held {
 				e.estimate *= 1 - e.loss/2
+				if !isLimited && through > 0 && back*through < e.estimate {
+					// A queue that is full to its end has an even delay: only what came through tells.
+					e.estimate, e.link, e.draining = back*through, through, true
+				}
 				e.held = at + 300_000 + e.rtt.Microseconds()
 			}
 			e.lost, e.told = 0, 0
@@ -243,6 +251,9 @@ func (e *Estimator) Probe(wanted int64, now time.Time) int {
 		if at-p.began >= probeTime.Microseconds() && e.next-p.first >= ProbePackets {
 			p.open = false
 			e.lastProbe = at
+			if e.ring[p.last%history].known { // on a short path its end was told of already
+				e.finishProbe()
+			}
 			return 0
 		}
 		return int(max(goal-p.bytes, 1))
@@ -254,7 +265,12 @@ func (e *Estimator) Probe(wanted int64, now time.Time) int {
 		*p = probe{} // it is lost
 		e.again = false
 	}
-	if !e.Told() || float64(wanted) <= 1.05*e.estimate || e.estimate >= float64(e.most) || e.trend.state != steady || e.draining ||
+	if at-e.heard > forgotten.Microseconds() {
+		// Nothing was sent for so long that nothing is known: neither a queue nor a loss.
+		e.trend.state, e.draining, e.loss = steady, false, 0
+		e.lost, e.told, e.lossSince = 0, 0, at
+	}
+	if float64(wanted) <= 1.05*e.estimate || e.estimate >= float64(e.most) || e.trend.state != steady || e.draining ||
 		e.loss > lossTolerated || at < e.held {
 		return 0
 	}

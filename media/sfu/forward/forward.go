@@ -467,6 +467,26 @@ func (f *Forwarder) Newest(get func(source int) *track.Source) int {
 	return len(f.scratch)
 }
 
+// Pad sends nothing but padding on the repair stream, to fill a probe where nothing was sent yet, and returns its size;
+// 0: the client does not repair.
+func (f *Forwarder) Pad() int {
+	const padding = 255
+	if f.cfg.Repair == 0 || f.format.Repair == 0 || f.cfg.Transport == 0 {
+		return 0
+	}
+	f.repairs++
+	f.header = wire.Header{PayloadType: f.format.Repair, Sequence: f.repairs, Timestamp: f.lastTime, SSRC: f.cfg.Repair}
+	f.numbered()
+	f.scratch = f.header.Append(f.scratch[:0])
+	f.scratch[0] |= 0x20
+	for range padding {
+		f.scratch = append(f.scratch, 0)
+	}
+	f.scratch[len(f.scratch)-1] = padding
+	f.sink.Send(f.scratch)
+	return len(f.scratch)
+}
+
 // Report is what the publisher's newest report says, in this subscription's numbers, for the client to keep sound and
 // picture in step; false: there is none.
 func (f *Forwarder) Report() (wire.SenderReport, bool) {

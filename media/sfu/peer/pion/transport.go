@@ -17,6 +17,7 @@ import (
 
 	"github.com/trunkline-net/trunkline/media/sfu/peer"
 	"github.com/trunkline-net/trunkline/media/sfu/udp"
+	"github.com/trunkline-net/trunkline/media/sfu/wire"
 )
 
 // sourcesMost bounds the sources of one client, of packets and of reports together. The library keeps something of
@@ -217,9 +218,17 @@ func (t *Transport) WriteRTP(packet []byte) error {
 	if err != nil {
 		return fmt.Errorf("sfu: %w", err)
 	}
+	end := len(packet)
 	t.header.PaddingSize = 0
-	t.header.Padding = false
-	if _, err = (*w).WriteRTP(&t.header, packet[n:]); errors.Is(err, io.ErrClosedPipe) {
+	if t.header.Padding {
+		// The library writes the length anew and leaves the rest as it was in its buffer: sealed bytes of packets that
+		// were sent before.
+		t.header.PaddingSize = packet[end-1]
+		if end -= int(t.header.PaddingSize); end < n {
+			return fmt.Errorf("sfu: padding: %w", wire.ErrFormat)
+		}
+	}
+	if _, err = (*w).WriteRTP(&t.header, packet[n:end]); errors.Is(err, io.ErrClosedPipe) {
 		return nil
 	}
 	return err
