@@ -44,7 +44,7 @@ subscriber takes everything. Light subscribers are a socket and SRTP, whole ones
 complete WebRTC stack. The bare forwarder opens a packet once, seals it for each
 receiver with AES-128-GCM and sends up to 64 with one system call, without segmentation
 offload; it runs in turns with the server on the same traffic, so the ratios hold on a
-machine that does other things too. Nothing is pinned to a processor.
+machine that does other things too. Both use one processor at a time, whichever it is.
 
 Cases:
 ` + strings.Join(cases, "\n") + `

@@ -404,21 +404,26 @@ func (r *room) tick() {
 			t.roll()
 		}
 	}
-	for _, s := range slices.Clone(r.seats) {
-		if s.closed {
-			continue
-		}
+	for i := 0; i < len(r.seats); i++ {
+		s := r.seats[i]
 		if !s.brokenAt.IsZero() && r.now.Sub(s.brokenAt) >= r.s.cfg.Limits.Resume {
 			r.remove(s, ReasonGone)
+			i--
 			continue
 		}
 		if s.arrivals.due(r.micro) {
 			r.feedback(s)
 		}
 		if s.dirty || tenth && r.now.Sub(s.divided) >= divideEvery {
-			r.divide(s)
+			if r.divide(s); s.closed { // it did not take its events
+				i--
+				continue
+			}
 		}
 		r.probe(s)
+		if !tenth {
+			continue
+		}
 		for _, sub := range s.subs {
 			if w := sub.f.Waiting(); w != nil {
 				w.AskKey()

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime"
 	"runtime/pprof"
 
 	"github.com/trunkline-net/trunkline/media/sfu"
@@ -22,6 +23,9 @@ import (
 // Part is what a process does that the benchmark starts. It reads what it is told from in, line by line, answers each
 // with say, and ends when in does.
 type Part func(ctx context.Context, in io.Reader, say func(any) error) error
+
+// processors is what a part has, so that a figure is that of a core, and no time goes into waking another.
+const processors = 1
 
 // Parts are all, by name.
 func Parts() map[string]Part { return map[string]Part{"sfu": playServer, "sfu-bare": playBare} }
@@ -50,6 +54,7 @@ type seats struct {
 }
 
 func playServer(ctx context.Context, in io.Reader, say func(any) error) (err error) {
+	runtime.GOMAXPROCS(processors)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := sfu.New(sfu.Config{Listen: "127.0.0.1:0", Limits: sfu.Limits{NewRooms: 1e9, Joins: 1e9, RoomBitrate: 1e12}})
@@ -143,6 +148,7 @@ var bareKey = [16]byte{1, 2, 3}
 // bare is the least that a forwarder of sealed packets does: it opens a packet, seals it under a key for each receiver
 // behind a new header, and sends a batch with one call. It has the server's own socket, so that both batch alike.
 func playBare(ctx context.Context, in io.Reader, say func(any) error) error {
+	runtime.GOMAXPROCS(processors)
 	socket, err := udp.Listen("127.0.0.1:0")
 	if err != nil {
 		return err

@@ -88,8 +88,6 @@ type Forwarder struct {
 	times    [4]uint32 // what is added to the timestamps of each source
 	clock    uint32
 	lastIn   uint32
-	lastSR   wire.SenderReport
-	haveSR   bool
 
 	slots []slot
 	past  []past
@@ -269,12 +267,13 @@ func (f *Forwarder) retime(s *track.Source, first *track.Packet, now int64) {
 	elapsed := uint32(max((now-f.lastAt)*int64(s.Clock)/1e6, 1))
 	want := f.lastTime + elapsed
 	// Two streams of one sender have one clock, which its reports give.
-	if sr, ok := s.LastReport(); ok && f.haveSR && f.source != nil && f.clock == s.Clock {
+	if sr, ok := s.LastReport(); ok && f.source != nil && f.clock == s.Clock {
 		ticks := func(r wire.SenderReport, ts uint32) int64 { // in ticks of the clock since NTP's epoch
 			return int64(r.NTP>>32)*int64(s.Clock) + int64(r.NTP&0xffffffff)*int64(s.Clock)>>32 + int64(int32(ts-r.Timestamp))
 		}
-		d := ticks(sr, first.Timestamp()) - ticks(f.lastSR, f.lastIn)
-		if d > 0 && d < int64(s.Clock)*2 {
+		before, told := f.source.LastReport()
+		d := ticks(sr, first.Timestamp()) - ticks(before, f.lastIn)
+		if told && d > 0 && d < int64(s.Clock)*2 {
 			want = f.lastTime + uint32(d)
 		}
 	}
@@ -364,7 +363,6 @@ func (f *Forwarder) emit(s *track.Source, p *track.Packet, out uint16, now int64
 	f.write(s, p, f.cfg.SSRC, f.format.PT, out, marker, nil)
 	if wire.Newer(out, f.lastOut) || f.Packets == 0 {
 		f.lastOut, f.lastTime, f.lastAt, f.lastIn = out, ts, now, p.Timestamp()
-		f.lastSR, f.haveSR = s.LastReport()
 	}
 	f.Packets++
 	f.Octets += uint32(len(p.Payload()))
@@ -504,7 +502,7 @@ func (f *Forwarder) Report() (wire.SenderReport, bool) {
 
 // Forget is called when the track has gone: its sources are no more.
 func (f *Forwarder) Forget() {
-	f.source, f.next, f.haveSR = nil, nil, false
+	f.source, f.next = nil, nil
 	for i := range f.past {
 		f.past[i].valid = false
 	}
