@@ -212,7 +212,7 @@ func (t *published) ladder() []rung {
 
 func (x rung) rate(now int64) int64 {
 	if x.target < 0 {
-		return x.source.Rate(3, 3, now)
+		return x.source.Total(now)
 	}
 	return x.source.Rate(x.spatial, x.temporal, now)
 }

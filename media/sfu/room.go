@@ -269,10 +269,10 @@ func (r *room) stateChanged(s *Seat, state peer.State) {
 		s.brokenAt = r.now
 	case peer.Connected:
 		s.brokenAt = time.Time{}
-		s.dirty = true
 		for _, sub := range s.subs {
 			sub.again()
 		}
+		r.divide(s)
 	case peer.Closed:
 		r.remove(s, ReasonGone)
 	}
@@ -411,7 +411,7 @@ func (r *room) tick() {
 			i--
 			continue
 		}
-		if s.arrivals.due(r.micro) {
+		if s.arrivals != nil && s.arrivals.due(r.micro) {
 			r.feedback(s)
 		}
 		if s.dirty || tenth && r.now.Sub(s.divided) >= divideEvery {
@@ -487,6 +487,9 @@ func (r *room) rtp(s *Seat, p *track.Packet) {
 		c.badExtensions.Add(1)
 	}
 	if v, ok := p.Extension(s.extensions.Transport); ok && len(v) == 2 {
+		if s.arrivals == nil {
+			s.arrivals = &arrivals{}
+		}
 		s.arrivals.came(uint16(v[0])<<8|uint16(v[1]), p.At)
 	}
 	in := s.sources[p.SSRC()]

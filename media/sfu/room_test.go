@@ -176,6 +176,32 @@ func TestAPathIsDividedByPriority(t *testing.T) {
 	})
 }
 
+// Firefox sends no descriptors: streams of simulcast are told apart by their sources, and a key frame by its size.
+func TestSimulcastWithoutDescriptorsIsForwardedAndSwitched(t *testing.T) {
+	inWorld(t, Config{}, func(w *world) {
+		alice := w.join(1, speaker1, light.Section{Sends: true, RIDs: []string{"q", "h"}})
+		bob := w.join(2, Grant{}, light.Section{})
+		must(t, bob.seat.Want(Wants{Subscriptions: []Subscription{{Mid: "0", Publisher: 1, Slot: Camera}}}))
+		shared := new(uint16)
+		var senders []*sender
+		for i, rid := range []string{"q", "h"} {
+			x := alice.camera("0", uint32(100+i))
+			x.rid, x.packets, x.tseq, x.plain, x.ts = rid, 1+i, shared, true, uint32(i)*1e9
+			senders = append(senders, x)
+		}
+		w.run(5*time.Second, []*member{alice, bob}, senders...)
+		if a := bob.allocated("0"); a.Layer != 1 || a.Reason != "" {
+			t.Errorf("%+v", a)
+		}
+		whole(t, bob.got("0"))
+		bob.forget()
+		w.run(time.Second, []*member{alice, bob}, senders...)
+		if n := len(bob.got("0")); n != 50 {
+			t.Errorf("%d packets of the larger stream, want 50", n)
+		}
+	})
+}
+
 // A path whose estimate has fallen below the only quality that there is must be found again when it is back.
 func TestAPausedPictureComesBackWhenThePathDoes(t *testing.T) {
 	inWorld(t, Config{}, func(w *world) {

@@ -52,7 +52,7 @@ type Seat struct {
 	// As a publisher.
 	published map[string]*published // by mid
 	sources   map[uint32]*incoming
-	arrivals  arrivals
+	arrivals  *arrivals // nil until it sends
 	lossUp    float64
 
 	// As a subscriber.

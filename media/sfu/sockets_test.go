@@ -223,11 +223,11 @@ func TestWhoNeverReadsHoldsNobodyUp(t *testing.T) {
 	join(light.Options{Sections: []light.Section{{Audio: true}}, OnRTP: func(b []byte) { came <- binary.BigEndian.Uint16(b[2:]) }}, sfu.Grant{Index: 2}, true)
 	stuck, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	t.Cleanup(func() { close(release) })
 	join(light.Options{Sections: []light.Section{{Audio: true}}, TCP: true, OnRTP: func([]byte) {
 		once.Do(func() { close(stuck) })
 		<-release // it reads nothing more
 	}}, sfu.Grant{Index: 3}, true)
+	t.Cleanup(func() { close(release) }) // before it is closed
 
 	h := wire.Header{PayloadType: light.Opus, SSRC: 11, Extensions: [4]wire.Extension{{ID: light.Extensions.MID, Value: []byte("0")}}}
 	payload := make([]byte, 1000)

@@ -89,6 +89,9 @@ type divider struct {
 // divide gives each of a seat's subscriptions its share of what the path takes.
 func (r *room) divide(s *Seat) {
 	s.dirty, s.divided = false, r.now
+	if s.state != peer.Connected {
+		return // a key frame would be sent into nothing; it is divided when there is a path
+	}
 	d := &r.scratch
 	d.wants, d.subs, d.reasons = d.wants[:0], d.subs[:0], d.reasons[:0]
 	s.wanted = 0

@@ -22,7 +22,7 @@ const (
 	// says so within half a second.
 	Start = 1_500_000
 
-	history    = 4096 // packets on the way; at 2,000 packets/s two seconds
+	history    = 2048 // packets on the way; at 1,000 packets/s, which are 9 Mbit/s, two seconds
 	rateWindow = 500 * time.Millisecond
 
 	// back is what is left of the measured rate while a queue empties, and settle what is used afterwards.
@@ -59,7 +59,7 @@ type Estimator struct {
 	most     int64
 	estimate float64
 	link     float64 // what came through when it was last full; 0: never
-	ring     [history]sent
+	ring     []sent  // of history; apart, so that what is looked at often lies together
 	next     int64
 
 	trend    trend
@@ -96,7 +96,7 @@ type probe struct {
 
 // New estimator, never above most.
 func New(most int64) *Estimator {
-	e := &Estimator{most: most, estimate: min(Start, float64(most))}
+	e := &Estimator{most: most, estimate: min(Start, float64(most)), ring: make([]sent, history)}
 	e.trend.reset()
 	return e
 }

@@ -113,7 +113,22 @@ func New(cfg Config, sink Sink) *Forwarder {
 }
 
 // SetFormat changes the payload types, for another codec.
-func (f *Forwarder) SetFormat(x Format) { f.format = x }
+func (f *Forwarder) SetFormat(x Format) {
+	if f.format != x {
+		f.format = x
+		f.unrepeatable()
+	}
+}
+
+// unrepeatable forgets what was sent, where a repeated packet would not be the same to the last bit any more: it is
+// sealed under its number again, and two different packets under one nonce would give the seal's key away.
+func (f *Forwarder) unrepeatable() {
+	if f.cfg.Repair == 0 {
+		for i := range f.past {
+			f.past[i].valid = false
+		}
+	}
+}
 
 // Source is what is sent now; nil: nothing.
 func (f *Forwarder) Source() *track.Source { return f.source }
@@ -236,6 +251,7 @@ func (f *Forwarder) turn(s *track.Source, p *track.Packet, now int64) {
 	}
 	if f.source != s {
 		f.retime(s, first, now)
+		f.unrepeatable()
 	}
 	f.source, f.target = s, f.wanted
 	if f.began {

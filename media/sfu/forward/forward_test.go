@@ -420,6 +420,20 @@ func TestRepeatedSoundIsTheSamePacket(t *testing.T) {
 			t.Fatal("sound has extensions, which would change")
 		}
 	}
+	// After a pause the times of the same source may be others, and what was sent before is not repeated.
+	f.Select(nil, 0, 2_000_000)
+	f.Select(s, -1, 3_000_000)
+	h := wire.Header{PayloadType: 96, Sequence: 10, Timestamp: 10 * 960, SSRC: 5}
+	k := pool.Get(append(h.Append(nil), 1), 3_000_000)
+	if k.Parse() != nil || !s.Push(k) {
+		t.Fatal("push")
+	}
+	f.Forward(s, k, k.At)
+	for seq := range uint16(12) {
+		if n := len(c.packets); f.Repeat(seq, func(int) *track.Source { return s }, 9_000_000) > 0 && !bytes.Equal(c.packets[n], c.packets[20]) {
+			t.Fatalf("%d was repeated as another packet", seq)
+		}
+	}
 }
 
 func TestAJoinerSeesTheKeptKeyFrameAtOnce(t *testing.T) {
@@ -463,6 +477,16 @@ func TestPaddingAndAPublisherThatBeginsAnewLeaveNoHole(t *testing.T) {
 			p.seq += 20_000
 		}
 		p.push(p.picture(i == 17), f)
+	}
+	c.check(t, layer{}, p)
+	// Backwards as well: after a few packets it is followed.
+	before := len(c.packets)
+	p.seq -= 9_000
+	for i := range 40 {
+		p.push(p.picture(i%10 == 0), f)
+	}
+	if n := len(c.packets) - before; n < 55 {
+		t.Errorf("%d packets of 80 after it began anew", n)
 	}
 	c.check(t, layer{}, p)
 }

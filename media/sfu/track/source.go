@@ -122,6 +122,10 @@ func (s *Source) Push(p *Packet) bool {
 		s.stale = 0
 	}
 	if p.Ext > s.Highest+jump || s.stale > staleMost {
+		// Always forward, whatever the sender did, so that nobody takes what follows for late.
+		if p.Ext = s.Highest&^0xffff | int64(seq); p.Ext <= s.Highest {
+			p.Ext += 1 << 16
+		}
 		s.restart(p)
 	}
 	if p.Ext <= s.Highest-int64(len(s.ring)) || p.Ext <= s.Highest && s.Get(p.Ext) != nil {
@@ -325,6 +329,22 @@ func (s *Source) Rate(spatial, temporal uint8, now int64) int64 {
 				sum += c.rate
 				// The top layer itself has to flow.
 				alive = alive || i == int(spatial)
+			}
+		}
+	}
+	if !alive {
+		return 0
+	}
+	return max(int64(sum*8), 1)
+}
+
+// Total is the rate of everything, in bit/s; 0: nothing comes.
+func (s *Source) Total(now int64) int64 {
+	sum, alive := 0.0, false
+	for i := range s.cells {
+		for j := range s.cells[i] {
+			if c := &s.cells[i][j]; c.last != 0 && now-c.last <= dead {
+				sum, alive = sum+c.rate, true
 			}
 		}
 	}
