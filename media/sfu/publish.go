@@ -132,7 +132,7 @@ func (t *published) packet(in *incoming, p *track.Packet) {
 func (t *published) extensions(p *track.Packet) {
 	e := &t.seat.extensions
 	if t.section.Audio {
-		if t.slot == Microphone && t.r.s.cfg.AudioLevels {
+		if t.slot == Microphone && t.seat.grant.AudioLevels {
 			if b, ok := p.Extension(e.AudioLevel); ok {
 				if quiet, _, ok := wire.AudioLevel(b); ok {
 					t.r.speaker.Level(t.seat.grant.Index, quiet, t.r.now)

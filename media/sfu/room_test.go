@@ -320,9 +320,9 @@ func TestOfManyCamerasTheLastWhoSpokeAreSent(t *testing.T) {
 
 func TestAudioLevelsTellWhoSpeaksWhereTheyAreAllowed(t *testing.T) {
 	for _, allowed := range []bool{true, false} {
-		inWorld(t, Config{AudioLevels: allowed}, func(w *world) {
+		inWorld(t, Config{}, func(w *world) {
 			alice := w.join(1, speaker1, publishes...)
-			bob := w.join(2, speaker1, publishes...)
+			bob := w.join(2, Grant{Publish: true, AudioLevels: allowed}, publishes...)
 			loud := bob.microphone("0", 11)
 			loud.level = 20
 			w.run(2*time.Second, []*member{alice, bob}, alice.microphone("0", 11), loud)

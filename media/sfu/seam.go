@@ -67,6 +67,9 @@ type Grant struct {
 	MaxBitrate int64
 	// MaxTracks bounds the sections that send, of all slots; 0: four.
 	MaxTracks int
+	// AudioLevels lets the client send the level of its sound in clear (RFC 6464), from which the server then tells
+	// who speaks. In encrypted rooms, which do not allow it, clients say so themselves ([Seat.Speaking]).
+	AudioLevels bool
 	// Receive bounds what is sent to the participant, in bit/s; 0: the server's default.
 	Receive int64
 }

@@ -86,7 +86,7 @@ func newSeat(s *Server, r *room, g Grant) *Seat {
 func (s *Seat) begin(ctx context.Context, o *peer.Offer) (string, error) {
 	s.negotiating.Lock()
 	defer s.negotiating.Unlock()
-	transport, err := s.s.carrier.transport(s.r.lane, inlet{s}, s.s.cfg.AudioLevels)
+	transport, err := s.s.carrier.transport(s.r.lane, inlet{s}, s.grant.AudioLevels)
 	if err != nil {
 		return "", err
 	}

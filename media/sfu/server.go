@@ -21,10 +21,7 @@ type Config struct {
 	Listen string
 	// External are the addresses that clients reach the server under, if they are not its own.
 	External []netip.Addr
-	// AudioLevels lets clients send the level of their sound in clear (RFC 6464), from which the server then
-	// tells who speaks. In encrypted rooms clients say so themselves ([Seat.Speaking]).
-	AudioLevels bool
-	Limits      Limits
+	Limits   Limits
 }
 
 // Limits of the whole server. Zero fields mean the defaults.
