@@ -152,7 +152,7 @@ func (m *Meeting) Finish(enc []byte) (*Session, error) {
 	m.over = true
 	priv := m.priv
 	m.priv = nil
-	if err := checkXWingEnc(enc); err != nil {
+	if err := CheckXWingEnc(enc); err != nil {
 		return nil, err
 	}
 	_, kdf, aead := suiteXWing()

@@ -102,7 +102,7 @@ func sealWith(t *testing.T, size int, signed []byte, recipients ...age.Recipient
 		return out.Bytes()
 	}
 	plain := make([]byte, size-len(encrypt(nil)))
-	must(t, pad(plain, signed))
+	must(t, Pad(plain, signed))
 	payload := encrypt(plain)
 	if len(payload) != size {
 		t.Fatalf("payload of %d bytes", len(payload))
@@ -153,7 +153,7 @@ func (p *party) answerWith(ring *Opened, kind pb.Type, signer *party, change fun
 		signed = signer.device.SignObject(identity.ContextInner, msg)
 	}
 	var plain [ringAnswerPlain]byte
-	must(p.t, pad(plain[:], signed))
+	must(p.t, Pad(plain[:], signed))
 	ct, err := ctx.Seal(body.Reply.Tag[:], plain[:])
 	must(p.t, err)
 	if enc != nil {

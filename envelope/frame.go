@@ -92,7 +92,7 @@ func (d *direction) seal(dst, body []byte) (int, error) {
 	copy(d.ad[16:], dst[:frameHeader])
 	copy(d.nonce[8:], dst[8:frameHeader])
 	plain := dst[frameHeader : size-aeadTag]
-	if err := pad(plain, body); err != nil {
+	if err := Pad(plain, body); err != nil {
 		return 0, err
 	}
 	d.aead.Seal(plain[:0], d.nonce[:], plain, d.ad[:])
@@ -117,7 +117,7 @@ func (d *direction) open(dst, frame []byte) ([]byte, error) {
 	}
 	// Authentic from here on: the counter is used up even if the peer padded it wrongly.
 	d.mark(counter)
-	return unpad(plain)
+	return Unpad(plain)
 }
 
 func (d *direction) fresh(c uint64) bool {

@@ -105,17 +105,17 @@ func FuzzHopPlaintext(f *testing.F) {
 func FuzzUnpad(f *testing.F) {
 	for _, body := range [][]byte{nil, {1}, make([]byte, 60)} {
 		block := make([]byte, 64)
-		must(f, pad(block, body))
+		must(f, Pad(block, body))
 		f.Add(block)
 	}
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		body, err := unpad(b)
+		body, err := Unpad(b)
 		if err != nil {
 			return
 		}
 		again := make([]byte, len(b))
-		must(t, pad(again, body))
+		must(t, Pad(again, body))
 		if !bytes.Equal(again, b) {
 			t.Fatal("two paddings of one body")
 		}
@@ -131,7 +131,7 @@ func FuzzQuery(f *testing.F) {
 		msg, err := canon.Marshal(q)
 		must(f, err)
 		block := make([]byte, queryPlain)
-		must(f, pad(block, msg))
+		must(f, Pad(block, msg))
 		f.Add(block)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -164,7 +164,7 @@ func FuzzAnswer(f *testing.F) {
 	msg, err := canon.Marshal(&pb.Answer{Status: pb.AnswerStatus_ANSWER_FOUND, List: make([]byte, 100), Bundles: [][]byte{make([]byte, 100)}})
 	must(f, err)
 	block := make([]byte, 4048)
-	must(f, pad(block, msg))
+	must(f, Pad(block, msg))
 	f.Add(block)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, err := parseAnswer(b)

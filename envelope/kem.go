@@ -39,9 +39,9 @@ func CheckXWing(b []byte) error {
 	return identity.CheckX25519(b[mlkem.EncapsulationKeySize768:])
 }
 
-// checkXWingEnc is CheckXWing for an encapsulation: ML-KEM 1088 bytes, then X25519 32. Every
+// CheckXWingEnc is CheckXWing for an encapsulation: ML-KEM 1088 bytes, then X25519 32. Every
 // ML-KEM ciphertext of the right length is valid.
-func checkXWingEnc(b []byte) error {
+func CheckXWingEnc(b []byte) error {
 	if len(b) != xwingEnc {
 		return fmt.Errorf("%w: encapsulation of %d bytes", ErrMalformed, len(b))
 	}

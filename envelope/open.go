@@ -200,7 +200,7 @@ func openSealed(payload []byte, identities ...age.Identity) ([]byte, error) {
 	if len(payload)-plain.Len() != ageOverhead {
 		return nil, ErrOverhead
 	}
-	return unpad(plain.Bytes())
+	return Unpad(plain.Bytes())
 }
 
 // openSigned is steps 5 to 9, which sealed messages and ring answers share. The prekey id is

@@ -166,7 +166,7 @@ func Test14_30_WrongPaddingIsDropped(t *testing.T) {
 	block := func() (plain []byte, body int) {
 		signed := a.inner(&Note{Text: "x"}, b)
 		plain = make([]byte, bucket4K-ageOverhead)
-		must(t, pad(plain, signed))
+		must(t, Pad(plain, signed))
 		return plain, len(signed)
 	}
 	good, _ := block()
@@ -538,7 +538,7 @@ func Test14_41_BombsAreDroppedWithoutAllocation(t *testing.T) {
 	block := make([]byte, 64)
 	block[0] = 0x00
 	block[1], block[2] = 0x98, 0x96 // a length of ten million in a block of 64 bytes
-	if n := testing.AllocsPerRun(20, func() { _, _ = unpad(block) }); n != 0 {
+	if n := testing.AllocsPerRun(20, func() { _, _ = Unpad(block) }); n != 0 {
 		t.Errorf("padded block: %v allocations", n)
 	}
 }

@@ -174,7 +174,7 @@ func TestEnvelopeVectors(t *testing.T) {
 		}
 		for _, body := range [][]byte{nil, {1}, []byte("trunkline"), make([]byte, 28)} {
 			block := make([]byte, 32)
-			must(t, pad(block, body))
+			must(t, Pad(block, body))
 			v.Padding = append(v.Padding, vectorPad{body, 32, block})
 		}
 		v.Envelope = hopVector(t, fixed)
@@ -469,7 +469,7 @@ func ringVector(t *testing.T, a, b *party, v, fixed *sessionVectors) (answered *
 	must(t, err)
 	plain, err := ctx.Open(a.tag[:], answer[8+xwingEnc:])
 	must(t, err)
-	accept, err := unpad(plain)
+	accept, err := Unpad(plain)
 	must(t, err)
 	secret, err := ctx.Export(identity.ContextSessionSecret, 32)
 	must(t, err)

@@ -170,7 +170,7 @@ func Test14_11_AllZeroX25519SecretIsAnError(t *testing.T) {
 				t.Errorf("%d: as an encapsulation: %v", c.ID, err)
 			}
 			enc := append(make([]byte, 1088), c.Public...)
-			if checkXWingEnc(enc) == nil {
+			if CheckXWingEnc(enc) == nil {
 				t.Errorf("%d: passes as part of an encapsulation", c.ID)
 			}
 		}

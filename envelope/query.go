@@ -65,7 +65,7 @@ func SealQuery(routingKey [32]byte, dest identity.PeerID, op pb.Operation, argum
 		return nil, nil, fmt.Errorf("seal query: %w", err)
 	}
 	var plain [queryPlain]byte
-	if err := pad(plain[:], msg); err != nil {
+	if err := Pad(plain[:], msg); err != nil {
 		return nil, nil, fmt.Errorf("seal query: %w", err)
 	}
 	kem, kdf, aead := suiteX25519()
@@ -109,7 +109,7 @@ func (k *RoutingKey) OpenQuery(box []byte, self identity.PeerID) (*Query, error)
 }
 
 func parseQuery(plain []byte) (*Query, error) {
-	msg, err := unpad(plain)
+	msg, err := Unpad(plain)
 	if err != nil {
 		return nil, err
 	}
@@ -179,7 +179,7 @@ func sealAnswer(responseKey, hash [32]byte, salt [answerSalt]byte, size int, a *
 	box := make([]byte, size)
 	copy(box, salt[:])
 	plain := box[answerSalt : size-aeadTag]
-	if err := pad(plain, msg); err != nil {
+	if err := Pad(plain, msg); err != nil {
 		return nil, err
 	}
 	var nonce [chacha20poly1305.NonceSize]byte
@@ -219,7 +219,7 @@ func (p *PendingQuery) OpenAnswer(box []byte) (*pb.Answer, error) {
 }
 
 func parseAnswer(plain []byte) (*pb.Answer, error) {
-	msg, err := unpad(plain)
+	msg, err := Unpad(plain)
 	if err != nil {
 		return nil, err
 	}

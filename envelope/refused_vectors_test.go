@@ -42,7 +42,7 @@ func TestRefusedVectors(t *testing.T) {
 		signed := a.inner(&Note{Text: "x"}, b)
 		block := func(change func([]byte)) []byte {
 			plain := make([]byte, bucket4K-ageOverhead)
-			must(t, pad(plain, signed))
+			must(t, Pad(plain, signed))
 			change(plain)
 			return sealPlain(t, plain, b)
 		}

@@ -160,7 +160,7 @@ func (r *RingState) Finish(payload []byte, o *Opener) (*Answered, error) {
 		return nil, ErrRingOver
 	}
 	enc := payload[8 : 8+xwingEnc]
-	if err := checkXWingEnc(enc); err != nil {
+	if err := CheckXWingEnc(enc); err != nil {
 		return nil, err
 	}
 	_, kdf, aead := suiteXWing()
@@ -172,7 +172,7 @@ func (r *RingState) Finish(payload []byte, o *Opener) (*Answered, error) {
 	if err != nil {
 		return nil, ErrDecrypt
 	}
-	signed, err := unpad(plain)
+	signed, err := Unpad(plain)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +276,7 @@ func AnswerRing(device *identity.Device, cert *identity.DeviceCert, ring *Opened
 		return nil, nil, fmt.Errorf("answer ring: %w", err)
 	}
 	var plain [ringAnswerPlain]byte
-	if err := pad(plain[:], signed); err != nil {
+	if err := Pad(plain[:], signed); err != nil {
 		return nil, nil, fmt.Errorf("answer ring: %w", err)
 	}
 	ct, err := ctx.Seal(body.Reply.Tag[:], plain[:])

@@ -52,7 +52,7 @@ func sealSigned(signed []byte, recipients ...age.Recipient) ([]byte, error) {
 
 func sealTo(size int, signed []byte, recipients ...age.Recipient) ([]byte, error) {
 	plain := make([]byte, size-ageOverhead)
-	if err := pad(plain, signed); err != nil {
+	if err := Pad(plain, signed); err != nil {
 		return nil, err
 	}
 	out := bytes.NewBuffer(make([]byte, 0, size))

@@ -111,6 +111,13 @@ func expandSalt(out, ikm, salt []byte, label string) {
 	clear(b)
 }
 
+// NewSession makes the session that two devices agreed on by another way than a ring: in a
+// room, by a JOIN and its WELCOME. The transcript binds it to both signed messages, and the
+// tags say who receives. It erases secret.
+func NewSession(role Role, secret []byte, transcript [32]byte, ownTag, peerTag RouteTag) *Session {
+	return newSession(role, deriveKeys(secret, transcript), ownTag, peerTag)
+}
+
 // newSession takes over k. The tags are those of the mailboxes in which each side receives.
 func newSession(role Role, k keys, ownTag, peerTag RouteTag) *Session {
 	s := &Session{Role: role, keys: k}

@@ -168,8 +168,8 @@ var (
 	ErrTooLarge  = errors.New("envelope: too large")
 )
 
-// pad writes a 4-byte big-endian length, body and zeros over all of dst.
-func pad(dst, body []byte) error {
+// Pad writes a 4-byte big-endian length, body and zeros over all of dst.
+func Pad(dst, body []byte) error {
 	if len(body) > len(dst)-4 {
 		return ErrTooLarge
 	}
@@ -179,9 +179,9 @@ func pad(dst, body []byte) error {
 	return nil
 }
 
-// unpad is the inverse of pad: a length beyond the block and any byte but zero behind the
+// Unpad is the inverse of Pad: a length beyond the block and any byte but zero behind the
 // body are refused, so a padded block has one reading. The result aliases b.
-func unpad(b []byte) ([]byte, error) {
+func Unpad(b []byte) ([]byte, error) {
 	if len(b) < 4 {
 		return nil, ErrMalformed
 	}

@@ -37,6 +37,7 @@ const (
 	ContextLink          = "trunkline/v1/link\x00"         // signature: device key, client link
 	ContextChallenge     = "trunkline/v1/challenge\x00"    // signature: host key, client link
 	ContextGate          = "trunkline/v1/gate\x00"         // signature: gate key of a room
+	ContextSteward       = "trunkline/v1/steward\x00"      // signature: steward key of a room
 	ContextRoom          = "trunkline/v1/room\x00"         // hash: room id
 	ContextRoster        = "trunkline/v1/roster\x00"       // signature: chair's device key
 	ContextJoin          = "trunkline/v1/join\x00"         // signature: device key

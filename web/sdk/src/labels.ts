@@ -10,6 +10,8 @@ export const contexts = [
   "media", "media-i2r", "media-r2i", "file", "channel-binding", "sas", "call-code",
   "file-i2r", "file-r2i", "file-id", "link", "challenge", "pairing", "gate", "room", "roster", "join",
   "card", "card-transcript", "card-binding", "card-session", "card-upgrade", "card-secret",
+  "steward", "roomcard", "welcome", "room-gate", "room-join", "room-hall", "room-door", "room-card-box",
+  "room-announce", "room-mac", "room-pair", "room-pair-secret", "room-transcript", "room-seat", "room-ratchet",
 ] as const;
 
 export type Context = (typeof contexts)[number];
