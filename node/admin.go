@@ -31,6 +31,8 @@ type Status struct {
 	Data     string       `json:"data"`
 	Links    int          `json:"links"`
 	Devices  int          `json:"devices"`
+	Rooms    int          `json:"rooms"`
+	Seats    int          `json:"room_seats"`
 	Document DocumentInfo `json:"document"`
 	Policy   PolicyInfo   `json:"policy"`
 }
@@ -292,6 +294,7 @@ func (n *Node) Status() Status {
 	// The invitation that was printed at the start is not said again.
 	s.Invite = ""
 	s.Links, s.Devices = n.hub.count()
+	s.Rooms, s.Seats = n.rooms.count()
 	if doc := n.documents.current.Load(); doc != nil {
 		s.Document = DocumentInfo{Epoch: doc.Epoch, Expires: doc.Expires, Key: KeyText(doc.Key.Ed25519())}
 	}

@@ -6,7 +6,7 @@ import "time"
 // words and is never allocated apart. Work is counted by cost: a stored envelope costs ten
 // live ones, because it costs a disk.
 type budget struct {
-	submit, query, publish, other allowance
+	submit, query, publish, other, room allowance
 }
 
 type allowance struct {
@@ -25,6 +25,12 @@ var (
 	deviceRates   = rates{submit: rate{2000, 6000}, query: rate{5, 40}, publish: rate{1, 20}, other: rate{5, 50}}
 	strangerRates = rates{submit: rate{20, 200}, query: rate{1, 10}, publish: rate{0.2, 5}, other: rate{0.5, 5}}
 )
+
+// roomRate is what a seat in a room may send: a member that comes into a full one makes
+// fifty pairs at once, and a hundred candidates and keys follow. What goes to all costs more.
+var roomRate = rate{100, 2000}
+
+const roomBroadcastCost = 10
 
 const (
 	costLive   = 1

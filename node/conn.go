@@ -23,6 +23,8 @@ type clientLink struct {
 	root    identity.PublicKey
 	device  identity.DeviceID
 	hasID   bool
+	nonce   []byte // of the challenge, on a link without a device; the read loop's
+	tried   bool   // it has opened a room's gate; the read loop's
 	holding bool   // a large message is arriving and counted; the read loop's
 	address string // what strangers are counted by; empty on this machine
 	counted bool   // and whether it is; the read loop's
@@ -37,6 +39,8 @@ type clientLink struct {
 	// grown says that the read loop's stack may have, settling that the sweep has asked it to go
 	// on with a fresh one.
 	grown, settling atomic.Bool
+
+	seat atomic.Pointer[seat] // in a room; nil on nearly every link
 
 	touched atomic.Bool // it is in the node's touched
 

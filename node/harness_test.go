@@ -225,6 +225,7 @@ type raw struct {
 	t      testing.TB
 	ws     *websocket.Conn
 	node   *link.Node
+	asked  *pb.Challenge
 	frames chan *pb.NodeFrame
 	next   uint64
 	later  []*pb.NodeFrame // read while something else was awaited
@@ -250,6 +251,7 @@ func dial(t testing.TB, r *running, p *person) *raw {
 	c := &raw{t: t, ws: ws, frames: make(chan *pb.NodeFrame, 1024)}
 	go c.readLoop()
 	challenge := c.read().GetChallenge()
+	c.asked = challenge
 	if c.node, err = link.VerifyChallenge(challenge); err != nil {
 		t.Fatal(err)
 	}

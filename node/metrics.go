@@ -31,6 +31,9 @@ type metrics struct {
 	policyReloads       *prometheus.CounterVec // result
 	turnGrants          *prometheus.CounterVec // result
 	routingKeyRotations prometheus.Counter
+	roomsMade           *prometheus.CounterVec // result
+	roomJoins           *prometheus.CounterVec // result
+	roomFrames          prometheus.Counter
 	swept               prometheus.Counter
 	deliveryCounters    [3][4]prometheus.Counter // the usual ones, looked up once
 }
@@ -64,6 +67,9 @@ func newMetrics() *metrics {
 	m.policyReloads = vector("policy_reloads_total", "Policy reloads by result.", "result")
 	m.turnGrants = vector("turn_credentials_total", "Requests for relay credentials by result.", "result")
 	m.routingKeyRotations = counter("routing_key_rotations_total", "New routing keys.")
+	m.roomsMade = vector("rooms_made_total", "Requests for a room by result.", "result")
+	m.roomJoins = vector("room_joins_total", "Joins of rooms by result.", "result")
+	m.roomFrames = counter("room_frames_total", "Frames passed on between members of rooms.")
 	m.swept = counter("links_swept_total", "Links closed because they were silent or too slow with a frame.")
 	for way := range deliveryWays {
 		for fate := range m.deliveryCounters[way] {
@@ -117,6 +123,8 @@ func (n *Node) watch() {
 	gauge("links", "Open client links.", func() float64 { links, _ := n.hub.count(); return float64(links) })
 	gauge("devices", "Devices that have a link.", func() float64 { _, devices := n.hub.count(); return float64(devices) })
 	gauge("turn_handles", "Relay handles that are minted and not released.", func() float64 { return float64(n.turnGrants.count()) })
+	gauge("rooms", "Rooms that are kept.", func() float64 { rooms, _ := n.rooms.count(); return float64(rooms) })
+	gauge("room_seats", "Seats taken in rooms.", func() float64 { _, seats := n.rooms.count(); return float64(seats) })
 	n.metrics.registry.MustRegister(&outside{n: n})
 }
 

@@ -54,6 +54,7 @@ type Node struct {
 	routing   *routing
 	documents *documents
 	mailboxes *mailboxes
+	rooms     *rooms
 	hops      *hopMemory
 	touched   touched
 	hub       *hub
@@ -208,6 +209,9 @@ func NewOn(cfg Config, log *slog.Logger, ground Ground) (_ *Node, err error) {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
 	if n.routing, err = openRouting(n.background, n.db.Blobs(), f.hostKey, cfg.Domain, now); err != nil {
+		return nil, err
+	}
+	if n.rooms, err = openRooms(n.background, n.db.Blobs(), now); err != nil {
 		return nil, err
 	}
 	n.mailboxes = newMailboxes(n.db, log)

@@ -305,7 +305,7 @@ func (n *Node) closeDenied() {
 	for _, l := range n.hub.all() {
 		id, root, known := l.identity()
 		switch {
-		case !known && mode == policy.RegisterClosed,
+		case !known && mode == policy.RegisterClosed && l.seat.Load() == nil,
 			known && mode == policy.RegisterListed && !listed(root):
 			l.goodbye(link.CodePolicy, 0)
 			if known {
@@ -319,5 +319,5 @@ func (n *Node) closeDenied() {
 }
 
 func (n *Node) endDeniedRelays() {
-	n.turnGrants.killIf(func(g turnGrant) bool { _, ok := n.relayFor(g.root); return !ok })
+	n.turnGrants.killIf(func(g turnGrant) bool { _, ok := n.grantRelay(g); return !ok })
 }

@@ -46,6 +46,9 @@ func (l *clientLink) handshake() bool {
 		l.goodbye(link.CodeBadFrame, 0)
 		return false
 	}
+	if len(a.Cert) == 0 {
+		l.nonce = challenge.Nonce
+	}
 	if code := l.authenticate(challenge, a); code != "" {
 		n.metrics.handshakes.WithLabelValues(code).Inc()
 		l.goodbye(code, 0)
@@ -77,7 +80,8 @@ func (l *clientLink) authenticate(c *pb.Challenge, a *pb.Authenticate) string {
 		return link.CodeBadSignature
 	}
 	if cert == nil {
-		if mode, _ := n.policy.Policy().Register(); mode == policy.RegisterClosed {
+		// Where strangers are not wanted they still come to the rooms that members have made.
+		if rooms, _ := n.rooms.count(); rooms == 0 && n.strangersDenied() {
 			return link.CodePolicy
 		}
 		return ""
@@ -98,6 +102,12 @@ func (l *clientLink) authenticate(c *pb.Challenge, a *pb.Authenticate) string {
 	}
 	n.turnGrants.found(l.device)
 	return ""
+}
+
+// strangersDenied reports whether a link without a device may do nothing here but enter a room.
+func (n *Node) strangersDenied() bool {
+	mode, _ := n.policy.Policy().Register()
+	return mode == policy.RegisterClosed
 }
 
 // identity says for whom a link speaks; for others than its read loop.
@@ -261,6 +271,7 @@ func (l *clientLink) joined() {
 func (l *clientLink) end() {
 	l.in.release()
 	l.unhold()
+	l.leaveRoom(nil)
 	l.flushDirty()
 	l.n.hub.remove(l)
 	l.joined()
@@ -278,12 +289,21 @@ func (l *clientLink) end() {
 // frame handles one message. False ends the link.
 func (l *clientLink) frame(msg []byte) bool {
 	if id, raw, ok := link.ParseSubmit(msg); ok {
+		if l.roomsOnly() {
+			return l.refuse(id, link.CodePolicy, 0)
+		}
 		return l.submit(id, raw)
 	}
 	f, err := link.ParseClient(msg)
 	if err != nil {
 		l.goodbye(link.CodeBadFrame, 0)
 		return false
+	}
+	switch f.Kind.(type) {
+	case *pb.ClientFrame_Query, *pb.ClientFrame_Domain:
+		if l.roomsOnly() {
+			return l.refuse(f.Id, link.CodePolicy, 0)
+		}
 	}
 	switch k := f.Kind.(type) {
 	case *pb.ClientFrame_Ping:
@@ -302,6 +322,16 @@ func (l *clientLink) frame(msg []byte) bool {
 		l.turnCredentials(f.Id)
 	case *pb.ClientFrame_TurnRelease:
 		l.turnRelease(f.Id, k.TurnRelease)
+	case *pb.ClientFrame_RoomCreate:
+		l.request(f.Id, &l.budget.other, l.rates().other, func() { l.roomCreate(f.Id, k.RoomCreate) })
+	case *pb.ClientFrame_RoomJoin:
+		return l.roomJoin(f.Id, k.RoomJoin)
+	case *pb.ClientFrame_RoomSend:
+		return l.roomSend(f.Id, k.RoomSend)
+	case *pb.ClientFrame_RoomControl:
+		return l.roomControl(f.Id, k.RoomControl)
+	case *pb.ClientFrame_RoomLeave:
+		l.roomLeave(f.Id)
 	default:
 		// Authenticate comes once, and a Submit that ParseSubmit did not take is malformed.
 		l.goodbye(link.CodeBadFrame, 0)
@@ -309,6 +339,9 @@ func (l *clientLink) frame(msg []byte) bool {
 	}
 	return true
 }
+
+// roomsOnly: a node that takes no strangers lets them do nothing outside of a room.
+func (l *clientLink) roomsOnly() bool { return !l.hasID && l.n.strangersDenied() }
 
 func (l *clientLink) rates() rates {
 	if l.member {

@@ -27,6 +27,7 @@ func (n *Node) tickLoop() {
 		}
 		if i%10 == 0 {
 			n.expire(now)
+			n.expireRooms(now)
 		}
 		if i%3600 == 0 {
 			n.renewKeys()

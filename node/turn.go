@@ -22,6 +22,7 @@ import (
 type turnGrant struct {
 	device identity.DeviceID
 	root   identity.PublicKey
+	guest  bool      // of a seat in a room: device names the seat, and there is no root
 	lost   time.Time // when the device's link was lost; zero while it has one
 }
 
@@ -38,13 +39,13 @@ func newTurnGrants(release func(media.Handle), holds func(media.Handle) bool) *t
 }
 
 // add takes a handle in, unless there are as many as most says; zero is any number.
-func (t *turnGrants) add(h media.Handle, d identity.DeviceID, root identity.PublicKey, most int) bool {
+func (t *turnGrants) add(h media.Handle, g turnGrant, most int) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if most > 0 && len(t.grants) >= most {
 		return false
 	}
-	t.grants[h] = turnGrant{device: d, root: root}
+	t.grants[h] = g
 	return true
 }
 
@@ -155,13 +156,34 @@ func (l *clientLink) turnCredentials(id uint64) {
 	l.sendFrame(&pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_Turn{Turn: answer}})
 }
 
-// mintTurn asks whether this device may have a relay now, or returns the code of the refusal.
+// turnHolder is whose relay handle a link asks for: its registered device's, or that of its seat
+// in a room, which is how a guest gets a relay.
+func (l *clientLink) turnHolder() (g turnGrant, owner [16]byte, ok bool) {
+	if l.member {
+		return turnGrant{device: l.device, root: l.root}, l.n.turnOwner(l.root), true
+	}
+	if s := l.seat.Load(); s != nil && !l.hasID {
+		return turnGrant{device: s.device, guest: true}, l.n.roomOwner(s), true
+	}
+	return g, owner, false
+}
+
+// grantRelay decides on a relay for whoever holds a handle.
+func (n *Node) grantRelay(g turnGrant) (policy.Decision, bool) {
+	if g.guest {
+		return n.relayForGuest()
+	}
+	return n.relayFor(g.root)
+}
+
+// mintTurn asks whether this link may have a relay now, or returns the code of the refusal.
 func (l *clientLink) mintTurn() (c media.Credentials, code string) {
 	n := l.n
-	if !l.member {
+	holder, owner, ok := l.turnHolder()
+	if !ok {
 		return c, link.CodeNotRegistered
 	}
-	d, ok := n.relayFor(l.root)
+	d, ok := n.grantRelay(holder)
 	if !ok {
 		n.metrics.policyDenials.WithLabelValues(policy.ActionTURN.String()).Inc()
 		return c, link.CodePolicy
@@ -172,7 +194,7 @@ func (l *clientLink) mintTurn() (c media.Credentials, code string) {
 			return c, link.CodeRate
 		}
 	}
-	c, err := n.turn.Mint(n.turnOwner(l.root), relayLimits(d.Limits))
+	c, err := n.turn.Mint(owner, relayLimits(d.Limits))
 	switch {
 	case errors.Is(err, turn.ErrBusy):
 		return c, link.CodeQuota
@@ -180,13 +202,13 @@ func (l *clientLink) mintTurn() (c media.Credentials, code string) {
 		n.log.Error("relay credentials not minted", "error", err)
 		return c, link.CodeUnavailable
 	}
-	if !n.turnGrants.add(c.Handle, l.device, l.root, d.Limits.Concurrent) {
+	if !n.turnGrants.add(c.Handle, holder, d.Limits.Concurrent) {
 		n.turn.Release(c.Handle)
 		return media.Credentials{}, link.CodeQuota
 	}
-	// A reload or a removal of the device in between has not seen this handle.
-	if _, ok := n.relayFor(l.root); !ok || !l.alive() {
-		n.turnGrants.drop(c.Handle, l.device)
+	// A reload, or a removal of the device or of the seat, in between has not seen this handle.
+	if _, ok := n.grantRelay(holder); !ok || !l.alive() {
+		n.turnGrants.drop(c.Handle, holder.device)
 		return media.Credentials{}, link.CodePolicy
 	}
 	return c, ""
@@ -195,11 +217,16 @@ func (l *clientLink) mintTurn() (c media.Credentials, code string) {
 // turnRelease gives a handle back before its time. It is answered with the same frame
 // without credentials, because a call that ends wants to know that its relay has.
 func (l *clientLink) turnRelease(id uint64, r *pb.TurnRelease) {
-	if len(r.Handle) != 16 || !l.hasID {
+	device := l.device
+	s := l.seat.Load()
+	if s != nil {
+		device = s.device
+	}
+	if len(r.Handle) != 16 || !l.hasID && s == nil {
 		l.refuse(id, link.CodeBadFrame, 0)
 		return
 	}
-	l.n.turnGrants.drop(media.Handle(r.Handle), l.device)
+	l.n.turnGrants.drop(media.Handle(r.Handle), device)
 	if id != 0 {
 		l.sendFrame(&pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_Turn{Turn: &pb.TurnCredentials{Handle: r.Handle}}})
 	}

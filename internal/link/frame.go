@@ -52,13 +52,15 @@ func parse(b []byte, s shape, m proto.Message) error {
 }
 
 // kinds counts the fields above 1 of a frame that passed its shape.
-func kinds(b []byte) int {
+func kinds(b []byte) int { return kindsFrom(b, 2) }
+
+func kindsFrom(b []byte, first protowire.Number) int {
 	n := 0
 	for len(b) > 0 {
 		num, wire, t := protowire.ConsumeTag(b)
 		v := protowire.ConsumeFieldValue(num, wire, b[t:])
 		b = b[t+v:]
-		if num > 1 {
+		if num >= first {
 			n++
 		}
 	}

@@ -44,6 +44,15 @@ const (
 	MaxBundles = 8
 	// MaxDescriptors is how many descriptors one DomainAnswer may carry.
 	MaxDescriptors = 16
+
+	// RoomCardSize is the size of the sealed card that a node keeps of a room.
+	RoomCardSize = 4096
+	// MaxRoomSeats is how many seats a room has at most.
+	MaxRoomSeats = 50
+	// MaxWants is how many streams one member may want at one time: four of each other one.
+	MaxWants = 4 * MaxRoomSeats
+	// MaxRoomLife is how far ahead a room may end.
+	MaxRoomLife = 366 * 24 * time.Hour
 )
 
 // Reply codes. They say to the other side what happened and never why: the rule that
@@ -69,6 +78,11 @@ const (
 	CodeDraining           = "draining"
 	CodeSlow               = "slow"
 	CodeInternal           = "internal"
+	CodeNoRoom             = "no_room"
+	CodeGate               = "gate"
+	CodeRoomFull           = "room_full"
+	CodeRemoved            = "removed"
+	CodeClosed             = "closed"
 )
 
 // Code describes one reply code.
@@ -106,6 +120,11 @@ func Codes() []Code {
 		{CodeDraining, "the node is going down or restarting", true, true},
 		{CodeSlow, "the link did not take what the node had to say; come back and fetch it", true, true},
 		{CodeInternal, "the node failed; its log says more", true, false},
+		{CodeNoRoom, "there is no such room here, or it is over", false, false},
+		{CodeGate, "the link's secret does not open this room: it is not the room's, was replaced, or the signature was used before", false, false},
+		{CodeRoomFull, "the room has as many in it as it takes", true, false},
+		{CodeRemoved, "a moderator did not let this participant in, or sent it away", false, false},
+		{CodeClosed, "a moderator closed the room", false, false},
 	}
 }
 

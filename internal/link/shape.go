@@ -19,6 +19,7 @@ type field struct {
 	max  int   // bytes: largest length; number: largest value if not 0
 	min  int   // bytes: smallest length when present
 	many int   // repeated: how many at most; 0 means once
+	top  int   // packed: largest value of one if not 0
 	sub  shape // message
 }
 
@@ -85,8 +86,8 @@ func (f *field) checkBody(body []byte) error {
 			return errShape
 		}
 		for i := 0; len(body) > 0; i++ {
-			_, n := varint(body)
-			if n == 0 || i >= f.max {
+			v, n := varint(body)
+			if n == 0 || i >= f.max || f.top > 0 && v > uint64(f.top) {
 				return errShape
 			}
 			body = body[n:]
@@ -158,6 +159,10 @@ const (
 	maxCredential  = 256
 	maxPayload     = 65536
 	maxDrainReason = 64
+	maxRoomPayload = 16384
+	maxRoomCommand = 8192
+	maxLegSDP      = 32768
+	maxMid         = 16
 )
 
 var pingShape = shape{num(1)}
@@ -178,7 +183,36 @@ var clientShape = shape{
 	sub(9, shape{upTo(1, 16)}),
 	sub(10, shape{exact(1, 16)}),
 	sub(11, pingShape),
+	sub(14, shape{exact(1, 32), exact(2, 32), exact(3, 32), exact(4, RoomCardSize), index(5), num(6), truth(7)}),
+	sub(15, shape{exact(1, 32), exact(2, 16), exact(3, 64), exact(4, 64)}),
+	sub(16, shape{index(1), upTo(2, maxRoomPayload)}),
+	sub(17, shape{exact(1, 32), upTo(2, maxRoomCommand), exact(3, 64)}),
+	sub(18, shape{}),
+	sub(19, shape{
+		{num: 1, kind: number, max: 64}, upTo(2, maxLegSDP), {num: 3, kind: message, many: MaxWants, sub: shape{
+			upTo(1, maxMid), index(2), {num: 3, kind: number, max: 7}, {num: 4, kind: number, max: 255}, index(5), truth(6),
+		}}, index(4), truth(5),
+	}),
 }
+
+// commandShape is that of the command in a RoomControl, which is read after its signature.
+var commandShape = shape{
+	sub(1, shape{index(1)}),
+	sub(2, shape{index(1)}),
+	sub(3, shape{exact(1, 32), exact(2, RoomCardSize), indexes(3)}),
+	sub(4, shape{num(1), exact(2, RoomCardSize)}),
+	sub(5, shape{}),
+}
+
+// index is a number that fits 16 bits.
+func index(n protowire.Number) field { return field{num: n, kind: number, max: 1<<16 - 1} }
+
+// indexes are those of seats in a room. A decoder would cut what is wider than its field.
+func indexes(n protowire.Number) field {
+	return field{num: n, kind: packed, max: MaxRoomSeats, top: 1<<16 - 1}
+}
+
+func truth(n protowire.Number) field { return field{num: n, kind: number, max: 1} }
 
 var nodeShape = shape{
 	num(1),
@@ -197,4 +231,12 @@ var nodeShape = shape{
 	sub(11, pingShape),
 	sub(12, shape{num(1), num(2), upTo(3, maxDrainReason)}),
 	sub(13, shape{upTo(1, maxCode), num(2)}),
+	sub(14, shape{index(1), num(2)}),
+	sub(15, shape{index(1), indexes(2), exact(3, RoomCardSize), num(4), index(5), truth(6), truth(7)}),
+	sub(16, shape{{num: 1, kind: number, max: 64}, index(2), upTo(3, maxRoomPayload), upTo(4, maxCode)}),
+	sub(17, shape{}),
+	sub(19, shape{upTo(1, maxLegSDP), sub(2, shape{
+		{num: 1, kind: number, max: 64}, index(2), {num: 3, kind: number, max: 7}, upTo(4, maxMid), upTo(5, maxMid), truth(6), upTo(7, maxCode),
+		indexes(8),
+	})}),
 }

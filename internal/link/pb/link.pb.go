@@ -82,6 +82,180 @@ func (ReceiptClass) EnumDescriptor() ([]byte, []int) {
 	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{0}
 }
 
+type RoomEventKind int32
+
+const (
+	RoomEventKind_ROOM_EVENT_UNSPECIFIED RoomEventKind = 0
+	RoomEventKind_ROOM_EVENT_JOINED      RoomEventKind = 1
+	RoomEventKind_ROOM_EVENT_LEFT        RoomEventKind = 2
+	RoomEventKind_ROOM_EVENT_FRAME       RoomEventKind = 3
+	RoomEventKind_ROOM_EVENT_WAITING     RoomEventKind = 4 // to stewards: somebody came into the lobby
+	RoomEventKind_ROOM_EVENT_ADMITTED    RoomEventKind = 5 // to who waited; present follows as JOINED events
+	RoomEventKind_ROOM_EVENT_CLOSED      RoomEventKind = 6 // to everybody: the room, or this seat, is over
+)
+
+// Enum value maps for RoomEventKind.
+var (
+	RoomEventKind_name = map[int32]string{
+		0: "ROOM_EVENT_UNSPECIFIED",
+		1: "ROOM_EVENT_JOINED",
+		2: "ROOM_EVENT_LEFT",
+		3: "ROOM_EVENT_FRAME",
+		4: "ROOM_EVENT_WAITING",
+		5: "ROOM_EVENT_ADMITTED",
+		6: "ROOM_EVENT_CLOSED",
+	}
+	RoomEventKind_value = map[string]int32{
+		"ROOM_EVENT_UNSPECIFIED": 0,
+		"ROOM_EVENT_JOINED":      1,
+		"ROOM_EVENT_LEFT":        2,
+		"ROOM_EVENT_FRAME":       3,
+		"ROOM_EVENT_WAITING":     4,
+		"ROOM_EVENT_ADMITTED":    5,
+		"ROOM_EVENT_CLOSED":      6,
+	}
+)
+
+func (x RoomEventKind) Enum() *RoomEventKind {
+	p := new(RoomEventKind)
+	*p = x
+	return p
+}
+
+func (x RoomEventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RoomEventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_internal_link_pb_link_proto_enumTypes[1].Descriptor()
+}
+
+func (RoomEventKind) Type() protoreflect.EnumType {
+	return &file_internal_link_pb_link_proto_enumTypes[1]
+}
+
+func (x RoomEventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RoomEventKind.Descriptor instead.
+func (RoomEventKind) EnumDescriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{1}
+}
+
+type RoomLegKind int32
+
+const (
+	RoomLegKind_ROOM_LEG_UNSPECIFIED RoomLegKind = 0
+	RoomLegKind_ROOM_LEG_OFFER       RoomLegKind = 1
+	RoomLegKind_ROOM_LEG_WANT        RoomLegKind = 2
+	RoomLegKind_ROOM_LEG_SPEAKING    RoomLegKind = 3
+	RoomLegKind_ROOM_LEG_END         RoomLegKind = 4
+)
+
+// Enum value maps for RoomLegKind.
+var (
+	RoomLegKind_name = map[int32]string{
+		0: "ROOM_LEG_UNSPECIFIED",
+		1: "ROOM_LEG_OFFER",
+		2: "ROOM_LEG_WANT",
+		3: "ROOM_LEG_SPEAKING",
+		4: "ROOM_LEG_END",
+	}
+	RoomLegKind_value = map[string]int32{
+		"ROOM_LEG_UNSPECIFIED": 0,
+		"ROOM_LEG_OFFER":       1,
+		"ROOM_LEG_WANT":        2,
+		"ROOM_LEG_SPEAKING":    3,
+		"ROOM_LEG_END":         4,
+	}
+)
+
+func (x RoomLegKind) Enum() *RoomLegKind {
+	p := new(RoomLegKind)
+	*p = x
+	return p
+}
+
+func (x RoomLegKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RoomLegKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_internal_link_pb_link_proto_enumTypes[2].Descriptor()
+}
+
+func (RoomLegKind) Type() protoreflect.EnumType {
+	return &file_internal_link_pb_link_proto_enumTypes[2]
+}
+
+func (x RoomLegKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RoomLegKind.Descriptor instead.
+func (RoomLegKind) EnumDescriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{2}
+}
+
+type RoomLegEventKind int32
+
+const (
+	RoomLegEventKind_ROOM_LEG_EVENT_UNSPECIFIED RoomLegEventKind = 0
+	RoomLegEventKind_ROOM_LEG_EVENT_PUBLISHED   RoomLegEventKind = 1
+	RoomLegEventKind_ROOM_LEG_EVENT_UNPUBLISHED RoomLegEventKind = 2
+	RoomLegEventKind_ROOM_LEG_EVENT_SPEAKER     RoomLegEventKind = 3
+	RoomLegEventKind_ROOM_LEG_EVENT_ALLOCATED   RoomLegEventKind = 4
+	RoomLegEventKind_ROOM_LEG_EVENT_CLOSED      RoomLegEventKind = 5
+)
+
+// Enum value maps for RoomLegEventKind.
+var (
+	RoomLegEventKind_name = map[int32]string{
+		0: "ROOM_LEG_EVENT_UNSPECIFIED",
+		1: "ROOM_LEG_EVENT_PUBLISHED",
+		2: "ROOM_LEG_EVENT_UNPUBLISHED",
+		3: "ROOM_LEG_EVENT_SPEAKER",
+		4: "ROOM_LEG_EVENT_ALLOCATED",
+		5: "ROOM_LEG_EVENT_CLOSED",
+	}
+	RoomLegEventKind_value = map[string]int32{
+		"ROOM_LEG_EVENT_UNSPECIFIED": 0,
+		"ROOM_LEG_EVENT_PUBLISHED":   1,
+		"ROOM_LEG_EVENT_UNPUBLISHED": 2,
+		"ROOM_LEG_EVENT_SPEAKER":     3,
+		"ROOM_LEG_EVENT_ALLOCATED":   4,
+		"ROOM_LEG_EVENT_CLOSED":      5,
+	}
+)
+
+func (x RoomLegEventKind) Enum() *RoomLegEventKind {
+	p := new(RoomLegEventKind)
+	*p = x
+	return p
+}
+
+func (x RoomLegEventKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RoomLegEventKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_internal_link_pb_link_proto_enumTypes[3].Descriptor()
+}
+
+func (RoomLegEventKind) Type() protoreflect.EnumType {
+	return &file_internal_link_pb_link_proto_enumTypes[3]
+}
+
+func (x RoomLegEventKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RoomLegEventKind.Descriptor instead.
+func (RoomLegEventKind) EnumDescriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{3}
+}
+
 type ClientFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // the answer carries it; 0 where no answer is wanted
@@ -97,6 +271,12 @@ type ClientFrame struct {
 	//	*ClientFrame_Turn
 	//	*ClientFrame_TurnRelease
 	//	*ClientFrame_Ping
+	//	*ClientFrame_RoomCreate
+	//	*ClientFrame_RoomJoin
+	//	*ClientFrame_RoomSend
+	//	*ClientFrame_RoomControl
+	//	*ClientFrame_RoomLeave
+	//	*ClientFrame_RoomLeg
 	Kind          isClientFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -236,6 +416,60 @@ func (x *ClientFrame) GetPing() *Ping {
 	return nil
 }
 
+func (x *ClientFrame) GetRoomCreate() *RoomCreate {
+	if x != nil {
+		if x, ok := x.Kind.(*ClientFrame_RoomCreate); ok {
+			return x.RoomCreate
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetRoomJoin() *RoomJoin {
+	if x != nil {
+		if x, ok := x.Kind.(*ClientFrame_RoomJoin); ok {
+			return x.RoomJoin
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetRoomSend() *RoomSend {
+	if x != nil {
+		if x, ok := x.Kind.(*ClientFrame_RoomSend); ok {
+			return x.RoomSend
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetRoomControl() *RoomControl {
+	if x != nil {
+		if x, ok := x.Kind.(*ClientFrame_RoomControl); ok {
+			return x.RoomControl
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetRoomLeave() *RoomLeave {
+	if x != nil {
+		if x, ok := x.Kind.(*ClientFrame_RoomLeave); ok {
+			return x.RoomLeave
+		}
+	}
+	return nil
+}
+
+func (x *ClientFrame) GetRoomLeg() *RoomLeg {
+	if x != nil {
+		if x, ok := x.Kind.(*ClientFrame_RoomLeg); ok {
+			return x.RoomLeg
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Kind interface {
 	isClientFrame_Kind()
 }
@@ -280,6 +514,31 @@ type ClientFrame_Ping struct {
 	Ping *Ping `protobuf:"bytes,11,opt,name=ping,proto3,oneof"`
 }
 
+type ClientFrame_RoomCreate struct {
+	// Rooms have the same numbers both ways; 12 and 13 are the node's.
+	RoomCreate *RoomCreate `protobuf:"bytes,14,opt,name=room_create,json=roomCreate,proto3,oneof"`
+}
+
+type ClientFrame_RoomJoin struct {
+	RoomJoin *RoomJoin `protobuf:"bytes,15,opt,name=room_join,json=roomJoin,proto3,oneof"`
+}
+
+type ClientFrame_RoomSend struct {
+	RoomSend *RoomSend `protobuf:"bytes,16,opt,name=room_send,json=roomSend,proto3,oneof"`
+}
+
+type ClientFrame_RoomControl struct {
+	RoomControl *RoomControl `protobuf:"bytes,17,opt,name=room_control,json=roomControl,proto3,oneof"`
+}
+
+type ClientFrame_RoomLeave struct {
+	RoomLeave *RoomLeave `protobuf:"bytes,18,opt,name=room_leave,json=roomLeave,proto3,oneof"`
+}
+
+type ClientFrame_RoomLeg struct {
+	RoomLeg *RoomLeg `protobuf:"bytes,19,opt,name=room_leg,json=roomLeg,proto3,oneof"`
+}
+
 func (*ClientFrame_Authenticate) isClientFrame_Kind() {}
 
 func (*ClientFrame_Publish) isClientFrame_Kind() {}
@@ -300,6 +559,18 @@ func (*ClientFrame_TurnRelease) isClientFrame_Kind() {}
 
 func (*ClientFrame_Ping) isClientFrame_Kind() {}
 
+func (*ClientFrame_RoomCreate) isClientFrame_Kind() {}
+
+func (*ClientFrame_RoomJoin) isClientFrame_Kind() {}
+
+func (*ClientFrame_RoomSend) isClientFrame_Kind() {}
+
+func (*ClientFrame_RoomControl) isClientFrame_Kind() {}
+
+func (*ClientFrame_RoomLeave) isClientFrame_Kind() {}
+
+func (*ClientFrame_RoomLeg) isClientFrame_Kind() {}
+
 type NodeFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -317,6 +588,11 @@ type NodeFrame struct {
 	//	*NodeFrame_Pong
 	//	*NodeFrame_Drain
 	//	*NodeFrame_Error
+	//	*NodeFrame_RoomCreated
+	//	*NodeFrame_RoomJoined
+	//	*NodeFrame_RoomEvent
+	//	*NodeFrame_RoomDone
+	//	*NodeFrame_RoomLeg
 	Kind          isNodeFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -474,6 +750,51 @@ func (x *NodeFrame) GetError() *Error {
 	return nil
 }
 
+func (x *NodeFrame) GetRoomCreated() *RoomCreated {
+	if x != nil {
+		if x, ok := x.Kind.(*NodeFrame_RoomCreated); ok {
+			return x.RoomCreated
+		}
+	}
+	return nil
+}
+
+func (x *NodeFrame) GetRoomJoined() *RoomJoined {
+	if x != nil {
+		if x, ok := x.Kind.(*NodeFrame_RoomJoined); ok {
+			return x.RoomJoined
+		}
+	}
+	return nil
+}
+
+func (x *NodeFrame) GetRoomEvent() *RoomEvent {
+	if x != nil {
+		if x, ok := x.Kind.(*NodeFrame_RoomEvent); ok {
+			return x.RoomEvent
+		}
+	}
+	return nil
+}
+
+func (x *NodeFrame) GetRoomDone() *RoomDone {
+	if x != nil {
+		if x, ok := x.Kind.(*NodeFrame_RoomDone); ok {
+			return x.RoomDone
+		}
+	}
+	return nil
+}
+
+func (x *NodeFrame) GetRoomLeg() *RoomLegAnswer {
+	if x != nil {
+		if x, ok := x.Kind.(*NodeFrame_RoomLeg); ok {
+			return x.RoomLeg
+		}
+	}
+	return nil
+}
+
 type isNodeFrame_Kind interface {
 	isNodeFrame_Kind()
 }
@@ -526,6 +847,26 @@ type NodeFrame_Error struct {
 	Error *Error `protobuf:"bytes,13,opt,name=error,proto3,oneof"`
 }
 
+type NodeFrame_RoomCreated struct {
+	RoomCreated *RoomCreated `protobuf:"bytes,14,opt,name=room_created,json=roomCreated,proto3,oneof"`
+}
+
+type NodeFrame_RoomJoined struct {
+	RoomJoined *RoomJoined `protobuf:"bytes,15,opt,name=room_joined,json=roomJoined,proto3,oneof"`
+}
+
+type NodeFrame_RoomEvent struct {
+	RoomEvent *RoomEvent `protobuf:"bytes,16,opt,name=room_event,json=roomEvent,proto3,oneof"`
+}
+
+type NodeFrame_RoomDone struct {
+	RoomDone *RoomDone `protobuf:"bytes,17,opt,name=room_done,json=roomDone,proto3,oneof"`
+}
+
+type NodeFrame_RoomLeg struct {
+	RoomLeg *RoomLegAnswer `protobuf:"bytes,19,opt,name=room_leg,json=roomLeg,proto3,oneof"`
+}
+
 func (*NodeFrame_Challenge) isNodeFrame_Kind() {}
 
 func (*NodeFrame_Authenticated) isNodeFrame_Kind() {}
@@ -549,6 +890,16 @@ func (*NodeFrame_Pong) isNodeFrame_Kind() {}
 func (*NodeFrame_Drain) isNodeFrame_Kind() {}
 
 func (*NodeFrame_Error) isNodeFrame_Kind() {}
+
+func (*NodeFrame_RoomCreated) isNodeFrame_Kind() {}
+
+func (*NodeFrame_RoomJoined) isNodeFrame_Kind() {}
+
+func (*NodeFrame_RoomEvent) isNodeFrame_Kind() {}
+
+func (*NodeFrame_RoomDone) isNodeFrame_Kind() {}
+
+func (*NodeFrame_RoomLeg) isNodeFrame_Kind() {}
 
 // First frame of the node.
 type Challenge struct {
@@ -1773,11 +2124,1250 @@ func (x *Error) GetRetryAfterMs() uint64 {
 	return 0
 }
 
+type RoomCreate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Room          []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`                               // 32
+	GateKey       []byte                 `protobuf:"bytes,2,opt,name=gate_key,json=gateKey,proto3" json:"gate_key,omitempty"`          // 32: who signs with it gets in
+	StewardKey    []byte                 `protobuf:"bytes,3,opt,name=steward_key,json=stewardKey,proto3" json:"steward_key,omitempty"` // 32: who signs with it runs the room
+	Card          []byte                 `protobuf:"bytes,4,opt,name=card,proto3" json:"card,omitempty"`                               // 4,096: sealed
+	Seats         uint32                 `protobuf:"varint,5,opt,name=seats,proto3" json:"seats,omitempty"`                            // how many may be in at one time
+	Expires       uint64                 `protobuf:"varint,6,opt,name=expires,proto3" json:"expires,omitempty"`                        // Unix seconds
+	Lobby         bool                   `protobuf:"varint,7,opt,name=lobby,proto3" json:"lobby,omitempty"`                            // who comes waits until a steward admits
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomCreate) Reset() {
+	*x = RoomCreate{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomCreate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomCreate) ProtoMessage() {}
+
+func (x *RoomCreate) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomCreate.ProtoReflect.Descriptor instead.
+func (*RoomCreate) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RoomCreate) GetRoom() []byte {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *RoomCreate) GetGateKey() []byte {
+	if x != nil {
+		return x.GateKey
+	}
+	return nil
+}
+
+func (x *RoomCreate) GetStewardKey() []byte {
+	if x != nil {
+		return x.StewardKey
+	}
+	return nil
+}
+
+func (x *RoomCreate) GetCard() []byte {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+func (x *RoomCreate) GetSeats() uint32 {
+	if x != nil {
+		return x.Seats
+	}
+	return 0
+}
+
+func (x *RoomCreate) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *RoomCreate) GetLobby() bool {
+	if x != nil {
+		return x.Lobby
+	}
+	return false
+}
+
+type RoomCreated struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Seats         uint32                 `protobuf:"varint,1,opt,name=seats,proto3" json:"seats,omitempty"`
+	Expires       uint64                 `protobuf:"varint,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomCreated) Reset() {
+	*x = RoomCreated{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomCreated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomCreated) ProtoMessage() {}
+
+func (x *RoomCreated) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomCreated.ProtoReflect.Descriptor instead.
+func (*RoomCreated) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RoomCreated) GetSeats() uint32 {
+	if x != nil {
+		return x.Seats
+	}
+	return 0
+}
+
+func (x *RoomCreated) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+// On a link without a device. The signatures cover this link's challenge.
+type RoomJoin struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Room             []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`                                                 // 32
+	JoinId           []byte                 `protobuf:"bytes,2,opt,name=join_id,json=joinId,proto3" json:"join_id,omitempty"`                               // 16
+	GateSignature    []byte                 `protobuf:"bytes,3,opt,name=gate_signature,json=gateSignature,proto3" json:"gate_signature,omitempty"`          // 64
+	StewardSignature []byte                 `protobuf:"bytes,4,opt,name=steward_signature,json=stewardSignature,proto3" json:"steward_signature,omitempty"` // 64; absent: no steward
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *RoomJoin) Reset() {
+	*x = RoomJoin{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomJoin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomJoin) ProtoMessage() {}
+
+func (x *RoomJoin) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomJoin.ProtoReflect.Descriptor instead.
+func (*RoomJoin) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RoomJoin) GetRoom() []byte {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *RoomJoin) GetJoinId() []byte {
+	if x != nil {
+		return x.JoinId
+	}
+	return nil
+}
+
+func (x *RoomJoin) GetGateSignature() []byte {
+	if x != nil {
+		return x.GateSignature
+	}
+	return nil
+}
+
+func (x *RoomJoin) GetStewardSignature() []byte {
+	if x != nil {
+		return x.StewardSignature
+	}
+	return nil
+}
+
+type RoomJoined struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`            // 1 to 65,535, never given again in this room
+	Present       []uint32               `protobuf:"varint,2,rep,packed,name=present,proto3" json:"present,omitempty"` // indexes of who is in
+	Card          []byte                 `protobuf:"bytes,3,opt,name=card,proto3" json:"card,omitempty"`               // 4,096
+	Expires       uint64                 `protobuf:"varint,4,opt,name=expires,proto3" json:"expires,omitempty"`        // Unix seconds
+	Seats         uint32                 `protobuf:"varint,5,opt,name=seats,proto3" json:"seats,omitempty"`
+	Waiting       bool                   `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"` // in the lobby: an event says when it is in
+	Sfu           bool                   `protobuf:"varint,7,opt,name=sfu,proto3" json:"sfu,omitempty"`         // this node has an SFU
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomJoined) Reset() {
+	*x = RoomJoined{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomJoined) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomJoined) ProtoMessage() {}
+
+func (x *RoomJoined) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomJoined.ProtoReflect.Descriptor instead.
+func (*RoomJoined) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RoomJoined) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RoomJoined) GetPresent() []uint32 {
+	if x != nil {
+		return x.Present
+	}
+	return nil
+}
+
+func (x *RoomJoined) GetCard() []byte {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+func (x *RoomJoined) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *RoomJoined) GetSeats() uint32 {
+	if x != nil {
+		return x.Seats
+	}
+	return 0
+}
+
+func (x *RoomJoined) GetWaiting() bool {
+	if x != nil {
+		return x.Waiting
+	}
+	return false
+}
+
+func (x *RoomJoined) GetSfu() bool {
+	if x != nil {
+		return x.Sfu
+	}
+	return false
+}
+
+type RoomSend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            uint32                 `protobuf:"varint,1,opt,name=to,proto3" json:"to,omitempty"`          // index; absent: everybody who is in
+	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"` // 1,024, 4,096, 8,192 or 16,384
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomSend) Reset() {
+	*x = RoomSend{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomSend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomSend) ProtoMessage() {}
+
+func (x *RoomSend) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomSend.ProtoReflect.Descriptor instead.
+func (*RoomSend) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RoomSend) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *RoomSend) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+// The steward's signature covers this link's challenge and the command.
+type RoomControl struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Room          []byte                 `protobuf:"bytes,1,opt,name=room,proto3" json:"room,omitempty"`           // 32
+	Command       []byte                 `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`     // canonical RoomCommand, at most 8,192
+	Signature     []byte                 `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"` // 64
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomControl) Reset() {
+	*x = RoomControl{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomControl) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomControl) ProtoMessage() {}
+
+func (x *RoomControl) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomControl.ProtoReflect.Descriptor instead.
+func (*RoomControl) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RoomControl) GetRoom() []byte {
+	if x != nil {
+		return x.Room
+	}
+	return nil
+}
+
+func (x *RoomControl) GetCommand() []byte {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *RoomControl) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+type RoomCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*RoomCommand_Admit
+	//	*RoomCommand_Remove
+	//	*RoomCommand_Gate
+	//	*RoomCommand_Extend
+	//	*RoomCommand_Close
+	Kind          isRoomCommand_Kind `protobuf_oneof:"kind"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomCommand) Reset() {
+	*x = RoomCommand{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomCommand) ProtoMessage() {}
+
+func (x *RoomCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomCommand.ProtoReflect.Descriptor instead.
+func (*RoomCommand) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *RoomCommand) GetKind() isRoomCommand_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *RoomCommand) GetAdmit() *RoomAdmit {
+	if x != nil {
+		if x, ok := x.Kind.(*RoomCommand_Admit); ok {
+			return x.Admit
+		}
+	}
+	return nil
+}
+
+func (x *RoomCommand) GetRemove() *RoomRemove {
+	if x != nil {
+		if x, ok := x.Kind.(*RoomCommand_Remove); ok {
+			return x.Remove
+		}
+	}
+	return nil
+}
+
+func (x *RoomCommand) GetGate() *RoomGate {
+	if x != nil {
+		if x, ok := x.Kind.(*RoomCommand_Gate); ok {
+			return x.Gate
+		}
+	}
+	return nil
+}
+
+func (x *RoomCommand) GetExtend() *RoomExtend {
+	if x != nil {
+		if x, ok := x.Kind.(*RoomCommand_Extend); ok {
+			return x.Extend
+		}
+	}
+	return nil
+}
+
+func (x *RoomCommand) GetClose() *RoomClose {
+	if x != nil {
+		if x, ok := x.Kind.(*RoomCommand_Close); ok {
+			return x.Close
+		}
+	}
+	return nil
+}
+
+type isRoomCommand_Kind interface {
+	isRoomCommand_Kind()
+}
+
+type RoomCommand_Admit struct {
+	Admit *RoomAdmit `protobuf:"bytes,1,opt,name=admit,proto3,oneof"`
+}
+
+type RoomCommand_Remove struct {
+	Remove *RoomRemove `protobuf:"bytes,2,opt,name=remove,proto3,oneof"`
+}
+
+type RoomCommand_Gate struct {
+	Gate *RoomGate `protobuf:"bytes,3,opt,name=gate,proto3,oneof"`
+}
+
+type RoomCommand_Extend struct {
+	Extend *RoomExtend `protobuf:"bytes,4,opt,name=extend,proto3,oneof"`
+}
+
+type RoomCommand_Close struct {
+	Close *RoomClose `protobuf:"bytes,5,opt,name=close,proto3,oneof"`
+}
+
+func (*RoomCommand_Admit) isRoomCommand_Kind() {}
+
+func (*RoomCommand_Remove) isRoomCommand_Kind() {}
+
+func (*RoomCommand_Gate) isRoomCommand_Kind() {}
+
+func (*RoomCommand_Extend) isRoomCommand_Kind() {}
+
+func (*RoomCommand_Close) isRoomCommand_Kind() {}
+
+type RoomAdmit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomAdmit) Reset() {
+	*x = RoomAdmit{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomAdmit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomAdmit) ProtoMessage() {}
+
+func (x *RoomAdmit) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomAdmit.ProtoReflect.Descriptor instead.
+func (*RoomAdmit) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *RoomAdmit) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type RoomRemove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomRemove) Reset() {
+	*x = RoomRemove{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomRemove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomRemove) ProtoMessage() {}
+
+func (x *RoomRemove) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomRemove.ProtoReflect.Descriptor instead.
+func (*RoomRemove) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RoomRemove) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type RoomGate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GateKey       []byte                 `protobuf:"bytes,1,opt,name=gate_key,json=gateKey,proto3" json:"gate_key,omitempty"` // 32
+	Card          []byte                 `protobuf:"bytes,2,opt,name=card,proto3" json:"card,omitempty"`                      // 4,096
+	Keep          []uint32               `protobuf:"varint,3,rep,packed,name=keep,proto3" json:"keep,omitempty"`              // who stays; all others lose their seat
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomGate) Reset() {
+	*x = RoomGate{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomGate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomGate) ProtoMessage() {}
+
+func (x *RoomGate) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomGate.ProtoReflect.Descriptor instead.
+func (*RoomGate) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RoomGate) GetGateKey() []byte {
+	if x != nil {
+		return x.GateKey
+	}
+	return nil
+}
+
+func (x *RoomGate) GetCard() []byte {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+func (x *RoomGate) GetKeep() []uint32 {
+	if x != nil {
+		return x.Keep
+	}
+	return nil
+}
+
+type RoomExtend struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Expires       uint64                 `protobuf:"varint,1,opt,name=expires,proto3" json:"expires,omitempty"`
+	Card          []byte                 `protobuf:"bytes,2,opt,name=card,proto3" json:"card,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomExtend) Reset() {
+	*x = RoomExtend{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomExtend) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomExtend) ProtoMessage() {}
+
+func (x *RoomExtend) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomExtend.ProtoReflect.Descriptor instead.
+func (*RoomExtend) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RoomExtend) GetExpires() uint64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *RoomExtend) GetCard() []byte {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+type RoomClose struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomClose) Reset() {
+	*x = RoomClose{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomClose) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomClose) ProtoMessage() {}
+
+func (x *RoomClose) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomClose.ProtoReflect.Descriptor instead.
+func (*RoomClose) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{34}
+}
+
+type RoomDone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomDone) Reset() {
+	*x = RoomDone{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomDone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomDone) ProtoMessage() {}
+
+func (x *RoomDone) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomDone.ProtoReflect.Descriptor instead.
+func (*RoomDone) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{35}
+}
+
+type RoomLeave struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomLeave) Reset() {
+	*x = RoomLeave{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomLeave) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomLeave) ProtoMessage() {}
+
+func (x *RoomLeave) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomLeave.ProtoReflect.Descriptor instead.
+func (*RoomLeave) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{36}
+}
+
+type RoomEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          RoomEventKind          `protobuf:"varint,1,opt,name=kind,proto3,enum=trunkline.link.v1.RoomEventKind" json:"kind,omitempty"`
+	Index         uint32                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`    // whom it is about, or from
+	Payload       []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"` // FRAME
+	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`       // LEFT, CLOSED: why
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomEvent) Reset() {
+	*x = RoomEvent{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomEvent) ProtoMessage() {}
+
+func (x *RoomEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomEvent.ProtoReflect.Descriptor instead.
+func (*RoomEvent) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RoomEvent) GetKind() RoomEventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RoomEventKind_ROOM_EVENT_UNSPECIFIED
+}
+
+func (x *RoomEvent) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RoomEvent) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
+
+func (x *RoomEvent) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+// The media leg to the node's SFU (docs/spec/sfu.md). OFFER is answered with a description,
+// the others only if they fail.
+type RoomLeg struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          RoomLegKind            `protobuf:"varint,1,opt,name=kind,proto3,enum=trunkline.link.v1.RoomLegKind" json:"kind,omitempty"`
+	Sdp           string                 `protobuf:"bytes,2,opt,name=sdp,proto3" json:"sdp,omitempty"`                   // OFFER: at most 32,768
+	Wants         []*RoomWant            `protobuf:"bytes,3,rep,name=wants,proto3" json:"wants,omitempty"`               // WANT: at most 200; they replace all that were
+	LastN         uint32                 `protobuf:"varint,4,opt,name=last_n,json=lastN,proto3" json:"last_n,omitempty"` // WANT
+	Speaking      bool                   `protobuf:"varint,5,opt,name=speaking,proto3" json:"speaking,omitempty"`        // SPEAKING
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomLeg) Reset() {
+	*x = RoomLeg{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomLeg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomLeg) ProtoMessage() {}
+
+func (x *RoomLeg) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomLeg.ProtoReflect.Descriptor instead.
+func (*RoomLeg) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *RoomLeg) GetKind() RoomLegKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RoomLegKind_ROOM_LEG_UNSPECIFIED
+}
+
+func (x *RoomLeg) GetSdp() string {
+	if x != nil {
+		return x.Sdp
+	}
+	return ""
+}
+
+func (x *RoomLeg) GetWants() []*RoomWant {
+	if x != nil {
+		return x.Wants
+	}
+	return nil
+}
+
+func (x *RoomLeg) GetLastN() uint32 {
+	if x != nil {
+		return x.LastN
+	}
+	return 0
+}
+
+func (x *RoomLeg) GetSpeaking() bool {
+	if x != nil {
+		return x.Speaking
+	}
+	return false
+}
+
+type RoomWant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mid           string                 `protobuf:"bytes,1,opt,name=mid,proto3" json:"mid,omitempty"`              // at most 16: the client's section
+	Publisher     uint32                 `protobuf:"varint,2,opt,name=publisher,proto3" json:"publisher,omitempty"` // index
+	Slot          uint32                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`           // 0 microphone, 1 camera, 2 screen, 3 screen audio
+	Priority      uint32                 `protobuf:"varint,4,opt,name=priority,proto3" json:"priority,omitempty"`   // at most 255; higher first
+	Height        uint32                 `protobuf:"varint,5,opt,name=height,proto3" json:"height,omitempty"`       // at most 65,535; absent: any
+	Paused        bool                   `protobuf:"varint,6,opt,name=paused,proto3" json:"paused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomWant) Reset() {
+	*x = RoomWant{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomWant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomWant) ProtoMessage() {}
+
+func (x *RoomWant) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomWant.ProtoReflect.Descriptor instead.
+func (*RoomWant) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *RoomWant) GetMid() string {
+	if x != nil {
+		return x.Mid
+	}
+	return ""
+}
+
+func (x *RoomWant) GetPublisher() uint32 {
+	if x != nil {
+		return x.Publisher
+	}
+	return 0
+}
+
+func (x *RoomWant) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *RoomWant) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *RoomWant) GetHeight() uint32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *RoomWant) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+// The answer to an OFFER, or with an event what happened on the leg.
+type RoomLegAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sdp           string                 `protobuf:"bytes,1,opt,name=sdp,proto3" json:"sdp,omitempty"` // at most 32,768
+	Event         *RoomLegEvent          `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomLegAnswer) Reset() {
+	*x = RoomLegAnswer{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomLegAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomLegAnswer) ProtoMessage() {}
+
+func (x *RoomLegAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomLegAnswer.ProtoReflect.Descriptor instead.
+func (*RoomLegAnswer) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RoomLegAnswer) GetSdp() string {
+	if x != nil {
+		return x.Sdp
+	}
+	return ""
+}
+
+func (x *RoomLegAnswer) GetEvent() *RoomLegEvent {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+type RoomLegEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          RoomLegEventKind       `protobuf:"varint,1,opt,name=kind,proto3,enum=trunkline.link.v1.RoomLegEventKind" json:"kind,omitempty"`
+	Publisher     uint32                 `protobuf:"varint,2,opt,name=publisher,proto3" json:"publisher,omitempty"` // PUBLISHED, UNPUBLISHED
+	Slot          uint32                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`           // the same
+	Codec         string                 `protobuf:"bytes,4,opt,name=codec,proto3" json:"codec,omitempty"`          // PUBLISHED: at most 16
+	Mid           string                 `protobuf:"bytes,5,opt,name=mid,proto3" json:"mid,omitempty"`              // ALLOCATED: at most 16
+	Sent          bool                   `protobuf:"varint,6,opt,name=sent,proto3" json:"sent,omitempty"`           // ALLOCATED: something is
+	Reason        string                 `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`        // ALLOCATED, CLOSED: at most 32
+	Order         []uint32               `protobuf:"varint,8,rep,packed,name=order,proto3" json:"order,omitempty"`  // SPEAKER: who spoke last, first first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomLegEvent) Reset() {
+	*x = RoomLegEvent{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomLegEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomLegEvent) ProtoMessage() {}
+
+func (x *RoomLegEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomLegEvent.ProtoReflect.Descriptor instead.
+func (*RoomLegEvent) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RoomLegEvent) GetKind() RoomLegEventKind {
+	if x != nil {
+		return x.Kind
+	}
+	return RoomLegEventKind_ROOM_LEG_EVENT_UNSPECIFIED
+}
+
+func (x *RoomLegEvent) GetPublisher() uint32 {
+	if x != nil {
+		return x.Publisher
+	}
+	return 0
+}
+
+func (x *RoomLegEvent) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *RoomLegEvent) GetCodec() string {
+	if x != nil {
+		return x.Codec
+	}
+	return ""
+}
+
+func (x *RoomLegEvent) GetMid() string {
+	if x != nil {
+		return x.Mid
+	}
+	return ""
+}
+
+func (x *RoomLegEvent) GetSent() bool {
+	if x != nil {
+		return x.Sent
+	}
+	return false
+}
+
+func (x *RoomLegEvent) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RoomLegEvent) GetOrder() []uint32 {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
 var File_internal_link_pb_link_proto protoreflect.FileDescriptor
 
 const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1binternal/link/pb/link.proto\x12\x11trunkline.link.v1\"\xd8\x04\n" +
+	"\x1binternal/link/pb/link.proto\x12\x11trunkline.link.v1\"\xcf\a\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12E\n" +
 	"\fauthenticate\x18\x02 \x01(\v2\x1f.trunkline.link.v1.AuthenticateH\x00R\fauthenticate\x126\n" +
@@ -1790,8 +3380,16 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\x04turn\x18\t \x01(\v2\x1e.trunkline.link.v1.TurnRequestH\x00R\x04turn\x12C\n" +
 	"\fturn_release\x18\n" +
 	" \x01(\v2\x1e.trunkline.link.v1.TurnReleaseH\x00R\vturnRelease\x12-\n" +
-	"\x04ping\x18\v \x01(\v2\x17.trunkline.link.v1.PingH\x00R\x04pingB\x06\n" +
-	"\x04kind\"\xd7\x05\n" +
+	"\x04ping\x18\v \x01(\v2\x17.trunkline.link.v1.PingH\x00R\x04ping\x12@\n" +
+	"\vroom_create\x18\x0e \x01(\v2\x1d.trunkline.link.v1.RoomCreateH\x00R\n" +
+	"roomCreate\x12:\n" +
+	"\troom_join\x18\x0f \x01(\v2\x1b.trunkline.link.v1.RoomJoinH\x00R\broomJoin\x12:\n" +
+	"\troom_send\x18\x10 \x01(\v2\x1b.trunkline.link.v1.RoomSendH\x00R\broomSend\x12C\n" +
+	"\froom_control\x18\x11 \x01(\v2\x1e.trunkline.link.v1.RoomControlH\x00R\vroomControl\x12=\n" +
+	"\n" +
+	"room_leave\x18\x12 \x01(\v2\x1c.trunkline.link.v1.RoomLeaveH\x00R\troomLeave\x127\n" +
+	"\broom_leg\x18\x13 \x01(\v2\x1a.trunkline.link.v1.RoomLegH\x00R\aroomLegB\x06\n" +
+	"\x04kind\"\x98\b\n" +
 	"\tNodeFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12<\n" +
 	"\tchallenge\x18\x02 \x01(\v2\x1c.trunkline.link.v1.ChallengeH\x00R\tchallenge\x12H\n" +
@@ -1808,7 +3406,14 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	" \x01(\v2\".trunkline.link.v1.TurnCredentialsH\x00R\x04turn\x12-\n" +
 	"\x04pong\x18\v \x01(\v2\x17.trunkline.link.v1.PingH\x00R\x04pong\x120\n" +
 	"\x05drain\x18\f \x01(\v2\x18.trunkline.link.v1.DrainH\x00R\x05drain\x120\n" +
-	"\x05error\x18\r \x01(\v2\x18.trunkline.link.v1.ErrorH\x00R\x05errorB\x06\n" +
+	"\x05error\x18\r \x01(\v2\x18.trunkline.link.v1.ErrorH\x00R\x05error\x12C\n" +
+	"\froom_created\x18\x0e \x01(\v2\x1e.trunkline.link.v1.RoomCreatedH\x00R\vroomCreated\x12@\n" +
+	"\vroom_joined\x18\x0f \x01(\v2\x1d.trunkline.link.v1.RoomJoinedH\x00R\n" +
+	"roomJoined\x12=\n" +
+	"\n" +
+	"room_event\x18\x10 \x01(\v2\x1c.trunkline.link.v1.RoomEventH\x00R\troomEvent\x12:\n" +
+	"\troom_done\x18\x11 \x01(\v2\x1b.trunkline.link.v1.RoomDoneH\x00R\broomDone\x12=\n" +
+	"\broom_leg\x18\x13 \x01(\v2 .trunkline.link.v1.RoomLegAnswerH\x00R\aroomLegB\x06\n" +
 	"\x04kind\"\xbe\x01\n" +
 	"\tChallenge\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
@@ -1901,14 +3506,123 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\"A\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12$\n" +
-	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs*\x92\x01\n" +
+	"\x0eretry_after_ms\x18\x02 \x01(\x04R\fretryAfterMs\"\xb6\x01\n" +
+	"\n" +
+	"RoomCreate\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x12\x19\n" +
+	"\bgate_key\x18\x02 \x01(\fR\agateKey\x12\x1f\n" +
+	"\vsteward_key\x18\x03 \x01(\fR\n" +
+	"stewardKey\x12\x12\n" +
+	"\x04card\x18\x04 \x01(\fR\x04card\x12\x14\n" +
+	"\x05seats\x18\x05 \x01(\rR\x05seats\x12\x18\n" +
+	"\aexpires\x18\x06 \x01(\x04R\aexpires\x12\x14\n" +
+	"\x05lobby\x18\a \x01(\bR\x05lobby\"=\n" +
+	"\vRoomCreated\x12\x14\n" +
+	"\x05seats\x18\x01 \x01(\rR\x05seats\x12\x18\n" +
+	"\aexpires\x18\x02 \x01(\x04R\aexpires\"\x8b\x01\n" +
+	"\bRoomJoin\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x12\x17\n" +
+	"\ajoin_id\x18\x02 \x01(\fR\x06joinId\x12%\n" +
+	"\x0egate_signature\x18\x03 \x01(\fR\rgateSignature\x12+\n" +
+	"\x11steward_signature\x18\x04 \x01(\fR\x10stewardSignature\"\xac\x01\n" +
+	"\n" +
+	"RoomJoined\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
+	"\apresent\x18\x02 \x03(\rR\apresent\x12\x12\n" +
+	"\x04card\x18\x03 \x01(\fR\x04card\x12\x18\n" +
+	"\aexpires\x18\x04 \x01(\x04R\aexpires\x12\x14\n" +
+	"\x05seats\x18\x05 \x01(\rR\x05seats\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\bR\awaiting\x12\x10\n" +
+	"\x03sfu\x18\a \x01(\bR\x03sfu\"4\n" +
+	"\bRoomSend\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\rR\x02to\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\"Y\n" +
+	"\vRoomControl\x12\x12\n" +
+	"\x04room\x18\x01 \x01(\fR\x04room\x12\x18\n" +
+	"\acommand\x18\x02 \x01(\fR\acommand\x12\x1c\n" +
+	"\tsignature\x18\x03 \x01(\fR\tsignature\"\xa6\x02\n" +
+	"\vRoomCommand\x124\n" +
+	"\x05admit\x18\x01 \x01(\v2\x1c.trunkline.link.v1.RoomAdmitH\x00R\x05admit\x127\n" +
+	"\x06remove\x18\x02 \x01(\v2\x1d.trunkline.link.v1.RoomRemoveH\x00R\x06remove\x121\n" +
+	"\x04gate\x18\x03 \x01(\v2\x1b.trunkline.link.v1.RoomGateH\x00R\x04gate\x127\n" +
+	"\x06extend\x18\x04 \x01(\v2\x1d.trunkline.link.v1.RoomExtendH\x00R\x06extend\x124\n" +
+	"\x05close\x18\x05 \x01(\v2\x1c.trunkline.link.v1.RoomCloseH\x00R\x05closeB\x06\n" +
+	"\x04kind\"!\n" +
+	"\tRoomAdmit\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\"\"\n" +
+	"\n" +
+	"RoomRemove\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\"M\n" +
+	"\bRoomGate\x12\x19\n" +
+	"\bgate_key\x18\x01 \x01(\fR\agateKey\x12\x12\n" +
+	"\x04card\x18\x02 \x01(\fR\x04card\x12\x12\n" +
+	"\x04keep\x18\x03 \x03(\rR\x04keep\":\n" +
+	"\n" +
+	"RoomExtend\x12\x18\n" +
+	"\aexpires\x18\x01 \x01(\x04R\aexpires\x12\x12\n" +
+	"\x04card\x18\x02 \x01(\fR\x04card\"\v\n" +
+	"\tRoomClose\"\n" +
+	"\n" +
+	"\bRoomDone\"\v\n" +
+	"\tRoomLeave\"\x85\x01\n" +
+	"\tRoomEvent\x124\n" +
+	"\x04kind\x18\x01 \x01(\x0e2 .trunkline.link.v1.RoomEventKindR\x04kind\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\rR\x05index\x12\x18\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\"\xb5\x01\n" +
+	"\aRoomLeg\x122\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1e.trunkline.link.v1.RoomLegKindR\x04kind\x12\x10\n" +
+	"\x03sdp\x18\x02 \x01(\tR\x03sdp\x121\n" +
+	"\x05wants\x18\x03 \x03(\v2\x1b.trunkline.link.v1.RoomWantR\x05wants\x12\x15\n" +
+	"\x06last_n\x18\x04 \x01(\rR\x05lastN\x12\x1a\n" +
+	"\bspeaking\x18\x05 \x01(\bR\bspeaking\"\x9a\x01\n" +
+	"\bRoomWant\x12\x10\n" +
+	"\x03mid\x18\x01 \x01(\tR\x03mid\x12\x1c\n" +
+	"\tpublisher\x18\x02 \x01(\rR\tpublisher\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\rR\x04slot\x12\x1a\n" +
+	"\bpriority\x18\x04 \x01(\rR\bpriority\x12\x16\n" +
+	"\x06height\x18\x05 \x01(\rR\x06height\x12\x16\n" +
+	"\x06paused\x18\x06 \x01(\bR\x06paused\"X\n" +
+	"\rRoomLegAnswer\x12\x10\n" +
+	"\x03sdp\x18\x01 \x01(\tR\x03sdp\x125\n" +
+	"\x05event\x18\x02 \x01(\v2\x1f.trunkline.link.v1.RoomLegEventR\x05event\"\xe3\x01\n" +
+	"\fRoomLegEvent\x127\n" +
+	"\x04kind\x18\x01 \x01(\x0e2#.trunkline.link.v1.RoomLegEventKindR\x04kind\x12\x1c\n" +
+	"\tpublisher\x18\x02 \x01(\rR\tpublisher\x12\x12\n" +
+	"\x04slot\x18\x03 \x01(\rR\x04slot\x12\x14\n" +
+	"\x05codec\x18\x04 \x01(\tR\x05codec\x12\x10\n" +
+	"\x03mid\x18\x05 \x01(\tR\x03mid\x12\x12\n" +
+	"\x04sent\x18\x06 \x01(\bR\x04sent\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12\x14\n" +
+	"\x05order\x18\b \x03(\rR\x05order*\x92\x01\n" +
 	"\fReceiptClass\x12\x17\n" +
 	"\x13RECEIPT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10RECEIPT_ACCEPTED\x10\x01\x12\x15\n" +
 	"\x11RECEIPT_DELIVERED\x10\x02\x12\x12\n" +
 	"\x0eRECEIPT_STORED\x10\x03\x12\x13\n" +
 	"\x0fRECEIPT_EXPIRED\x10\x04\x12\x13\n" +
-	"\x0fRECEIPT_REFUSED\x10\x05B5Z3github.com/trunkline-net/trunkline/internal/link/pbb\x06proto3"
+	"\x0fRECEIPT_REFUSED\x10\x05*\xb5\x01\n" +
+	"\rRoomEventKind\x12\x1a\n" +
+	"\x16ROOM_EVENT_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11ROOM_EVENT_JOINED\x10\x01\x12\x13\n" +
+	"\x0fROOM_EVENT_LEFT\x10\x02\x12\x14\n" +
+	"\x10ROOM_EVENT_FRAME\x10\x03\x12\x16\n" +
+	"\x12ROOM_EVENT_WAITING\x10\x04\x12\x17\n" +
+	"\x13ROOM_EVENT_ADMITTED\x10\x05\x12\x15\n" +
+	"\x11ROOM_EVENT_CLOSED\x10\x06*w\n" +
+	"\vRoomLegKind\x12\x18\n" +
+	"\x14ROOM_LEG_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eROOM_LEG_OFFER\x10\x01\x12\x11\n" +
+	"\rROOM_LEG_WANT\x10\x02\x12\x15\n" +
+	"\x11ROOM_LEG_SPEAKING\x10\x03\x12\x10\n" +
+	"\fROOM_LEG_END\x10\x04*\xc5\x01\n" +
+	"\x10RoomLegEventKind\x12\x1e\n" +
+	"\x1aROOM_LEG_EVENT_UNSPECIFIED\x10\x00\x12\x1c\n" +
+	"\x18ROOM_LEG_EVENT_PUBLISHED\x10\x01\x12\x1e\n" +
+	"\x1aROOM_LEG_EVENT_UNPUBLISHED\x10\x02\x12\x1a\n" +
+	"\x16ROOM_LEG_EVENT_SPEAKER\x10\x03\x12\x1c\n" +
+	"\x18ROOM_LEG_EVENT_ALLOCATED\x10\x04\x12\x19\n" +
+	"\x15ROOM_LEG_EVENT_CLOSED\x10\x05B5Z3github.com/trunkline-net/trunkline/internal/link/pbb\x06proto3"
 
 var (
 	file_internal_link_pb_link_proto_rawDescOnce sync.Once
@@ -1922,63 +3636,106 @@ func file_internal_link_pb_link_proto_rawDescGZIP() []byte {
 	return file_internal_link_pb_link_proto_rawDescData
 }
 
-var file_internal_link_pb_link_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_internal_link_pb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_internal_link_pb_link_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_internal_link_pb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_internal_link_pb_link_proto_goTypes = []any{
 	(ReceiptClass)(0),       // 0: trunkline.link.v1.ReceiptClass
-	(*ClientFrame)(nil),     // 1: trunkline.link.v1.ClientFrame
-	(*NodeFrame)(nil),       // 2: trunkline.link.v1.NodeFrame
-	(*Challenge)(nil),       // 3: trunkline.link.v1.Challenge
-	(*Authenticate)(nil),    // 4: trunkline.link.v1.Authenticate
-	(*Authenticated)(nil),   // 5: trunkline.link.v1.Authenticated
-	(*Publish)(nil),         // 6: trunkline.link.v1.Publish
-	(*Published)(nil),       // 7: trunkline.link.v1.Published
-	(*Register)(nil),        // 8: trunkline.link.v1.Register
-	(*Registered)(nil),      // 9: trunkline.link.v1.Registered
-	(*Submit)(nil),          // 10: trunkline.link.v1.Submit
-	(*Receipt)(nil),         // 11: trunkline.link.v1.Receipt
-	(*Deliver)(nil),         // 12: trunkline.link.v1.Deliver
-	(*Ack)(nil),             // 13: trunkline.link.v1.Ack
-	(*Query)(nil),           // 14: trunkline.link.v1.Query
-	(*Answer)(nil),          // 15: trunkline.link.v1.Answer
-	(*DomainRequest)(nil),   // 16: trunkline.link.v1.DomainRequest
-	(*DomainAnswer)(nil),    // 17: trunkline.link.v1.DomainAnswer
-	(*TurnRequest)(nil),     // 18: trunkline.link.v1.TurnRequest
-	(*TurnCredentials)(nil), // 19: trunkline.link.v1.TurnCredentials
-	(*TurnRelease)(nil),     // 20: trunkline.link.v1.TurnRelease
-	(*Ping)(nil),            // 21: trunkline.link.v1.Ping
-	(*Drain)(nil),           // 22: trunkline.link.v1.Drain
-	(*Error)(nil),           // 23: trunkline.link.v1.Error
+	(RoomEventKind)(0),      // 1: trunkline.link.v1.RoomEventKind
+	(RoomLegKind)(0),        // 2: trunkline.link.v1.RoomLegKind
+	(RoomLegEventKind)(0),   // 3: trunkline.link.v1.RoomLegEventKind
+	(*ClientFrame)(nil),     // 4: trunkline.link.v1.ClientFrame
+	(*NodeFrame)(nil),       // 5: trunkline.link.v1.NodeFrame
+	(*Challenge)(nil),       // 6: trunkline.link.v1.Challenge
+	(*Authenticate)(nil),    // 7: trunkline.link.v1.Authenticate
+	(*Authenticated)(nil),   // 8: trunkline.link.v1.Authenticated
+	(*Publish)(nil),         // 9: trunkline.link.v1.Publish
+	(*Published)(nil),       // 10: trunkline.link.v1.Published
+	(*Register)(nil),        // 11: trunkline.link.v1.Register
+	(*Registered)(nil),      // 12: trunkline.link.v1.Registered
+	(*Submit)(nil),          // 13: trunkline.link.v1.Submit
+	(*Receipt)(nil),         // 14: trunkline.link.v1.Receipt
+	(*Deliver)(nil),         // 15: trunkline.link.v1.Deliver
+	(*Ack)(nil),             // 16: trunkline.link.v1.Ack
+	(*Query)(nil),           // 17: trunkline.link.v1.Query
+	(*Answer)(nil),          // 18: trunkline.link.v1.Answer
+	(*DomainRequest)(nil),   // 19: trunkline.link.v1.DomainRequest
+	(*DomainAnswer)(nil),    // 20: trunkline.link.v1.DomainAnswer
+	(*TurnRequest)(nil),     // 21: trunkline.link.v1.TurnRequest
+	(*TurnCredentials)(nil), // 22: trunkline.link.v1.TurnCredentials
+	(*TurnRelease)(nil),     // 23: trunkline.link.v1.TurnRelease
+	(*Ping)(nil),            // 24: trunkline.link.v1.Ping
+	(*Drain)(nil),           // 25: trunkline.link.v1.Drain
+	(*Error)(nil),           // 26: trunkline.link.v1.Error
+	(*RoomCreate)(nil),      // 27: trunkline.link.v1.RoomCreate
+	(*RoomCreated)(nil),     // 28: trunkline.link.v1.RoomCreated
+	(*RoomJoin)(nil),        // 29: trunkline.link.v1.RoomJoin
+	(*RoomJoined)(nil),      // 30: trunkline.link.v1.RoomJoined
+	(*RoomSend)(nil),        // 31: trunkline.link.v1.RoomSend
+	(*RoomControl)(nil),     // 32: trunkline.link.v1.RoomControl
+	(*RoomCommand)(nil),     // 33: trunkline.link.v1.RoomCommand
+	(*RoomAdmit)(nil),       // 34: trunkline.link.v1.RoomAdmit
+	(*RoomRemove)(nil),      // 35: trunkline.link.v1.RoomRemove
+	(*RoomGate)(nil),        // 36: trunkline.link.v1.RoomGate
+	(*RoomExtend)(nil),      // 37: trunkline.link.v1.RoomExtend
+	(*RoomClose)(nil),       // 38: trunkline.link.v1.RoomClose
+	(*RoomDone)(nil),        // 39: trunkline.link.v1.RoomDone
+	(*RoomLeave)(nil),       // 40: trunkline.link.v1.RoomLeave
+	(*RoomEvent)(nil),       // 41: trunkline.link.v1.RoomEvent
+	(*RoomLeg)(nil),         // 42: trunkline.link.v1.RoomLeg
+	(*RoomWant)(nil),        // 43: trunkline.link.v1.RoomWant
+	(*RoomLegAnswer)(nil),   // 44: trunkline.link.v1.RoomLegAnswer
+	(*RoomLegEvent)(nil),    // 45: trunkline.link.v1.RoomLegEvent
 }
 var file_internal_link_pb_link_proto_depIdxs = []int32{
-	4,  // 0: trunkline.link.v1.ClientFrame.authenticate:type_name -> trunkline.link.v1.Authenticate
-	6,  // 1: trunkline.link.v1.ClientFrame.publish:type_name -> trunkline.link.v1.Publish
-	8,  // 2: trunkline.link.v1.ClientFrame.register:type_name -> trunkline.link.v1.Register
-	10, // 3: trunkline.link.v1.ClientFrame.submit:type_name -> trunkline.link.v1.Submit
-	13, // 4: trunkline.link.v1.ClientFrame.ack:type_name -> trunkline.link.v1.Ack
-	14, // 5: trunkline.link.v1.ClientFrame.query:type_name -> trunkline.link.v1.Query
-	16, // 6: trunkline.link.v1.ClientFrame.domain:type_name -> trunkline.link.v1.DomainRequest
-	18, // 7: trunkline.link.v1.ClientFrame.turn:type_name -> trunkline.link.v1.TurnRequest
-	20, // 8: trunkline.link.v1.ClientFrame.turn_release:type_name -> trunkline.link.v1.TurnRelease
-	21, // 9: trunkline.link.v1.ClientFrame.ping:type_name -> trunkline.link.v1.Ping
-	3,  // 10: trunkline.link.v1.NodeFrame.challenge:type_name -> trunkline.link.v1.Challenge
-	5,  // 11: trunkline.link.v1.NodeFrame.authenticated:type_name -> trunkline.link.v1.Authenticated
-	7,  // 12: trunkline.link.v1.NodeFrame.published:type_name -> trunkline.link.v1.Published
-	9,  // 13: trunkline.link.v1.NodeFrame.registered:type_name -> trunkline.link.v1.Registered
-	11, // 14: trunkline.link.v1.NodeFrame.receipt:type_name -> trunkline.link.v1.Receipt
-	12, // 15: trunkline.link.v1.NodeFrame.deliver:type_name -> trunkline.link.v1.Deliver
-	15, // 16: trunkline.link.v1.NodeFrame.answer:type_name -> trunkline.link.v1.Answer
-	17, // 17: trunkline.link.v1.NodeFrame.domain:type_name -> trunkline.link.v1.DomainAnswer
-	19, // 18: trunkline.link.v1.NodeFrame.turn:type_name -> trunkline.link.v1.TurnCredentials
-	21, // 19: trunkline.link.v1.NodeFrame.pong:type_name -> trunkline.link.v1.Ping
-	22, // 20: trunkline.link.v1.NodeFrame.drain:type_name -> trunkline.link.v1.Drain
-	23, // 21: trunkline.link.v1.NodeFrame.error:type_name -> trunkline.link.v1.Error
-	0,  // 22: trunkline.link.v1.Receipt.class:type_name -> trunkline.link.v1.ReceiptClass
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	7,  // 0: trunkline.link.v1.ClientFrame.authenticate:type_name -> trunkline.link.v1.Authenticate
+	9,  // 1: trunkline.link.v1.ClientFrame.publish:type_name -> trunkline.link.v1.Publish
+	11, // 2: trunkline.link.v1.ClientFrame.register:type_name -> trunkline.link.v1.Register
+	13, // 3: trunkline.link.v1.ClientFrame.submit:type_name -> trunkline.link.v1.Submit
+	16, // 4: trunkline.link.v1.ClientFrame.ack:type_name -> trunkline.link.v1.Ack
+	17, // 5: trunkline.link.v1.ClientFrame.query:type_name -> trunkline.link.v1.Query
+	19, // 6: trunkline.link.v1.ClientFrame.domain:type_name -> trunkline.link.v1.DomainRequest
+	21, // 7: trunkline.link.v1.ClientFrame.turn:type_name -> trunkline.link.v1.TurnRequest
+	23, // 8: trunkline.link.v1.ClientFrame.turn_release:type_name -> trunkline.link.v1.TurnRelease
+	24, // 9: trunkline.link.v1.ClientFrame.ping:type_name -> trunkline.link.v1.Ping
+	27, // 10: trunkline.link.v1.ClientFrame.room_create:type_name -> trunkline.link.v1.RoomCreate
+	29, // 11: trunkline.link.v1.ClientFrame.room_join:type_name -> trunkline.link.v1.RoomJoin
+	31, // 12: trunkline.link.v1.ClientFrame.room_send:type_name -> trunkline.link.v1.RoomSend
+	32, // 13: trunkline.link.v1.ClientFrame.room_control:type_name -> trunkline.link.v1.RoomControl
+	40, // 14: trunkline.link.v1.ClientFrame.room_leave:type_name -> trunkline.link.v1.RoomLeave
+	42, // 15: trunkline.link.v1.ClientFrame.room_leg:type_name -> trunkline.link.v1.RoomLeg
+	6,  // 16: trunkline.link.v1.NodeFrame.challenge:type_name -> trunkline.link.v1.Challenge
+	8,  // 17: trunkline.link.v1.NodeFrame.authenticated:type_name -> trunkline.link.v1.Authenticated
+	10, // 18: trunkline.link.v1.NodeFrame.published:type_name -> trunkline.link.v1.Published
+	12, // 19: trunkline.link.v1.NodeFrame.registered:type_name -> trunkline.link.v1.Registered
+	14, // 20: trunkline.link.v1.NodeFrame.receipt:type_name -> trunkline.link.v1.Receipt
+	15, // 21: trunkline.link.v1.NodeFrame.deliver:type_name -> trunkline.link.v1.Deliver
+	18, // 22: trunkline.link.v1.NodeFrame.answer:type_name -> trunkline.link.v1.Answer
+	20, // 23: trunkline.link.v1.NodeFrame.domain:type_name -> trunkline.link.v1.DomainAnswer
+	22, // 24: trunkline.link.v1.NodeFrame.turn:type_name -> trunkline.link.v1.TurnCredentials
+	24, // 25: trunkline.link.v1.NodeFrame.pong:type_name -> trunkline.link.v1.Ping
+	25, // 26: trunkline.link.v1.NodeFrame.drain:type_name -> trunkline.link.v1.Drain
+	26, // 27: trunkline.link.v1.NodeFrame.error:type_name -> trunkline.link.v1.Error
+	28, // 28: trunkline.link.v1.NodeFrame.room_created:type_name -> trunkline.link.v1.RoomCreated
+	30, // 29: trunkline.link.v1.NodeFrame.room_joined:type_name -> trunkline.link.v1.RoomJoined
+	41, // 30: trunkline.link.v1.NodeFrame.room_event:type_name -> trunkline.link.v1.RoomEvent
+	39, // 31: trunkline.link.v1.NodeFrame.room_done:type_name -> trunkline.link.v1.RoomDone
+	44, // 32: trunkline.link.v1.NodeFrame.room_leg:type_name -> trunkline.link.v1.RoomLegAnswer
+	0,  // 33: trunkline.link.v1.Receipt.class:type_name -> trunkline.link.v1.ReceiptClass
+	34, // 34: trunkline.link.v1.RoomCommand.admit:type_name -> trunkline.link.v1.RoomAdmit
+	35, // 35: trunkline.link.v1.RoomCommand.remove:type_name -> trunkline.link.v1.RoomRemove
+	36, // 36: trunkline.link.v1.RoomCommand.gate:type_name -> trunkline.link.v1.RoomGate
+	37, // 37: trunkline.link.v1.RoomCommand.extend:type_name -> trunkline.link.v1.RoomExtend
+	38, // 38: trunkline.link.v1.RoomCommand.close:type_name -> trunkline.link.v1.RoomClose
+	1,  // 39: trunkline.link.v1.RoomEvent.kind:type_name -> trunkline.link.v1.RoomEventKind
+	2,  // 40: trunkline.link.v1.RoomLeg.kind:type_name -> trunkline.link.v1.RoomLegKind
+	43, // 41: trunkline.link.v1.RoomLeg.wants:type_name -> trunkline.link.v1.RoomWant
+	45, // 42: trunkline.link.v1.RoomLegAnswer.event:type_name -> trunkline.link.v1.RoomLegEvent
+	3,  // 43: trunkline.link.v1.RoomLegEvent.kind:type_name -> trunkline.link.v1.RoomLegEventKind
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_internal_link_pb_link_proto_init() }
@@ -1997,6 +3754,12 @@ func file_internal_link_pb_link_proto_init() {
 		(*ClientFrame_Turn)(nil),
 		(*ClientFrame_TurnRelease)(nil),
 		(*ClientFrame_Ping)(nil),
+		(*ClientFrame_RoomCreate)(nil),
+		(*ClientFrame_RoomJoin)(nil),
+		(*ClientFrame_RoomSend)(nil),
+		(*ClientFrame_RoomControl)(nil),
+		(*ClientFrame_RoomLeave)(nil),
+		(*ClientFrame_RoomLeg)(nil),
 	}
 	file_internal_link_pb_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*NodeFrame_Challenge)(nil),
@@ -2011,14 +3774,26 @@ func file_internal_link_pb_link_proto_init() {
 		(*NodeFrame_Pong)(nil),
 		(*NodeFrame_Drain)(nil),
 		(*NodeFrame_Error)(nil),
+		(*NodeFrame_RoomCreated)(nil),
+		(*NodeFrame_RoomJoined)(nil),
+		(*NodeFrame_RoomEvent)(nil),
+		(*NodeFrame_RoomDone)(nil),
+		(*NodeFrame_RoomLeg)(nil),
+	}
+	file_internal_link_pb_link_proto_msgTypes[29].OneofWrappers = []any{
+		(*RoomCommand_Admit)(nil),
+		(*RoomCommand_Remove)(nil),
+		(*RoomCommand_Gate)(nil),
+		(*RoomCommand_Extend)(nil),
+		(*RoomCommand_Close)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_link_pb_link_proto_rawDesc), len(file_internal_link_pb_link_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   23,
+			NumEnums:      4,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
