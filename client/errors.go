@@ -35,6 +35,11 @@ var (
 	// ErrElsewhere: another device of this identity answered.
 	ErrElsewhere = errors.New("answered on another device")
 
+	// ErrNotListed: the room is for those who stand in its card.
+	ErrNotListed = errors.New("the room is for its members, and this identity is not one of them")
+	// ErrRoomOver: the room has ended, or this participant's place in it.
+	ErrRoomOver = errors.New("the room is over")
+
 	// ErrRemoved: the identity's newest device list does not name this device.
 	ErrRemoved = errors.New("this device was removed from its identity: set it up as a new device")
 

@@ -28,6 +28,11 @@ type wire struct {
 
 	onDeliver func(*pb.Deliver) bool // false: the owner cannot take it; the wire ends
 	onDrain   func(*pb.Drain)
+	onRoom    func(*pb.NodeFrame) // events of the room that the wire has a seat in; nil: there is none
+
+	challenge *pb.Challenge // what the signatures of a room cover
+	ended     chan struct{} // of a wire to a room: closed when run has returned
+	why       error         // what it returned
 
 	writeMu sync.Mutex // guards writes on conn
 
@@ -137,6 +142,7 @@ func (w *wire) handshake(host string, pin identity.PeerID, device *identity.Devi
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrVerification, err)
 	}
+	w.challenge = challenge
 	answer, err := link.Authenticate(challenge, host, device, cert)
 	if err != nil {
 		return err
@@ -292,6 +298,13 @@ func (w *wire) readLoop() error {
 		case *pb.NodeFrame_Drain:
 			w.onDrain(k.Drain)
 			return &UnreachableError{What: "the node is going down or restarting", err: errDrained}
+		case *pb.NodeFrame_RoomEvent, *pb.NodeFrame_RoomLeg:
+			if f.Id == 0 {
+				if w.onRoom != nil {
+					w.onRoom(f)
+				}
+				continue
+			}
 		case *pb.NodeFrame_Error:
 			if f.Id == 0 {
 				return refusedFrame(f, "")

@@ -60,6 +60,12 @@ type Binding interface {
 	CheckBinding(mac []byte, own, peer [32]byte) error
 }
 
+// Opener opens the frames of one other member of a room. sframe.GroupReceiver is one.
+type Opener interface {
+	// Open appends the frame to dst. Only a frame of that member and of the slot opens.
+	Open(dst []byte, slot sframe.Slot, c sframe.Codec, sealed []byte) ([]byte, error)
+}
+
 // Config is everything a Peer needs. Callbacks are called one at a time, in order, from the
 // Peer's own goroutine, except OnAudio and OnVideo, which have a goroutine each. A callback
 // must not wait for the Peer to end; calling Close from it is fine.
@@ -81,6 +87,9 @@ type Config struct {
 	// SendKey and ReceiveKey are the SFrame base keys of the two directions
 	// (envelope.Session's MediaKeys).
 	SendKey, ReceiveKey [32]byte
+	// Group, if set, takes the place of both keys: media is sealed by a room's sender and goes out
+	// through SendSealed, and what comes is opened with the keys of its sender.
+	Group Opener
 	// CallCode makes the six digits that both people compare; nil: none are made.
 	CallCode *envelope.CallCode
 	Binding  Binding

@@ -83,7 +83,7 @@ func New(cfg Config) (*Peer, error) {
 	if cfg.Role != Initiator && cfg.Role != Responder {
 		return nil, fmt.Errorf("rtc: role %d", cfg.Role)
 	}
-	if cfg.SendKey == cfg.ReceiveKey {
+	if cfg.Group == nil && cfg.SendKey == cfg.ReceiveKey {
 		return nil, errors.New("rtc: both directions have the same media key")
 	}
 	if cfg.VideoCodec != sframe.VP8 && cfg.VideoCodec != sframe.VP9 {
@@ -113,15 +113,14 @@ func New(cfg Config) (*Peer, error) {
 	if p.certificate, p.fingerprint, err = newCertificate(); err != nil {
 		return nil, err
 	}
-	index := uint32(cfg.Role)
 	if cfg.Audio == SendReceive || cfg.Audio == SendOnly {
-		p.audio, err = newSending(sframe.Opus, sframe.KID(index, sframe.Microphone, 0), cfg.SendKey)
+		p.audio, err = p.newSending(sframe.Opus, sframe.Microphone)
 	}
 	if err == nil && (cfg.Video == SendReceive || cfg.Video == SendOnly) {
-		p.video, err = newSending(cfg.VideoCodec, sframe.KID(index, sframe.Camera, 0), cfg.SendKey)
+		p.video, err = p.newSending(cfg.VideoCodec, sframe.Camera)
 	}
 	if err == nil && (cfg.Screen == SendReceive || cfg.Screen == SendOnly) {
-		p.screen, err = newSending(cfg.VideoCodec, sframe.KID(index, sframe.Screen, 0), cfg.SendKey)
+		p.screen, err = p.newSending(cfg.VideoCodec, sframe.Screen)
 	}
 	if err != nil {
 		return nil, err

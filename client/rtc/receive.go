@@ -34,7 +34,7 @@ type receiving struct {
 	codec  sframe.Codec
 	ssrc   uint32
 	frames *assemble.Assembler
-	opener *sframe.Receiver
+	open   func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error)
 	lost   uint64
 
 	failing time.Time // since when no frame opened; zero: the last one did
@@ -53,14 +53,31 @@ func (p *Peer) incomingTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPRece
 	if track.Kind() == webrtc.RTPCodecTypeVideo {
 		delay = videoDelay
 	}
-	r := &receiving{p: p, slot: slot, ssrc: uint32(track.SSRC()), frames: assemble.New(delay), opener: sframe.NewReceiver()}
-	// The other side's index, and this slot alone: a frame of another sender or source finds
-	// no key.
-	if err := r.opener.AddKey(sframe.KID(1-uint32(p.cfg.Role), slot, 0), p.cfg.ReceiveKey); err != nil {
+	r := &receiving{p: p, slot: slot, ssrc: uint32(track.SSRC()), frames: assemble.New(delay)}
+	var err error
+	if r.open, err = p.openerOf(slot); err != nil {
 		p.end(err)
 		return
 	}
 	p.begin(func() { r.readLoop(track) })
+}
+
+// openerOf opens frames of the other side and of this slot alone: one of another sender or
+// source finds no key.
+func (p *Peer) openerOf(slot sframe.Slot) (func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error), error) {
+	if group := p.cfg.Group; group != nil {
+		return func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error) {
+			return group.Open(dst, slot, c, sealed)
+		}, nil
+	}
+	o := sframe.NewReceiver()
+	if err := o.AddKey(sframe.KID(1-uint32(p.cfg.Role), slot, 0), p.cfg.ReceiveKey); err != nil {
+		return nil, err
+	}
+	return func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error) {
+		frame, _, err := o.Open(dst, c, sealed)
+		return frame, err
+	}, nil
 }
 
 // readLoop reads packets until the track ends. Before binding it reads none.
@@ -137,7 +154,7 @@ func (r *receiving) packet(packet *rtp.Packet) {
 // frame opens one sealed frame. One that does not open is counted and dropped, never shown.
 func (r *receiving) frame(f assemble.Frame) {
 	r.p.counts.bytesReceived.Add(uint64(len(f.Data)))
-	data, _, err := r.opener.Open(make([]byte, 0, len(f.Data)), r.codec, f.Data)
+	data, err := r.open(make([]byte, 0, len(f.Data)), r.codec, f.Data)
 	if err != nil {
 		r.p.counts.sframeFailed.Add(1)
 		now := r.p.clock.Now()

@@ -25,10 +25,11 @@ const (
 )
 
 // sending is one medium on its way out: a local track that seals each frame before it is cut
-// into packets. Nothing else writes to the track, so nothing can leave in plain.
+// into packets, or takes frames that a room's sender has sealed. Nothing else writes to the
+// track, so nothing can leave in plain.
 type sending struct {
 	codec  sframe.Codec
-	sealer *sframe.Sender
+	sealer *sframe.Sender // nil in a room
 	frames atomic.Uint64
 
 	mu     sync.Mutex // guards all below; held while writing, so that packets keep their order
@@ -44,12 +45,14 @@ type sending struct {
 	led    bool // padding was sent before the first frame
 }
 
-func newSending(codec sframe.Codec, kid uint64, base [sframe.KeySize]byte) (*sending, error) {
-	sealer, err := sframe.NewSender(kid, base)
-	if err != nil {
-		return nil, err
+func (p *Peer) newSending(codec sframe.Codec, slot sframe.Slot) (*sending, error) {
+	s := &sending{codec: codec, rate: formats[codec].ClockRate}
+	if p.cfg.Group != nil {
+		return s, nil
 	}
-	return &sending{codec: codec, sealer: sealer, rate: formats[codec].ClockRate}, nil
+	var err error
+	s.sealer, err = sframe.NewSender(sframe.KID(uint32(p.cfg.Role), slot, 0), p.cfg.SendKey)
+	return s, err
 }
 
 // payloader cuts sealed frames. VP9 must be in flexible mode: the other one reads the frame
@@ -107,18 +110,43 @@ func (s *sending) Unbind(c webrtc.TrackLocalContext) error {
 
 // send seals and sends one frame and returns the sealed size.
 func (s *sending) send(frame []byte, d time.Duration) (int, error) {
-	if len(frame) == 0 || len(frame) > maxSent || d < 0 || d > time.Minute {
-		return 0, fmt.Errorf("rtc: frame of %d bytes and %v", len(frame), d)
+	if err := checkFrame(frame, d); err != nil {
+		return 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.writer == nil {
+	if s.writer == nil || s.sealer == nil {
 		return 0, ErrNotSending
 	}
 	var err error
 	if s.sealed, err = s.sealer.Seal(s.sealed[:0], s.codec, frame); err != nil {
 		return 0, err
 	}
+	return s.cutLocked(s.sealed, d)
+}
+
+// sendSealed sends what a room's sender has sealed.
+func (s *sending) sendSealed(frame sframe.Sealed, d time.Duration) (int, error) {
+	if err := checkFrame(frame.Bytes(), d); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writer == nil || s.sealer != nil || s.codec != frame.Codec {
+		return 0, ErrNotSending
+	}
+	return s.cutLocked(frame.Bytes(), d)
+}
+
+func checkFrame(frame []byte, d time.Duration) error {
+	if len(frame) == 0 || len(frame) > maxSent || d < 0 || d > time.Minute {
+		return fmt.Errorf("rtc: frame of %d bytes and %v", len(frame), d)
+	}
+	return nil
+}
+
+// cutLocked sends a sealed frame in packets and returns its size.
+func (s *sending) cutLocked(sealed []byte, d time.Duration) (int, error) {
 	if !s.led {
 		// A receiver cannot miss what came before the first packet it sees; so the first packet
 		// is one that nobody needs.
@@ -130,14 +158,14 @@ func (s *sending) send(frame []byte, d time.Duration) (int, error) {
 	d += s.rest
 	ticks := uint32(d * time.Duration(s.rate) / time.Second)
 	s.rest = d - time.Duration(ticks)*time.Second/time.Duration(s.rate)
-	for _, packet := range s.cutter.Packetize(s.sealed, ticks) {
+	for _, packet := range s.cutter.Packetize(sealed, ticks) {
 		packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
 		if _, err := s.writer.WriteRTP(&packet.Header, packet.Payload); err != nil {
 			return 0, fmt.Errorf("rtc: send %v: %w", s.codec, err)
 		}
 	}
 	s.frames.Add(1)
-	return len(s.sealed), nil
+	return len(sealed), nil
 }
 
 // pad sends packets without content behind the last frame.
@@ -169,6 +197,20 @@ func (p *Peer) SendVideo(frame []byte, d time.Duration) error { return p.sendFra
 // SendScreen seals and sends one frame of the shared screen, of the configured codec.
 func (p *Peer) SendScreen(frame []byte, d time.Duration) error {
 	return p.sendFrame(p.screen, frame, d)
+}
+
+// SendSealed sends one frame of a room, sealed by the room's sender, to this one member.
+func (p *Peer) SendSealed(frame sframe.Sealed, d time.Duration) error {
+	s := map[sframe.Slot]*sending{sframe.Microphone: p.audio, sframe.Camera: p.video, sframe.Screen: p.screen}[frame.Slot]
+	if s == nil {
+		return ErrNotSending
+	}
+	if err := p.boundAndOpen(); err != nil {
+		return err
+	}
+	n, err := s.sendSealed(frame, d)
+	p.counts.bytesSent.Add(uint64(n))
+	return err
 }
 
 func (p *Peer) sendFrame(s *sending, frame []byte, d time.Duration) error {

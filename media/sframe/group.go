@@ -99,6 +99,14 @@ func (s *GroupSender) Use(key GroupKey) error {
 	return nil
 }
 
+// Used reports whether anything was sealed under the present key: a key that sealed nothing tells
+// nothing to whoever gets it.
+func (s *GroupSender) Used() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.slots != [ScreenAudio + 1]*Sender{}
+}
+
 // Seal seals one frame of a slot.
 func (s *GroupSender) Seal(slot Slot, c Codec, frame []byte) (Sealed, error) {
 	if slot > ScreenAudio {

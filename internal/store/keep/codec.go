@@ -262,3 +262,21 @@ func decodeDocument(b []byte) (v Document, err error) {
 	v.Bytes = d.Blob()
 	return v, d.Done()
 }
+
+func encodeRoom(r Room) []byte {
+	return kv.NewEncoder(256 + len(r.Card)).Text(r.Base).Raw(r.ID[:]).Raw(r.Secret[:]).Bool(r.Owner).Raw(r.Steward[:]).
+		Blob(r.Card).Time(r.Expires).Time(r.Seen).Bytes()
+}
+
+func decodeRoom(b []byte) (r Room, err error) {
+	d := kv.NewDecoder(b)
+	r.Base = d.Text()
+	d.Raw(r.ID[:])
+	d.Raw(r.Secret[:])
+	r.Owner = d.Bool()
+	d.Raw(r.Steward[:])
+	r.Card = d.Blob()
+	r.Expires = d.Time()
+	r.Seen = d.Time()
+	return r, d.Done()
+}

@@ -5,7 +5,7 @@
 //
 //	client.db     everything below, in bbolt
 //	prekeys.keys  a key for each prekey
-//	records.keys  a key for the device seed, each home, contact, conversation and transfer
+//	records.keys  a key for the device seed, each home, contact, conversation, transfer and room
 //	root.age      the root seed under a passphrase (scrypt), or
 //	root.seed     the root seed as it is, readable by this user; or neither
 //
@@ -139,11 +139,12 @@ var (
 	bucketTransfers = []byte("transfers") // direction, file id -> sealed transfer
 	bucketUnits     = []byte("units")     // direction, file id -> bitmap of units
 	bucketDocuments = []byte("documents") // kind, name -> document
+	bucketRooms     = []byte("rooms")     // hash of the room id -> sealed room
 
 	// Not the replay cache: that it is missing has a meaning.
 	buckets = [][]byte{bucketMeta, bucketOwn, bucketHomes, bucketContacts, bucketKnocks, bucketPrekeys,
 		bucketNotes, bucketNoteIDs, bucketLedger, bucketLedgerIDs, bucketOpen, bucketTransfers,
-		bucketUnits, bucketDocuments}
+		bucketUnits, bucketDocuments, bucketRooms}
 
 	keyClock       = []byte("clock")
 	keyTotals      = []byte("totals")
@@ -280,6 +281,7 @@ func (k *Keep) dropUnneeded() error {
 			each(bucketKnocks, func(key []byte) { records[ringKey("knock", key)] = true }),
 			each(bucketNotes, func(key []byte) { records[ringKey("notes", key[:32])] = true }),
 			each(bucketTransfers, func(key []byte) { records[ringKey("transfer", key)] = true }),
+			each(bucketRooms, func(key []byte) { records[ringKey("room", key)] = true }),
 		)
 	})
 	if err != nil {

@@ -348,6 +348,19 @@ type Document struct {
 	Seen  time.Time
 }
 
+// Room is a room that this device has made, or runs together with whoever did: what its link
+// says, and what else is needed to be its owner or a moderator again.
+type Room struct {
+	Base    string // of its node
+	ID      [32]byte
+	Secret  [32]byte // of its link
+	Owner   bool
+	Steward [32]byte // seed of the key that runs it at the node; zero: not ours
+	Card    []byte   // signed
+	Expires time.Time
+	Seen    time.Time // when this device was last in it, or made it
+}
+
 // Secrets are not printed, whatever verb or handler prints what holds them.
 
 func (Home) Format(s fmt.State, _ rune)       { redact(s) }
@@ -357,6 +370,7 @@ func (Note) Format(s fmt.State, _ rune)       { redact(s) }
 func (Knock) Format(s fmt.State, _ rune)      { redact(s) }
 func (Prekey) Format(s fmt.State, _ rune)     { redact(s) }
 func (Transfer) Format(s fmt.State, _ rune)   { redact(s) }
+func (Room) Format(s fmt.State, _ rune)       { redact(s) }
 func (NewProfile) Format(s fmt.State, _ rune) { redact(s) }
 
 func redact(s fmt.State) { _, _ = s.Write([]byte("[redacted]")) } // fmt.State never fails

@@ -1,0 +1,320 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
+	roompb "github.com/trunkline-net/trunkline/envelope/room/pb"
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+)
+
+// pair is the connection with one other member in a mesh: the one of a call, whose binding and
+// messages are the pair's session's, and whose media is sealed under the senders' keys.
+type pair struct {
+	m    *member
+	s    *stay
+	msgs chan []byte // of the other side; bounded, more is dropped
+	stop context.CancelFunc
+	done chan struct{}
+
+	// Of loop alone.
+	peer       *rtc.Peer
+	turn       *pb.TurnCredentials
+	described  bool
+	generation uint32 // the newest of the other side's descriptions
+	early      []rtc.Candidate
+	changed    chan struct{} // the path did
+}
+
+// connect begins the connection with a member.
+func (s *stay) connect(m *member) {
+	if s.r.opts.Media == DataOnly {
+		return
+	}
+	ctx, stop := context.WithCancel(s.ctx)
+	p := &pair{m: m, s: s, msgs: make(chan []byte, callEvents), stop: stop, done: make(chan struct{}), changed: make(chan struct{}, 1)}
+	m.pair = p
+	s.parts.Go(func() {
+		defer close(p.done)
+		if err := p.run(ctx); err != nil && ctx.Err() == nil {
+			s.r.log.Info("the connection with a member of a room ended", "error", errorKind(err))
+		}
+	})
+}
+
+// close ends it and waits for the goodbye.
+func (p *pair) close() {
+	p.stop()
+	<-p.done
+}
+
+// heard takes one message of the other side.
+func (p *pair) heard(message []byte) {
+	select {
+	case p.msgs <- message:
+	default:
+		p.s.r.log.Warn("a message of a member's connection was dropped: too many at once")
+	}
+}
+
+func (p *pair) say(m *envelopepb.SessionMessage) error {
+	body, err := envelope.MarshalSessionMessage(m)
+	if err != nil {
+		return err
+	}
+	return p.s.say(p.m, &roompb.Message{Kind: &roompb.Message_Connection{Connection: &roompb.Connection{Message: body}}})
+}
+
+// relay asks the room's node for one, which whoever has a seat may.
+func (p *pair) relay(ctx context.Context) (*pb.TurnCredentials, error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTime)
+	defer cancel()
+	answer, err := p.s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Turn{Turn: &pb.TurnRequest{Purpose: "call"}}})
+	if err != nil {
+		return nil, err
+	}
+	got := answer.GetTurn()
+	if got == nil {
+		return nil, errors.New("the node answered a request for a relay with something else")
+	}
+	if got.Code != "" {
+		return nil, codeError(got.Code, 0)
+	}
+	return got, nil
+}
+
+func (p *pair) run(ctx context.Context) error {
+	r := p.s.r
+	turn, err := p.relay(ctx)
+	if err != nil && r.opts.RelayOnly {
+		return err
+	}
+	p.turn = turn
+	tile, err := r.flow.tile(p.m)
+	if err != nil {
+		return err
+	}
+	defer tile.close()
+	cfg := rtc.Config{
+		Role: rtc.Role(p.m.session.Role), RelayOnly: r.opts.RelayOnly, ICEServers: iceServers(turn),
+		Group: p.m.receiver, Binding: p.m.session, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
+		OnLocalCandidate: p.onLocalCandidate, OnState: p.onState, OnRoute: p.onRoute,
+	}
+	r.flow.configure(&cfg, tile)
+	bound := make(chan struct{})
+	cfg.OnBound = func() { close(bound) }
+	if p.peer, err = rtc.New(cfg); err != nil {
+		return err
+	}
+	tile.of(p.peer)
+	ended := make(chan error, 1)
+	go func() { ended <- p.peer.Run(ctx) }()
+	defer func() {
+		p.peer.Close()
+		<-p.peer.Done()
+		r.flow.remove(tile)
+		p.show(false)
+		p.release()
+	}()
+	if p.m.session.Role == envelope.Initiator {
+		d, err := p.peer.CreateOffer(ctx)
+		if err != nil {
+			return err
+		}
+		if err := p.say(descriptionMessage(envelopepb.SessionType_SESSION_OFFER, d)); err != nil {
+			return err
+		}
+	}
+	return p.loop(ctx, bound, ended, tile)
+}
+
+// loop feeds the connection until it ends, and looks for a new path where one breaks.
+func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan error, tile *roomTile) error {
+	tick := time.NewTicker(restartEvery)
+	defer tick.Stop()
+	var broken time.Time
+	for {
+		select {
+		case raw := <-p.msgs:
+			m, err := envelope.ParseSessionMessage(raw)
+			if err != nil {
+				continue
+			}
+			if err := p.negotiate(ctx, m); err != nil {
+				return alarmOf(err)
+			}
+		case <-bound:
+			bound = nil
+			if err := p.s.r.flow.begin(ctx, tile); err != nil {
+				return err
+			}
+			p.show(true)
+			p.s.r.tell(MemberConnected{p.m.facts()})
+		case <-p.changed:
+		case <-tick.C:
+			switch state := p.peer.State(); {
+			case bound == nil && state == rtc.StateBound:
+				broken = time.Time{}
+				continue
+			case bound != nil && p.peer.Route().Path != "":
+				continue // ICE has done its part
+			case broken.IsZero():
+				broken = time.Now()
+				continue
+			case time.Since(broken) > pathGivenUp:
+				return &UnreachableError{What: "a member of the room could not be connected with"}
+			}
+			if err := p.mend(ctx); err != nil {
+				return err
+			}
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// mend asks for a new path, or the side that may offer one to do so.
+func (p *pair) mend(ctx context.Context) error {
+	if p.m.session.Role != envelope.Initiator {
+		if !p.described {
+			return nil
+		}
+		return p.say(&envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_RESTART, Generation: p.generation})
+	}
+	if !p.described {
+		return nil // the offer is not answered yet
+	}
+	return p.restart(ctx)
+}
+
+func (p *pair) restart(ctx context.Context) error {
+	if turn, err := p.relay(ctx); err == nil {
+		p.turn = turn
+	}
+	d, err := p.peer.Restart(ctx, iceServers(p.turn))
+	if err != nil {
+		return err
+	}
+	return p.say(descriptionMessage(envelopepb.SessionType_SESSION_OFFER, d))
+}
+
+// negotiate is one message about the connection.
+func (p *pair) negotiate(ctx context.Context, m *envelopepb.SessionMessage) error {
+	switch m.Type {
+	case envelopepb.SessionType_SESSION_OFFER:
+		if p.m.session.Role != envelope.Responder {
+			return nil
+		}
+		d, err := description(m)
+		if err != nil || d.Generation < p.generation {
+			return err
+		}
+		if d.Generation > p.generation && p.described {
+			if turn, err := p.relay(ctx); err == nil {
+				p.turn = turn
+				if err := p.peer.SetServers(ctx, iceServers(turn)); err != nil {
+					return err
+				}
+			}
+		}
+		answer, err := p.peer.AcceptOffer(ctx, d)
+		if err != nil {
+			return err
+		}
+		p.generation = d.Generation
+		if err := p.say(descriptionMessage(envelopepb.SessionType_SESSION_ANSWER, answer)); err != nil {
+			return err
+		}
+		return p.addEarly(ctx)
+	case envelopepb.SessionType_SESSION_ANSWER:
+		if p.m.session.Role != envelope.Initiator {
+			return nil
+		}
+		d, err := description(m)
+		if err != nil || d.Generation < p.generation {
+			return err
+		}
+		if err := p.peer.AcceptAnswer(ctx, d); err != nil {
+			return err
+		}
+		p.generation = d.Generation
+		return p.addEarly(ctx)
+	case envelopepb.SessionType_SESSION_ICE:
+		for _, line := range m.Candidates {
+			if err := p.candidate(ctx, rtc.Candidate{Line: line, Generation: m.Generation}); err != nil {
+				return err
+			}
+		}
+	case envelopepb.SessionType_SESSION_RESTART:
+		if p.m.session.Role == envelope.Initiator && p.described && m.Generation >= p.generation {
+			return p.restart(ctx)
+		}
+	}
+	return nil
+}
+
+// candidate adds a line, or keeps it until the description is there.
+func (p *pair) candidate(ctx context.Context, c rtc.Candidate) error {
+	if !p.described {
+		if len(p.early) < callEvents {
+			p.early = append(p.early, c)
+		}
+		return nil
+	}
+	return p.peer.AddCandidate(ctx, c)
+}
+
+func (p *pair) addEarly(ctx context.Context) error {
+	early := p.early
+	p.early, p.described = nil, true
+	for _, c := range early {
+		if err := p.peer.AddCandidate(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *pair) onLocalCandidate(c rtc.Candidate) {
+	m := &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_ICE_END, Generation: c.Generation}
+	if c.Line != "" {
+		m.Type, m.Candidates = envelopepb.SessionType_SESSION_ICE, []string{c.Line}
+	}
+	if err := p.say(m); err != nil {
+		p.s.r.log.Debug("a candidate was not sent", "error", errorKind(err))
+	}
+}
+
+func (p *pair) onState(rtc.State) {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (p *pair) onRoute(route rtc.Route) {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	p.m.route = route
+}
+
+func (p *pair) show(connected bool) {
+	p.m.mu.Lock()
+	defer p.m.mu.Unlock()
+	p.m.connected = connected
+}
+
+// release gives the relay's allocations free.
+func (p *pair) release() {
+	if p.turn == nil {
+		return
+	}
+	// Without a link the seat has gone, and the relay goes with it.
+	_ = p.s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: p.turn.Handle}}})
+}

@@ -1,0 +1,440 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client"
+	"github.com/trunkline-net/trunkline/envelope/room"
+	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/node"
+)
+
+// inRoom is somebody in a room and what it was told there.
+type inRoom struct {
+	*client.Room
+	name string
+
+	mu      sync.Mutex // guards kept, changed
+	kept    []client.RoomEvent
+	changed chan struct{}
+}
+
+func follow(t *testing.T, name string, r *client.Room) *inRoom {
+	t.Helper()
+	in := &inRoom{Room: r, name: name, changed: make(chan struct{})}
+	stop := make(chan struct{})
+	var pump sync.WaitGroup
+	pump.Go(func() {
+		for {
+			select {
+			case e := <-r.Events():
+				in.mu.Lock()
+				in.kept = append(in.kept, e)
+				close(in.changed)
+				in.changed = make(chan struct{})
+				in.mu.Unlock()
+			case <-stop:
+				return
+			}
+		}
+	})
+	t.Cleanup(func() {
+		bye, cancel := context.WithTimeout(context.Background(), wait)
+		defer cancel()
+		if err := r.Leave(bye); err != nil && !errors.Is(err, client.ErrRoomOver) {
+			t.Errorf("%s leaves: %v", name, err)
+		}
+		close(stop)
+		pump.Wait()
+	})
+	return in
+}
+
+// heard waits for an event of a room and takes it.
+func heard[E client.RoomEvent](t *testing.T, in *inRoom, fits func(E) bool) E {
+	t.Helper()
+	ctx := within(t)
+	for {
+		in.mu.Lock()
+		for i, e := range in.kept {
+			if typed, ok := e.(E); ok && fits(typed) {
+				in.kept = slices.Delete(in.kept, i, i+1)
+				in.mu.Unlock()
+				return typed
+			}
+		}
+		changed := in.changed
+		in.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			var none E
+			t.Fatalf("%s was not told of a %T; it has %d members", in.name, none, len(in.Members()))
+		}
+	}
+}
+
+func (in *inRoom) meets(t *testing.T, other *inRoom) client.RoomMember {
+	t.Helper()
+	return heard(t, in, func(e client.MemberConnected) bool { return e.Index == other.Index() }).RoomMember
+}
+
+func goIn(t *testing.T, h *human, link string, o client.RoomOptions) *inRoom {
+	t.Helper()
+	o.Name = h.name
+	r, err := h.JoinRoom(within(t), link, o)
+	if err != nil {
+		t.Fatalf("%s joins: %v", h.name, err)
+	}
+	return follow(t, h.name, r)
+}
+
+func guest(t *testing.T, name, link string, o client.RoomOptions) *inRoom {
+	t.Helper()
+	o.Name = name
+	r, err := client.JoinRoomAsGuest(within(t), client.Config{Loopback: true, Logger: logger(t, name)}, link, o)
+	if err != nil {
+		t.Fatalf("%s joins: %v", name, err)
+	}
+	return follow(t, name, r)
+}
+
+func newRoom(t *testing.T, owner *human, s client.RoomSettings) client.RoomInfo {
+	t.Helper()
+	info, err := owner.CreateRoom(within(t), s)
+	if err != nil {
+		t.Fatalf("%s makes a room: %v", owner.name, err)
+	}
+	return info
+}
+
+func audio(t *testing.T, wait int) client.RoomOptions {
+	t.Helper()
+	return client.RoomOptions{Media: client.Video, Source: aClip(t), Wait: wait}
+}
+
+func TestThreePeopleAndAGuestHearEachOtherInARoom(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice, bob := newHuman(t, "alice", acme), newHuman(t, "bob", acme)
+	info := newRoom(t, alice, client.RoomSettings{Title: "Plans for the mill"})
+	text := info.Link.Text()
+	if !strings.Contains(text, "/r/") || info.Title != "Plans for the mill" || !info.Runs {
+		t.Fatal("the room is another one than was made")
+	}
+	all := []*inRoom{
+		goIn(t, alice, text, audio(t, 3)),
+		goIn(t, bob, text, audio(t, 3)),
+		guest(t, "guest", text, audio(t, 3)),
+	}
+	all = append(all, guest(t, "another guest", text, audio(t, 3)))
+	for _, a := range all {
+		if a.Card().Title != "Plans for the mill" {
+			t.Errorf("%s sees the title %q", a.name, a.Card().Title)
+		}
+		for _, b := range all {
+			if a != b {
+				m := a.meets(t, b)
+				if m.Name != b.name || m.Owner != (b.name == "alice") || m.Moderator {
+					t.Errorf("%s sees %s as %q, owner %v", a.name, b.name, m.Name, m.Owner)
+				}
+			}
+		}
+	}
+	for _, a := range all {
+		if err := a.Played(within(t)); err != nil {
+			t.Fatalf("%s: %v", a.name, err)
+		}
+	}
+	for _, a := range all {
+		if len(a.Members()) != 3 {
+			t.Fatalf("%s is with %d others", a.name, len(a.Members()))
+		}
+		for _, m := range a.Members() {
+			i := slices.IndexFunc(all, func(b *inRoom) bool { return b.Index() == m.Index })
+			sent := all[i].Sent()
+			if len(m.Media.VideoReceivedHash) == 0 || m.Media.AudioReceived == 0 || !slices.Equal(m.Media.VideoReceivedHash, sent.VideoSentHashes) {
+				t.Errorf("%s has %d of %d frames of %s, or others", a.name, len(m.Media.VideoReceivedHash), len(sent.VideoSentHashes), all[i].name)
+			}
+			if m.Stats.SFrameFailed != 0 || m.Route.Path == "" {
+				t.Errorf("%s: %d frames of %s did not open, route %q", a.name, m.Stats.SFrameFailed, all[i].name, m.Route.Path)
+			}
+		}
+	}
+	rooms, err := bob.Rooms()
+	if err != nil || len(rooms) != 1 || rooms[0].Runs || rooms[0].Title != info.Title {
+		t.Errorf("bob remembers %d rooms, %v", len(rooms), err)
+	}
+	status := acme.Status()
+	if status.Rooms != 1 || status.Seats != 4 {
+		t.Errorf("the node counts %d rooms and %d seats", status.Rooms, status.Seats)
+	}
+}
+
+func TestARoomRefusesWithTheReason(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice := newHuman(t, "alice", acme)
+	info := newRoom(t, alice, client.RoomSettings{Topology: room.Mesh, MeshMost: 2})
+	other := newRoom(t, alice, client.RoomSettings{})
+	cfg := client.Config{Loopback: true}
+	refusedWith := func(name, text, code string) {
+		t.Helper()
+		_, err := client.JoinRoomAsGuest(within(t), cfg, text, client.RoomOptions{})
+		var refused *client.RefusedError
+		if !errors.As(err, &refused) || refused.Code != code {
+			t.Errorf("%s: %v, not %s", name, err, code)
+		}
+	}
+	wrong := info.Link
+	wrong.Secret[0]++
+	refusedWith("a wrong secret", wrong.Text(), link.CodeGate)
+	mixed := info.Link
+	mixed.Secret = other.Link.Secret
+	refusedWith("another room's secret", mixed.Text(), link.CodeGate)
+	nowhere := info.Link
+	nowhere.Room[0]++
+	refusedWith("a room that there is not", nowhere.Text(), link.CodeNoRoom)
+	if _, err := client.JoinRoomAsGuest(within(t), cfg, info.Link.Text()[:40], client.RoomOptions{}); !errors.Is(err, room.ErrMalformed) {
+		t.Errorf("half a link: %v", err)
+	}
+	guest(t, "first", info.Link.Text(), client.RoomOptions{})
+	guest(t, "second", info.Link.Text(), client.RoomOptions{})
+	refusedWith("a third in a mesh of two", info.Link.Text(), link.CodeRoomFull)
+
+	if err := alice.CloseRoom(within(t), info.Link.Room); err != nil {
+		t.Fatal(err)
+	}
+	refusedWith("a room that was closed", info.Link.Text(), link.CodeNoRoom)
+	if err := alice.CloseRoom(within(t), info.Link.Room); !errors.Is(err, client.ErrNotSteward) {
+		t.Errorf("closed twice: %v", err)
+	}
+	bob := newHuman(t, "bob", acme)
+	if err := bob.CloseRoom(within(t), other.Link.Room); !errors.Is(err, client.ErrNotSteward) {
+		t.Errorf("closed by somebody else: %v", err)
+	}
+}
+
+func code(err error) string {
+	var over *client.RoomOverError
+	if errors.As(err, &over) {
+		return over.Code
+	}
+	return ""
+}
+
+func (in *inRoom) isOver(t *testing.T, want string) {
+	t.Helper()
+	select {
+	case <-in.Done():
+		if code(in.Err()) != want {
+			t.Errorf("it is over for %s because %v, not %s", in.name, in.Err(), want)
+		}
+	case <-time.After(wait):
+		t.Fatalf("it is not over for %s", in.name)
+	}
+}
+
+func TestARoomThatIsClosedOrWhoseTimeEndsIsOverForAll(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice := newHuman(t, "alice", acme)
+	info := newRoom(t, alice, client.RoomSettings{})
+	a, g := goIn(t, alice, info.Link.Text(), client.RoomOptions{}), guest(t, "guest", info.Link.Text(), client.RoomOptions{})
+	heard(t, g, always[client.MemberCame])
+	if err := g.Close(within(t)); !errors.Is(err, client.ErrNotSteward) {
+		t.Errorf("a guest closes the room: %v", err)
+	}
+	if err := a.Close(within(t)); err != nil && !errors.Is(err, client.ErrRoomOver) {
+		t.Fatal(err)
+	}
+	a.isOver(t, link.CodeClosed)
+	g.isOver(t, link.CodeClosed)
+}
+
+// Test 67, among members over real nodes: whoever is sent away hears nothing more, and what it
+// still says in its own or in somebody else's name is not heard.
+func Test14_67_WhoIsSentAwayHearsNothingMore(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice := newHuman(t, "alice", acme)
+	info := newRoom(t, alice, client.RoomSettings{})
+	old := info.Link.Text()
+	a, b, c := goIn(t, alice, old, client.RoomOptions{Media: client.Audio}), guest(t, "bob", old, client.RoomOptions{Media: client.Audio}),
+		guest(t, "carol", old, client.RoomOptions{Media: client.Audio})
+	for _, pair := range [][2]*inRoom{{a, b}, {a, c}, {b, a}, {b, c}, {c, a}, {c, b}} {
+		pair[0].meets(t, pair[1])
+	}
+	if err := b.Remove(within(t), c.Index()); !errors.Is(err, client.ErrNotChair) {
+		t.Errorf("a guest sends somebody away: %v", err)
+	}
+	gone := c.Index()
+	if err := a.Remove(within(t), gone); err != nil {
+		t.Fatal(err)
+	}
+	c.isOver(t, link.CodeRemoved)
+	for _, in := range []*inRoom{a, b} {
+		heard(t, in, func(e client.MemberWent) bool { return e.Index == gone && e.Code == link.CodeRemoved })
+		heard(t, in, always[client.RoomRekeyed])
+		heard(t, in, always[client.RoomLinkReplaced])
+		if len(in.Members()) != 1 {
+			t.Errorf("%s is with %d others", in.name, len(in.Members()))
+		}
+	}
+	if a.Link() != b.Link() || a.Link().Text() == old {
+		t.Fatal("the link was not replaced for all who remain")
+	}
+	var refused *client.RefusedError
+	if _, err := client.JoinRoomAsGuest(within(t), client.Config{Loopback: true}, old, client.RoomOptions{}); !errors.As(err, &refused) || refused.Code != link.CodeGate {
+		t.Errorf("over the old link: %v", err)
+	}
+	d := guest(t, "dave", a.Link().Text(), client.RoomOptions{Media: client.Audio})
+	for _, pair := range [][2]*inRoom{{a, d}, {b, d}, {d, a}, {d, b}} {
+		pair[0].meets(t, pair[1])
+	}
+	rooms, err := alice.Rooms()
+	if err != nil || rooms[0].Link != a.Link() {
+		t.Errorf("the owner remembers the old link: %v", err)
+	}
+}
+
+func TestALobbyOpensForWhomTheModeratorAdmits(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice := newHuman(t, "alice", acme)
+	info := newRoom(t, alice, client.RoomSettings{Entry: room.Lobby})
+	a := goIn(t, alice, info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	b, c := guest(t, "bob", info.Link.Text(), client.RoomOptions{Media: client.Audio}), guest(t, "carol", info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	waits := heard(t, a, func(e client.MemberWaits) bool { return e.Name == "bob" })
+	heard(t, a, func(e client.MemberWaits) bool { return e.Name == "carol" })
+	if all, err := a.Waiting(within(t)); err != nil || len(all) != 2 {
+		t.Errorf("%d wait, %v", len(all), err)
+	}
+	if err := b.Admit(within(t), c.Index()); !errors.Is(err, client.ErrNoMember) && !errors.Is(err, client.ErrNotSteward) {
+		t.Errorf("one who waits admits another: %v", err)
+	}
+	if err := a.Admit(within(t), waits.Index); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Admitted(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	a.meets(t, b)
+	b.meets(t, a)
+	if len(c.Members()) != 0 || len(b.Members()) != 1 {
+		t.Errorf("who waits sees %d, who is in %d", len(c.Members()), len(b.Members()))
+	}
+	if err := a.Refuse(within(t), c.Index()); err != nil {
+		t.Fatal(err)
+	}
+	c.isOver(t, link.CodeRemoved)
+	// The third comes in later and reaches both.
+	d := guest(t, "dave", info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	waits = heard(t, a, func(e client.MemberWaits) bool { return e.Name == "dave" })
+	if err := a.Admit(within(t), waits.Index); err != nil {
+		t.Fatal(err)
+	}
+	b.meets(t, d)
+	d.meets(t, b)
+	d.meets(t, a)
+}
+
+func TestARoomGoesOnWithoutItsModerators(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice := newHuman(t, "alice", acme)
+	info := newRoom(t, alice, client.RoomSettings{})
+	a := goIn(t, alice, info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	b := guest(t, "bob", info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	a.meets(t, b)
+	gone := a.Index()
+	if err := a.Leave(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, b, func(e client.MemberWent) bool { return e.Index == gone && e.Code == "" })
+	heard(t, b, always[client.RoomRekeyed])
+	c := guest(t, "carol", info.Link.Text(), audio(t, 1))
+	b.meets(t, c)
+	c.meets(t, b)
+	if err := c.Played(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Remove(within(t), c.Index()); !errors.Is(err, client.ErrNotChair) {
+		t.Errorf("a guest sends somebody away: %v", err)
+	}
+}
+
+func TestAModeratorTakesTheOwnersPlace(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice, bob := newHuman(t, "alice", acme), newHuman(t, "bob", acme)
+	info := newRoom(t, alice, client.RoomSettings{Moderators: []identity.PublicKey{bob.id()}})
+	a := goIn(t, alice, info.Link.Text(), client.RoomOptions{})
+	b := goIn(t, bob, info.Link.Text(), client.RoomOptions{})
+	c := guest(t, "carol", info.Link.Text(), client.RoomOptions{})
+	for _, in := range []*inRoom{a, b} {
+		heard(t, in, func(e client.MemberCame) bool { return e.Index == c.Index() })
+	}
+	if err := b.Remove(within(t), a.Index()); !errors.Is(err, client.ErrNotChair) {
+		t.Errorf("the moderator sends the owner away: %v", err)
+	}
+	waitFor(t, "the steward's key", func() bool {
+		rooms, err := bob.Rooms()
+		return err == nil && len(rooms) == 1 && rooms[0].Runs
+	})
+	if err := a.Leave(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, b, func(e client.MemberWent) bool { return e.Owner })
+	if err := b.Remove(within(t), c.Index()); err != nil {
+		t.Fatal(err)
+	}
+	c.isOver(t, link.CodeRemoved)
+	if b.Link() == info.Link {
+		t.Error("the link was not replaced")
+	}
+}
+
+func TestAMembersRoomLetsInWhoStandsInItsCard(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice, bob := newHuman(t, "alice", acme), newHuman(t, "bob", acme)
+	info := newRoom(t, alice, client.RoomSettings{Entry: room.Members, Members: []identity.PublicKey{bob.id()}})
+	a := goIn(t, alice, info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	if _, err := client.JoinRoomAsGuest(within(t), client.Config{Loopback: true}, info.Link.Text(), client.RoomOptions{}); !errors.Is(err, client.ErrNotListed) {
+		t.Errorf("somebody who does not stand in the card: %v", err)
+	}
+	b := goIn(t, bob, info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	a.meets(t, b)
+	b.meets(t, a)
+}
+
+func TestWhoLosesItsNodeComesInAgain(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "acme")
+	acme := startExchange(t, "acme.example", dir)
+	alice := newHuman(t, "alice", acme)
+	info := newRoom(t, alice, client.RoomSettings{})
+	a, b := goIn(t, alice, info.Link.Text(), client.RoomOptions{Media: client.Audio}), guest(t, "bob", info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	a.meets(t, b)
+	b.meets(t, a)
+	before := max(a.Index(), b.Index())
+	address := strings.TrimPrefix(acme.Facts().HTTP, "http://")
+	acme.stop(t)
+	startExchange(t, "acme.example", dir, func(c *node.Config) { c.HTTP.Listen = address })
+	for _, in := range []*inRoom{a, b} {
+		if again := heard(t, in, always[client.RoomAgain]); again.Index <= before {
+			t.Errorf("%s came in again with the number %d", in.name, again.Index)
+		}
+	}
+	a.meets(t, b)
+	b.meets(t, a)
+}
