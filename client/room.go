@@ -276,6 +276,9 @@ func (r *Room) Index() room.Index {
 	return r.now.own.Index
 }
 
+// Inside reports whether we are in, and not in a lobby.
+func (r *Room) Inside() bool { return isClosed(r.inside) }
+
 // Admitted waits until we are in: at once, but in a lobby.
 func (r *Room) Admitted(ctx context.Context) error {
 	select {

@@ -167,6 +167,9 @@ func (s *stay) join(ctx context.Context, l room.Link) error {
 	}, l.Room); err != nil {
 		return err
 	}
+	if !s.lobby {
+		s.enterInside()
+	}
 	return s.announce()
 }
 
@@ -214,9 +217,6 @@ func (s *stay) drive(ctx context.Context) error {
 		end()
 		s.closeDown(ctx.Err() != nil)
 	}()
-	if !s.lobby {
-		s.enterInside()
-	}
 	settle := time.NewTimer(settleTime)
 	defer settle.Stop()
 	s.sending.timer = time.NewTimer(time.Hour)

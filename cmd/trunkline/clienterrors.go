@@ -7,6 +7,7 @@ import (
 	"github.com/trunkline-net/trunkline/client"
 	"github.com/trunkline-net/trunkline/client/rtc"
 	"github.com/trunkline-net/trunkline/client/transfer"
+	"github.com/trunkline-net/trunkline/envelope/room"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/store/keep"
 )
@@ -26,6 +27,10 @@ var refusalAdvice = map[string]string{
 	link.CodeExpired:            "run it again",
 	link.CodeTooLarge:           "send less, or send it as a file",
 	link.CodeInternal:           "the node's log says more; tell its administrator",
+	link.CodeNoRoom:             "ask whoever gave you the link: the room is over, or the link is not whole",
+	link.CodeGate:               "ask whoever gave you the link for the room's present one",
+	link.CodeRoomFull:           "wait until somebody has left, and run it again",
+	link.CodeRemoved:            "ask whoever runs the room",
 }
 
 // clientError gives an error of the client its exit code and says what to do.
@@ -33,6 +38,7 @@ func clientError(err error) error {
 	var told *exitError
 	var refusal *client.RefusedError
 	var away *client.UnreachableError
+	var over *client.RoomOverError
 	switch {
 	case err == nil, errors.As(err, &told):
 		return err
@@ -60,6 +66,14 @@ func clientError(err error) error {
 		return failed(nil, "the file changed while it was sent", "send it again when nothing writes to it")
 	case errors.Is(err, transfer.ErrTooLarge):
 		return usageError("the file is too large", "split it, or send a smaller one")
+	case errors.Is(err, room.ErrMalformed):
+		return usageError("this is not a room's link: "+err.Error(), "copy the whole link, with what stands behind the #, and put it in quotes")
+	case errors.Is(err, client.ErrNotSteward):
+		return refused("not_steward", "this device does not run the room", "its owner and the moderators do; trunkline room list shows which are yours")
+	case errors.Is(err, client.ErrNotListed):
+		return refused("not_listed", "the room is for its members, and you are not one of them", "ask whoever gave you the link")
+	case errors.As(err, &over):
+		return refused(over.Code, err.Error(), "ask whoever runs the room")
 	case errors.Is(err, client.ErrRemoved):
 		return refused("removed", "this device was taken out of its identity", "set it up as a new device in another folder: trunkline device add")
 	case errors.Is(err, client.ErrNoContact):

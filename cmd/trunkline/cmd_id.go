@@ -386,7 +386,7 @@ func (a *app) keepOptions() keep.Options {
 func keepError(err error) error {
 	switch {
 	case errors.Is(err, keep.ErrNoProfile):
-		return failed(nil, "there is no identity in the data folder", "make one with trunkline id new, or name another folder with --data DIR")
+		return &exitError{code: exitFailure, what: "there is no identity in the data folder", do: "make one with trunkline id new, or name another folder with --data DIR", err: err}
 	case errors.Is(err, keep.ErrExists):
 		return failed(nil, "there is an identity in the data folder already", "see it with trunkline id show, or name another folder with --data DIR")
 	case errors.Is(err, keep.ErrInUse):

@@ -8,7 +8,7 @@ func commands() []group {
 	return []group{
 		{"start", "See it work:", []constructor{newDemoCommand}},
 		{"id", "Your identity:", []constructor{newIDCommand, newRegisterCommand, newDeviceCommand}},
-		{"talk", "Your contacts:", []constructor{newContactCommand, newSendCommand, newInboxCommand, newCallCommand, newAnswerCommand, newFileCommand, newCardCommand}},
+		{"talk", "Your contacts:", []constructor{newContactCommand, newSendCommand, newInboxCommand, newCallCommand, newAnswerCommand, newRoomCommand, newFileCommand, newCardCommand}},
 		{"node", "Your node:", []constructor{newServeCommand, newInitCommand, newInviteCommand, newPeersCommand, newPolicyCommand, newVerifyCommand, newDoctorCommand, newBenchCommand}},
 		{"other", "Other commands:", []constructor{newVersionCommand, newCompletionCommand, newManCommand, newDemoParticipantCommand}},
 	}

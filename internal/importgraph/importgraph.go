@@ -93,7 +93,7 @@ var table = []struct {
 	{"internal/bench", []string{"node", "client/bench", "federation/bench", "internal/store/bench", "identity", "internal/child", "internal/usage"}},
 	// The id commands make and read profiles without a network, so they use the client's
 	// durable state directly.
-	{"cmd/trunkline", []string{"node/…", "client/…", "identity", "envelope", "policy", "web", "internal/link", "internal/demo", "internal/bench",
+	{"cmd/trunkline", []string{"node/…", "client/…", "identity", "envelope", "envelope/room", "policy", "web", "internal/link", "internal/demo", "internal/bench",
 		"internal/store", "internal/store/bolt", "internal/store/keep", "media/turn/bench", "media/sfu/bench"}},
 
 	// Tests only: many nodes on a simulated network; namespaces and wires; real nodes under faults.

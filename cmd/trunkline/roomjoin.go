@@ -1,0 +1,345 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client"
+	"github.com/trunkline-net/trunkline/envelope/room"
+	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/internal/store/keep"
+)
+
+// joining is trunkline room join from the link to the last word.
+type joining struct {
+	a       *app
+	media   *mediaFlags
+	name    string
+	guest   bool
+	seconds float64
+	wait    int
+	admit   string
+
+	c       *client.Client // nil: a guest
+	r       *client.Room
+	members map[room.Index]memberFacts
+}
+
+// memberFacts is what the command prints of another member.
+type memberFacts struct {
+	Index     int    `json:"index"`
+	ID        string `json:"id"`
+	Name      string `json:"name"` // its own word
+	Owner     bool   `json:"owner"`
+	Moderator bool   `json:"moderator"`
+	Connected bool   `json:"connected"`
+	Route     string `json:"route"`
+	Audio     int    `json:"audio_received"`
+	Video     int    `json:"video_received"`
+	Unopened  int    `json:"unopened"` // frames that no key opened
+	Record    string `json:"record,omitempty"`
+}
+
+// stayFacts is the last word.
+type stayFacts struct {
+	Room    string        `json:"room"`
+	Title   string        `json:"title"`
+	Index   int           `json:"index"`
+	Audio   int           `json:"audio_sent"`
+	Video   int           `json:"video_sent"`
+	Members []memberFacts `json:"members"`
+	Ended   string        `json:"ended"`
+}
+
+func (j *joining) run(ctx context.Context, text string) error {
+	if err := j.open(text); err != nil {
+		return err
+	}
+	if j.c != nil {
+		defer func() { _ = j.c.Close() }() // nothing is written any more
+	}
+	if err := j.enter(ctx, text); err != nil {
+		return err
+	}
+	j.members = map[room.Index]memberFacts{}
+	err := j.stay(ctx)
+	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangupPatience)
+	defer cancel()
+	facts := j.facts(err)
+	if lerr := j.r.Leave(bye); err == nil && !errors.Is(lerr, client.ErrRoomOver) {
+		err = lerr
+	}
+	if err == nil {
+		err = j.r.MediaErr()
+	}
+	if errors.Is(err, context.Canceled) {
+		err = nil // Ctrl-C is an ordinary end
+	}
+	var over *client.RoomOverError
+	if errors.As(err, &over) && (over.Code == link.CodeClosed || over.Code == link.CodeExpired) {
+		err = nil // and so is the end of the room
+	}
+	return errors.Join(j.last(facts), err)
+}
+
+// open takes the identity of the data folder, where there is one and it is wanted.
+func (j *joining) open(text string) error {
+	if j.guest {
+		return nil
+	}
+	c, err := j.a.openClient("", false)
+	if errors.Is(err, keep.ErrNoProfile) {
+		j.a.hint("There is no identity here; you go in as a guest.")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	j.c = c
+	return nil
+}
+
+func (j *joining) enter(ctx context.Context, text string) error {
+	o := client.RoomOptions{Name: j.name, RelayOnly: j.media.relayOnly, Wait: j.wait, Media: client.Audio}
+	if j.media.video != "" || j.media.record != "" {
+		o.Media = client.Video
+	}
+	if j.media.record != "" {
+		o.Sink = func(m client.RoomMember) (client.Sink, error) { return client.NewRecorder(j.folder(m.Index)) }
+	}
+	var err error
+	if o.Source, err = j.media.source(); err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, j.a.patience)
+	defer cancel()
+	if j.c != nil {
+		j.r, err = j.c.JoinRoom(bounded, text, o)
+		return err
+	}
+	dir, err := j.a.clientData()
+	if err != nil {
+		return errors.Join(err, o.Source.Close())
+	}
+	l, err := room.ParseLink(text)
+	if err != nil {
+		return errors.Join(err, o.Source.Close())
+	}
+	cfg := client.Config{Logger: j.a.logger(levelSilent), Now: j.a.now, Loopback: loopbackURL(l.Base)}
+	if cfg.RootCAs, err = trustedAuthorities(dir); err != nil {
+		return errors.Join(err, o.Source.Close())
+	}
+	j.r, err = client.JoinRoomAsGuest(bounded, cfg, text, o)
+	return err
+}
+
+func (j *joining) folder(i room.Index) string {
+	return filepath.Join(j.media.record, strconv.Itoa(int(i)))
+}
+
+// stay follows what happens until it is time to leave.
+func (j *joining) stay(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	word := "in"
+	if !j.r.Inside() {
+		word = "waiting"
+	}
+	if err := j.show(word, map[string]any{"index": j.r.Index(), "title": j.r.Card().Title}); err != nil {
+		return err
+	}
+	var end <-chan time.Time
+	if j.seconds > 0 {
+		timer := time.NewTimer(time.Duration(j.seconds * float64(time.Second)))
+		defer timer.Stop()
+		end = timer.C
+	}
+	played := make(chan error, 1)
+	if j.media.sends() && j.seconds == 0 {
+		go func() { played <- j.r.Played(ctx) }()
+	}
+	for {
+		select {
+		case e := <-j.r.Events():
+			if err := j.event(ctx, e); err != nil {
+				return err
+			}
+		case err := <-played:
+			if err != nil {
+				return err
+			}
+			// What this side sent last may still be on its way to the others.
+			timer := time.NewTimer(lastWords)
+			defer timer.Stop()
+			end = timer.C
+		case <-end:
+			return nil
+		case <-j.r.Done():
+			return j.r.Err()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
+	switch e := e.(type) {
+	case client.RoomAdmitted:
+		return j.show("admitted", nil)
+	case client.MemberWaits:
+		if err := j.show("waits", j.member(e.RoomMember)); err != nil {
+			return err
+		}
+		return j.decide(ctx, e.RoomMember)
+	case client.MemberCame:
+		return j.show("came", j.keepFacts(e.RoomMember))
+	case client.MemberConnected:
+		return j.show("connected", j.keepFacts(e.RoomMember))
+	case client.MemberWent:
+		return j.show("went", j.keepFacts(e.RoomMember))
+	case client.RoomLinkReplaced:
+		return j.show("link", map[string]any{"link": j.r.Link().Text()})
+	case client.RoomRekeyed:
+		return j.show("rekeyed", map[string]any{"generation": e.Generation})
+	case client.RoomAgain:
+		return j.show("again", map[string]any{"index": e.Index})
+	case client.RoomAlarm:
+		j.a.warning("%s", e.What)
+		return j.show("alarm", map[string]any{"what": e.What})
+	}
+	return nil
+}
+
+// decide lets somebody in, if that was said beforehand.
+func (j *joining) decide(ctx context.Context, m client.RoomMember) error {
+	switch j.admit {
+	case "all":
+	case "contacts":
+		if j.c == nil {
+			return nil
+		}
+		all, err := j.c.Contacts()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(all, func(k client.Contact) bool { return k.ID == m.Root && k.State == keep.ContactAccepted }) {
+			return nil
+		}
+	default:
+		return nil
+	}
+	if err := j.r.Admit(ctx, m.Index); err != nil && !errors.Is(err, client.ErrNoMember) {
+		return err
+	}
+	return nil
+}
+
+func (j *joining) member(m client.RoomMember) memberFacts {
+	f := memberFacts{
+		Index: int(m.Index), ID: m.Root.ID(), Name: m.Name, Owner: m.Owner, Moderator: m.Moderator, Connected: m.Connected, Route: m.Route.Path,
+		Audio: m.Media.AudioReceived, Video: len(m.Media.VideoReceivedHash), Unopened: int(m.Stats.SFrameFailed),
+	}
+	if j.media.record != "" {
+		f.Record = j.folder(m.Index)
+	}
+	return f
+}
+
+// keepFacts remembers a member for the last word.
+func (j *joining) keepFacts(m client.RoomMember) memberFacts {
+	f := j.member(m)
+	if old, known := j.members[m.Index]; known && f.Route == "" {
+		f.Route = old.Route
+	}
+	f.Connected = f.Connected || j.members[m.Index].Connected
+	j.members[m.Index] = f
+	return f
+}
+
+func (j *joining) facts(err error) stayFacts {
+	for _, m := range j.r.Members() {
+		j.keepFacts(m)
+	}
+	sent := j.r.Sent()
+	f := stayFacts{
+		Room: j.r.Link().Room.Text(), Title: j.r.Card().Title, Index: int(j.r.Index()), Audio: sent.AudioSent, Video: len(sent.VideoSentHashes),
+		Members: []memberFacts{}, Ended: "left",
+	}
+	for _, m := range j.members {
+		f.Members = append(f.Members, m)
+	}
+	slices.SortFunc(f.Members, func(a, b memberFacts) int { return a.Index - b.Index })
+	var over *client.RoomOverError
+	switch {
+	case errors.As(err, &over):
+		f.Ended = over.Code
+	case err != nil && !errors.Is(err, context.Canceled):
+		f.Ended = err.Error()
+	}
+	return f
+}
+
+// show tells what happened: a line of the stream, or a hint.
+func (j *joining) show(event string, what any) error {
+	if j.a.json {
+		return j.a.line(struct {
+			Event string `json:"event"`
+			What  any    `json:"what,omitempty"`
+		}{event, what})
+	}
+	if m, ok := what.(memberFacts); ok {
+		name := oneLine(m.Name)
+		if name == "" {
+			name = m.ID
+		}
+		words := map[string]string{"came": "%s is here.", "connected": "Connected with %s.", "went": "%s has gone.", "waits": "%s waits in the lobby."}
+		j.a.hint(words[event], name)
+		return nil
+	}
+	switch event {
+	case "in":
+		j.a.hint("You are in the room %s", titled(j.r.Card().Title))
+	case "waiting":
+		j.a.hint("You wait in the lobby of the room %s", titled(j.r.Card().Title))
+	case "admitted":
+		j.a.hint("You were let in.")
+	case "link":
+		j.a.hint("The room has another link now: %s", j.r.Link().Text())
+	case "again":
+		j.a.hint("The node was away; you are in again.")
+	}
+	return nil
+}
+
+func titled(t string) string {
+	if t == "" {
+		return "without a title."
+	}
+	return strconv.Quote(oneLine(t)) + "."
+}
+
+func (j *joining) last(f stayFacts) error {
+	if j.a.json {
+		return j.show("left", f)
+	}
+	w := j.a.out
+	fmt.Fprintf(w, "You were in the room %s\n", titled(f.Title))
+	rows := [][]string{{"  NUMBER", "NAME", "ROUTE", "AUDIO", "VIDEO", "RECORDED IN"}}
+	for _, m := range f.Members {
+		rows = append(rows, []string{"  " + strconv.Itoa(m.Index), orDash(m.Name), orDash(m.Route), strconv.Itoa(m.Audio), strconv.Itoa(m.Video), orDash(m.Record)})
+	}
+	if len(f.Members) == 0 {
+		fmt.Fprintln(w, "Nobody else was there.")
+	} else {
+		table(w, rows...)
+	}
+	if f.Ended != "left" {
+		fmt.Fprintf(w, "It ended: %s\n", link.LookupCode(f.Ended).Means)
+	}
+	return nil
+}
