@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -21,7 +22,9 @@ type pair struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	// Of loop alone.
+	// Of run alone.
+	pending    []byte // an offer that ended the attempt before
+	offer      []byte // the SDP of the offer that was taken
 	peer       *rtc.Peer
 	turn       *pb.TurnCredentials
 	described  bool
@@ -40,16 +43,38 @@ func (s *stay) connect(m *member) {
 	m.pair = p
 	s.parts.Go(func() {
 		defer close(p.done)
-		if err := p.run(ctx); err != nil && ctx.Err() == nil {
-			s.r.log.Info("the connection with a member of a room ended", "error", errorKind(err))
-		}
+		p.run(ctx)
 	})
 }
 
-// close ends it and waits for the goodbye.
-func (p *pair) close() {
-	p.stop()
-	<-p.done
+// pairPause is between an attempt at a connection and the next. The side that offers begins.
+const pairPause = time.Second
+
+// run connects, and connects again, as long as the member is here: a handshake can take too
+// long, and a path can end.
+func (p *pair) run(ctx context.Context) {
+	for {
+		err := p.attempt(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		p.s.r.log.Info("the connection with a member of a room ended", "error", errorKind(err))
+		if errors.Is(err, ErrVerification) {
+			return // somebody stands between us; nothing is tried again
+		}
+		if p.m.session.Role == envelope.Responder && p.pending == nil {
+			if err := p.say(&envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_BYE, Reason: envelopepb.Reason_REASON_FAILED}); err != nil {
+				return // the link has ended, and the stay with it
+			}
+		}
+		timer := time.NewTimer(pairPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
 }
 
 // heard takes one message of the other side.
@@ -87,36 +112,35 @@ func (p *pair) relay(ctx context.Context) (*pb.TurnCredentials, error) {
 	return got, nil
 }
 
-func (p *pair) run(ctx context.Context) error {
+// attempt is one connection from its making to its end.
+func (p *pair) attempt(ctx context.Context) error {
 	r := p.s.r
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.peer, p.offer, p.described, p.generation, p.early = nil, nil, false, 0, nil
 	turn, err := p.relay(ctx)
 	if err != nil && r.opts.RelayOnly {
 		return err
 	}
 	p.turn = turn
-	tile, err := r.flow.tile(p.m)
-	if err != nil {
-		return err
-	}
-	defer tile.close()
 	cfg := rtc.Config{
 		Role: rtc.Role(p.m.session.Role), RelayOnly: r.opts.RelayOnly, ICEServers: iceServers(turn),
 		Group: p.m.receiver, Binding: p.m.session, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
 		OnLocalCandidate: p.onLocalCandidate, OnState: p.onState, OnRoute: p.onRoute,
 	}
-	r.flow.configure(&cfg, tile)
+	r.flow.configure(&cfg, p.m.media)
 	bound := make(chan struct{})
 	cfg.OnBound = func() { close(bound) }
 	if p.peer, err = rtc.New(cfg); err != nil {
 		return err
 	}
-	tile.of(p.peer)
+	p.m.media.over(p.peer)
 	ended := make(chan error, 1)
 	go func() { ended <- p.peer.Run(ctx) }()
 	defer func() {
 		p.peer.Close()
 		<-p.peer.Done()
-		r.flow.remove(tile)
+		r.flow.close(p.peer)
 		p.show(false)
 		p.release()
 	}()
@@ -129,27 +153,29 @@ func (p *pair) run(ctx context.Context) error {
 			return err
 		}
 	}
-	return p.loop(ctx, bound, ended, tile)
+	return p.loop(ctx, bound, ended)
 }
 
 // loop feeds the connection until it ends, and looks for a new path where one breaks.
-func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan error, tile *roomTile) error {
+func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan error) error {
 	tick := time.NewTicker(restartEvery)
 	defer tick.Stop()
 	var broken time.Time
+	if raw := p.pending; raw != nil {
+		p.pending = nil
+		if err := p.hear(ctx, raw); err != nil {
+			return err
+		}
+	}
 	for {
 		select {
 		case raw := <-p.msgs:
-			m, err := envelope.ParseSessionMessage(raw)
-			if err != nil {
-				continue
-			}
-			if err := p.negotiate(ctx, m); err != nil {
-				return alarmOf(err)
+			if err := p.hear(ctx, raw); err != nil {
+				return err
 			}
 		case <-bound:
 			bound = nil
-			if err := p.s.r.flow.begin(ctx, tile); err != nil {
+			if err := p.s.r.flow.begin(ctx, p.m.media, p.peer); err != nil {
 				return err
 			}
 			p.show(true)
@@ -177,6 +203,28 @@ func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan err
 			return nil
 		}
 	}
+}
+
+// errAnew ends an attempt because the other side has begun another one.
+var errAnew = errors.New("the other side connects anew")
+
+// hear is one message of the other side.
+func (p *pair) hear(ctx context.Context, raw []byte) error {
+	m, err := envelope.ParseSessionMessage(raw)
+	if err != nil {
+		return nil
+	}
+	switch {
+	case m.Type == envelopepb.SessionType_SESSION_BYE:
+		if p.m.session.Role == envelope.Initiator && p.described {
+			return errAnew
+		}
+		return nil
+	case m.Type == envelopepb.SessionType_SESSION_OFFER && m.Generation == 0 && p.described && !bytes.Equal(m.Sdp, p.offer):
+		p.pending = raw
+		return errAnew
+	}
+	return alarmOf(p.negotiate(ctx, m))
 }
 
 // mend asks for a new path, or the side that may offer one to do so.
@@ -227,7 +275,9 @@ func (p *pair) negotiate(ctx context.Context, m *envelopepb.SessionMessage) erro
 		if err != nil {
 			return err
 		}
-		p.generation = d.Generation
+		if p.generation = d.Generation; d.Generation == 0 {
+			p.offer = d.SDP
+		}
 		if err := p.say(descriptionMessage(envelopepb.SessionType_SESSION_ANSWER, answer)); err != nil {
 			return err
 		}
@@ -305,6 +355,9 @@ func (p *pair) onRoute(route rtc.Route) {
 }
 
 func (p *pair) show(connected bool) {
+	if !connected {
+		p.m.media.setLive(false)
+	}
 	p.m.mu.Lock()
 	defer p.m.mu.Unlock()
 	p.m.connected = connected

@@ -12,6 +12,7 @@ import (
 	"github.com/trunkline-net/trunkline/client/redial"
 	"github.com/trunkline-net/trunkline/client/rtc"
 	"github.com/trunkline-net/trunkline/envelope/room"
+	roompb "github.com/trunkline-net/trunkline/envelope/room/pb"
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
 )
@@ -304,6 +305,27 @@ func (r *Room) Members() []RoomMember {
 		out = append(out, m.facts())
 	}
 	return out
+}
+
+// sayEnded tells everybody who is in that nothing more comes from us.
+func (r *Room) sayEnded(ctx context.Context) {
+	err := r.do(ctx, func(s *stay) error {
+		for _, m := range sortedMembers(s.members) {
+			if m.in {
+				if err := s.say(m, endedMessage()); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrRoomOver) && ctx.Err() == nil {
+		r.log.Debug("the others were not told of the end", "error", errorKind(err))
+	}
+}
+
+func endedMessage() *roompb.Message {
+	return &roompb.Message{Kind: &roompb.Message_Ended{Ended: &roompb.Ended{}}}
 }
 
 // Leave says goodbye and waits for the end.

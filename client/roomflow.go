@@ -13,15 +13,15 @@ import (
 	"github.com/trunkline-net/trunkline/media/sframe"
 )
 
-// roomFlow is the media of a room: what this side plays goes, sealed once, to every connection
-// that is bound; what each other member sends goes to a tile of its own.
+// roomFlow is the media of a room: what this side plays goes, sealed once, to every way that
+// leads to somebody; what each other member sends goes to a tile of its own, whichever way it came.
 type roomFlow struct {
 	r *Room
 
 	mu      sync.Mutex // guards the rest
 	sender  *sframe.GroupSender
-	tiles   []*roomTile // bound ones
-	all     []*roomTile // of every connection there was, for what is said at the end
+	ways    []way       // that lead to somebody; replaced, never changed
+	tiles   []*roomTile // of the members that are here
 	ended   bool        // the source has
 	sent    int         // audio frames
 	hashes  [][32]byte  // of the video frames sent
@@ -29,15 +29,27 @@ type roomFlow struct {
 	changed chan struct{}
 }
 
-// roomTile is what one other member sends.
+// way is how sealed frames get to one other member, or over the SFU to all.
+type way interface {
+	SendSealed(frame sframe.Sealed, d time.Duration) error
+}
+
+// roomTile is what one other member sends. It may come two ways at once, from two goroutines:
+// the first copy of a frame counts.
 type roomTile struct {
-	f    *roomFlow
-	peer *rtc.Peer // set before anything comes
-	sink Sink
+	f     *roomFlow
+	sinks sync.Mutex // held while a frame is given to the sink, so that it gets one at a time
+	sink  Sink
+	last  [sframe.ScreenAudio + 1]uint64 // by slot: 1 + the place of the newest frame; under sinks
 
 	mu       sync.Mutex // guards the rest
 	sum      MediaInfo
+	peer     *rtc.Peer // of the mesh; nil without
+	before   rtc.Stats // of the connections before it
+	base     [2]int    // what had come when it began: sound, pictures
 	expected *rtc.MediaEnd
+	live     bool // a way leads there and back
+	said     bool // it has said that nothing more comes
 	closed   bool
 }
 
@@ -47,12 +59,6 @@ func newRoomFlow(r *Room) *roomFlow { return &roomFlow{r: r, changed: make(chan 
 func (f *roomFlow) notifyLocked() {
 	close(f.changed)
 	f.changed = make(chan struct{})
-}
-
-func (f *roomFlow) notify() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.notifyLocked()
 }
 
 // use makes a stay's sender the one that seals.
@@ -76,62 +82,116 @@ func (f *roomFlow) tile(m *member) (*roomTile, error) {
 	m.media = t
 	m.mu.Unlock()
 	f.mu.Lock()
-	f.all = append(f.all, t)
+	f.tiles = append(slices.Clone(f.tiles), t)
 	f.mu.Unlock()
 	return t, nil
 }
 
-func (t *roomTile) of(p *rtc.Peer) {
+// over is a connection of the mesh that begins.
+func (t *roomTile) over(p *rtc.Peer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.peer = p
+	if t.peer != nil {
+		t.before = t.before.Plus(t.peer.Stats())
+	}
+	t.peer, t.expected = p, nil
+	t.base = [2]int{t.sum.AudioReceived, len(t.sum.VideoReceivedHash)}
+}
+
+func (f *roomFlow) directions() (audio, video rtc.Direction) {
+	switch f.r.opts.Media {
+	case Audio:
+		// Pictures of others are taken; and the place of a section tells its slot.
+		return rtc.SendReceive, rtc.ReceiveOnly
+	case Video:
+		return rtc.SendReceive, rtc.SendReceive
+	}
+	return rtc.Inactive, rtc.Inactive
+}
+
+func (f *roomFlow) codec() sframe.Codec {
+	if s := f.r.opts.Source; s != nil {
+		return s.VideoCodec
+	}
+	return sframe.VP8
 }
 
 func (f *roomFlow) configure(cfg *rtc.Config, t *roomTile) {
-	switch f.r.opts.Media {
-	case Audio:
-		cfg.Audio, cfg.Video, cfg.Screen = rtc.SendReceive, rtc.ReceiveOnly, rtc.ReceiveOnly
-	case Video:
-		cfg.Audio, cfg.Video, cfg.Screen = rtc.SendReceive, rtc.SendReceive, rtc.ReceiveOnly
-	}
-	if s := f.r.opts.Source; s != nil {
-		cfg.VideoCodec = s.VideoCodec
-	}
-	cfg.OnAudio, cfg.OnVideo, cfg.OnMediaEnd = t.onAudio, t.onVideo, t.onMediaEnd
+	cfg.Audio, cfg.Video = f.directions()
+	cfg.Screen, cfg.VideoCodec = rtc.ReceiveOnly, f.codec()
+	cfg.OnAudio, cfg.OnVideo, cfg.OnMediaEnd = t.frame, t.frame, t.onMediaEnd
 }
 
-// begin sends to a connection from now on.
-func (f *roomFlow) begin(ctx context.Context, t *roomTile) error {
+// begin sends over a connection of the mesh from now on.
+func (f *roomFlow) begin(ctx context.Context, t *roomTile, p *rtc.Peer) error {
 	start := rtc.MediaStart{}
 	if s := f.r.opts.Source; s != nil {
 		start = rtc.MediaStart{Audio: s.NextAudio != nil, Video: s.NextVideo != nil && f.r.opts.Media == Video, VideoCodec: s.VideoCodec}
 	}
-	if err := t.peer.SendMediaStart(ctx, start); err != nil {
+	if err := p.SendMediaStart(ctx, start); err != nil {
 		return endOf(ctx, err)
 	}
-	f.mu.Lock()
-	f.tiles = append(slices.Clone(f.tiles), t) // a snapshot of it may be in use
-	ended := f.ended
-	f.notifyLocked()
-	f.mu.Unlock()
-	if ended {
-		return endOf(ctx, t.peer.SendMediaEnd(ctx))
+	if f.open(p, t) {
+		return endOf(ctx, p.SendMediaEnd(ctx))
 	}
 	return nil
 }
 
-func (f *roomFlow) remove(t *roomTile) {
+// open makes a way one that frames go, and its tiles ones that are talked with. It reports
+// whether the source has ended already.
+func (f *roomFlow) open(w way, tiles ...*roomTile) (ended bool) {
+	for _, t := range tiles {
+		t.setLive(true)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tiles = slices.DeleteFunc(slices.Clone(f.tiles), func(o *roomTile) bool { return o == t })
+	if !slices.Contains(f.ways, w) {
+		f.ways = append(slices.Clone(f.ways), w) // a snapshot of it may be in use
+	}
+	f.notifyLocked()
+	return f.ended
+}
+
+// close ends a way.
+func (f *roomFlow) close(w way) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ways = slices.DeleteFunc(slices.Clone(f.ways), func(o way) bool { return o == w })
 	f.notifyLocked()
 }
 
-// bound are the connections that media can flow on.
-func (f *roomFlow) bound() []*roomTile {
+func (t *roomTile) setLive(live bool) {
+	t.mu.Lock()
+	t.live = live
+	t.mu.Unlock()
+	t.f.notify()
+}
+
+func (f *roomFlow) hasEnded() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.tiles
+	return f.ended
+}
+
+func (f *roomFlow) notify() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.notifyLocked()
+}
+
+// talking are the tiles of those whom a way leads to.
+func (f *roomFlow) talking() (out []*roomTile) {
+	f.mu.Lock()
+	tiles := f.tiles
+	f.mu.Unlock()
+	for _, t := range tiles {
+		t.mu.Lock()
+		if t.live && !t.closed {
+			out = append(out, t)
+		}
+		t.mu.Unlock()
+	}
+	return out
 }
 
 // play sends the source once enough others are connected, and closes it at the end.
@@ -173,9 +233,9 @@ func (f *roomFlow) enough(ctx context.Context) bool {
 	want := max(1, f.r.opts.Wait)
 	for {
 		f.mu.Lock()
-		have, changed := len(f.tiles), f.changed
+		changed := f.changed
 		f.mu.Unlock()
-		if have >= want {
+		if len(f.talking()) >= want {
 			return true
 		}
 		select {
@@ -212,27 +272,27 @@ func (f *roomFlow) line(ctx context.Context, slot sframe.Slot, c sframe.Codec, n
 	}
 }
 
-// send seals a frame once and gives the same bytes to everybody.
+// send seals a frame once and gives the same bytes to every way.
 func (f *roomFlow) send(slot sframe.Slot, c sframe.Codec, frame []byte, d time.Duration) error {
 	f.mu.Lock()
-	sender, tiles := f.sender, f.tiles
+	sender, ways := f.sender, f.ways
 	if slot == sframe.Microphone {
 		f.sent++
 	} else if len(f.hashes) < maxHashes {
 		f.hashes = append(f.hashes, sha256.Sum256(frame))
 	}
 	f.mu.Unlock()
-	if sender == nil || len(tiles) == 0 {
+	if sender == nil || len(ways) == 0 {
 		return nil // nobody is there to hear it
 	}
 	sealed, err := sender.Seal(slot, c, frame)
 	if err != nil {
 		return err
 	}
-	for _, t := range tiles {
+	for _, w := range ways {
 		// A connection that breaks ends by itself; the others go on.
-		if err := t.peer.SendSealed(sealed, d); err != nil && !errors.Is(err, rtc.ErrClosed) && !errors.Is(err, rtc.ErrNotSending) {
-			f.r.log.Debug("a frame was not sent to one member", "error", errorKind(err))
+		if err := w.SendSealed(sealed, d); err != nil && !errors.Is(err, rtc.ErrClosed) && !errors.Is(err, rtc.ErrNotSending) {
+			f.r.log.Debug("a frame was not sent one way", "error", errorKind(err))
 		}
 	}
 	return nil
@@ -245,41 +305,61 @@ func (f *roomFlow) finish(err error) {
 	if f.err == nil {
 		f.err = err
 	}
-	tiles := f.tiles
+	ways := f.ways
 	f.notifyLocked()
 	f.mu.Unlock()
 	bounded, cancel := context.WithTimeout(context.Background(), farewellTime)
 	defer cancel()
-	for _, t := range tiles {
-		if err := t.peer.SendMediaEnd(bounded); err != nil {
-			f.r.log.Debug("a member was not told of the end", "error", errorKind(err))
+	for _, w := range ways {
+		if p, mesh := w.(*rtc.Peer); mesh {
+			if err := p.SendMediaEnd(bounded); err != nil {
+				f.r.log.Debug("a member was not told of the end", "error", errorKind(err))
+			}
 		}
 	}
+	f.r.sayEnded(bounded)
 }
 
-func (t *roomTile) onAudio(frame rtc.Frame) {
-	var err error
-	if t.sink != nil {
-		err = t.sink.Audio(frame)
+// frame takes one frame that opened, of any way.
+func (t *roomTile) frame(frame rtc.Frame) {
+	t.sinks.Lock()
+	if frame.Slot > sframe.ScreenAudio || frame.Order+1 <= t.last[frame.Slot] {
+		t.sinks.Unlock()
+		return // a later one has been shown
 	}
-	t.update(func() { t.sum.AudioReceived++ }, err)
-}
-
-func (t *roomTile) onVideo(frame rtc.Frame) {
+	t.last[frame.Slot] = frame.Order + 1
 	var err error
-	if t.sink != nil {
-		err = t.sink.Video(frame)
+	video := frame.Codec != sframe.Opus
+	if t.sink != nil && !t.isClosed() {
+		if video {
+			err = t.sink.Video(frame)
+		} else {
+			err = t.sink.Audio(frame)
+		}
 	}
+	t.sinks.Unlock()
 	t.update(func() {
-		if len(t.sum.VideoReceivedHash) < maxHashes {
+		switch {
+		case !video:
+			t.sum.AudioReceived++
+		case len(t.sum.VideoReceivedHash) < maxHashes:
 			t.sum.VideoReceivedHash = append(t.sum.VideoReceivedHash, sha256.Sum256(frame.Data))
 		}
 	}, err)
 }
 
+func (t *roomTile) isClosed() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.closed
+}
+
 func (t *roomTile) onMediaEnd(e rtc.MediaEnd) {
 	t.update(func() { t.expected, t.sum.PeerEnded = &e, true }, nil)
 }
+
+// hasEnded is the member's word over the pair's own keys, whatever way its media comes.
+func (t *roomTile) hasEnded() { t.update(func() { t.said, t.sum.PeerEnded = true, true }, nil) }
 
 func (t *roomTile) update(change func(), err error) {
 	t.mu.Lock()
@@ -293,37 +373,41 @@ func (t *roomTile) update(change func(), err error) {
 	t.f.mu.Unlock()
 }
 
-// stats of the connection and of what came.
+// stats of the connections in the mesh and of what came any way.
 func (t *roomTile) stats() (rtc.Stats, MediaInfo) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.peer == nil {
-		return rtc.Stats{}, t.sum
+		return t.before, t.sum
 	}
-	return t.peer.Stats(), t.sum
+	return t.before.Plus(t.peer.Stats()), t.sum
 }
 
-// complete: the member has said all, and all of it is here.
+// complete: the member has said all, and all of it is here. What came over the SFU is not
+// counted by its sender; there the last frames get a moment.
 func (t *roomTile) complete() (ended, whole bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed {
-		return true, true
-	}
-	ended = t.expected != nil
-	whole = ended && uint64(t.sum.AudioReceived) >= t.expected.AudioFrames && uint64(len(t.sum.VideoReceivedHash)) >= t.expected.VideoFrames
+	ended = t.expected != nil || t.said
+	whole = t.expected != nil && uint64(t.sum.AudioReceived-t.base[0]) >= t.expected.AudioFrames &&
+		uint64(len(t.sum.VideoReceivedHash)-t.base[1]) >= t.expected.VideoFrames
 	return ended, whole
 }
 
-// close ends the tile behind its connection.
-func (t *roomTile) close() {
+// end closes the tile of a member that has gone. Nothing of its ways is left.
+func (t *roomTile) end() {
 	t.mu.Lock()
-	t.closed = true
+	t.closed, t.live = true, false
 	t.mu.Unlock()
+	t.sinks.Lock()
 	var err error
 	if t.sink != nil {
 		err = t.sink.Close()
 	}
+	t.sinks.Unlock()
+	t.f.mu.Lock()
+	t.f.tiles = slices.DeleteFunc(slices.Clone(t.f.tiles), func(o *roomTile) bool { return o == t })
+	t.f.mu.Unlock()
 	t.update(func() {}, err)
 }
 
@@ -335,8 +419,9 @@ func (r *Room) Played(ctx context.Context) error {
 	waiting := false
 	for {
 		r.flow.mu.Lock()
-		ended, tiles, changed, err := r.flow.ended, r.flow.tiles, r.flow.changed, r.flow.err
+		ended, changed, err := r.flow.ended, r.flow.changed, r.flow.err
 		r.flow.mu.Unlock()
+		tiles := r.flow.talking()
 		if err != nil {
 			return err
 		}

@@ -181,7 +181,7 @@ func (x *intruder) told(from room.Index, s *envelope.Session) *roompb.Message {
 		if err != nil {
 			x.t.Fatal(err)
 		}
-		if m.GetConnection() == nil {
+		if m.GetConnection() == nil && m.GetEnded() == nil {
 			return m
 		}
 	}

@@ -43,6 +43,7 @@ type stay struct {
 	lobby   bool               // we wait
 
 	present  map[room.Index]bool // as the node says
+	before   map[room.Index]bool // who was in when we came: they welcome us, and whoever comes later is welcomed by us
 	unknown  map[room.Index]bool // of those who were there when we came, who has not shown itself
 	settled  bool                // we know who else is here, and may take the chair
 	waiting  map[room.Index]*waiter
@@ -99,7 +100,7 @@ func (r *Room) enter(ctx context.Context) (*stay, error) {
 	s := &stay{
 		r: r, room: l.Room, keys: l.Secret.Keys(), joinID: room.NewJoinID(),
 		frames: make(chan *pb.NodeFrame, stayFrames), asks: make(chan func()), over: make(chan struct{}),
-		present: map[room.Index]bool{}, unknown: map[room.Index]bool{}, waiting: map[room.Index]*waiter{}, approved: map[room.Index]room.Seat{},
+		present: map[room.Index]bool{}, before: map[room.Index]bool{}, unknown: map[room.Index]bool{}, waiting: map[room.Index]*waiter{}, approved: map[room.Index]room.Seat{},
 		joins: map[room.JoinID]bool{}, used: map[room.Index]bool{}, members: map[room.Index]*member{}, handles: map[envelope.Handle]*member{},
 	}
 	seed, err := r.a.steward(l.Room)
@@ -158,9 +159,7 @@ func (s *stay) join(ctx context.Context, l room.Link) error {
 	s.card, s.rosters, s.lobby = card, room.NewRosters(card), joined.Waiting
 	s.r.card.Store(card)
 	s.own = room.Member{Index: room.Index(joined.Index), Cert: s.r.a.self.Cert, Name: s.r.a.self.Name}
-	for _, i := range joined.Present {
-		s.present[room.Index(i)], s.unknown[room.Index(i)] = true, true
-	}
+	s.found(joined.Present)
 	s.sending = newRoomKeys(s.own.Index)
 	if err := s.r.a.remember(func(k *keep.Room) {
 		k.Base, k.Secret, k.Card, k.Expires = l.Base, l.Secret, card.Bytes(), time.Unix(int64(joined.Expires), 0)
@@ -171,6 +170,14 @@ func (s *stay) join(ctx context.Context, l room.Link) error {
 		s.enterInside()
 	}
 	return s.announce()
+}
+
+// found are those who were in before us.
+func (s *stay) found(present []uint32) {
+	for _, p := range present {
+		i := room.Index(p)
+		s.present[i], s.before[i], s.unknown[i] = true, true, true
+	}
 }
 
 // announce shows the others, or in the lobby the stewards, who we are.
@@ -313,6 +320,7 @@ func (s *stay) handle(f *pb.NodeFrame) error {
 		if !s.lobby {
 			return nil
 		}
+		s.found(e.Present)
 		s.enterInside()
 		s.r.tell(RoomAdmitted{})
 		return s.announce()
@@ -372,7 +380,8 @@ func (s *stay) joined(from room.Index, payload []byte) error {
 		}
 		return nil
 	}
-	if !s.present[from] || s.used[from] || s.joins[j.ID] || len(s.members) >= room.MaxSeats {
+	// Of two who came at once each may see the other's JOIN: the one who was in first welcomes.
+	if !s.present[from] || s.before[from] || s.used[from] || s.joins[j.ID] || len(s.members) >= room.MaxSeats {
 		return nil
 	}
 	s.used[from], s.joins[j.ID] = true, true
@@ -398,7 +407,7 @@ func (s *stay) welcomed(from room.Index, payload []byte) error {
 	if err != nil {
 		return nil
 	}
-	if who.Index != from || !s.present[from] || s.used[from] || s.mayBeHere(who) != nil {
+	if who.Index != from || !s.present[from] || !s.before[from] || s.used[from] || s.mayBeHere(who) != nil {
 		session.Close()
 		return nil
 	}
@@ -477,10 +486,18 @@ func (s *stay) review() error {
 		return err
 	}
 	for _, m := range came {
+		if _, err := s.r.flow.tile(m); err != nil {
+			return err
+		}
 		s.r.mu.Lock()
 		s.r.members[m.Index] = m
 		s.r.mu.Unlock()
 		s.r.tell(MemberCame{m.facts()})
+		if s.r.flow.hasEnded() {
+			if err := s.say(m, endedMessage()); err != nil {
+				return err
+			}
+		}
 		s.connect(m)
 	}
 	return nil
@@ -530,9 +547,19 @@ func (s *stay) end(m *member) {
 		}
 		m.session.Close()
 	}
-	if m.pair != nil {
-		m.pair.close()
+	if m.media == nil {
+		return
 	}
+	if m.pair != nil {
+		m.pair.stop()
+	}
+	// Its goodbye takes a moment, and nobody here waits for it.
+	s.parts.Go(func() {
+		if m.pair != nil {
+			<-m.pair.done
+		}
+		m.media.end()
+	})
 }
 
 // message is what a member says over the pair's own keys.
@@ -550,6 +577,10 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 		return s.newLink(m, room.Secret(k.NewLink.Secret))
 	case *roompb.Message_Stewardship:
 		return s.stewardship(m, [32]byte(k.Stewardship.Seed))
+	case *roompb.Message_Ended:
+		if m.media != nil {
+			m.media.hasEnded()
+		}
 	case *roompb.Message_Connection:
 		if m.in && m.pair != nil {
 			m.pair.heard(k.Connection.Message)

@@ -53,6 +53,7 @@ func startLoggedExchange(t *testing.T, log *slog.Logger, domain, dir string, cha
 	cfg := node.DefaultConfig()
 	cfg.Domain, cfg.Data = domain, dir
 	cfg.HTTP.Listen, cfg.Metrics.Listen, cfg.TURN.Listen = "127.0.0.1:0", "", "127.0.0.1:0"
+	cfg.SFU.Listen = "127.0.0.1:0"
 	cfg.Federation.Listen = []string{"127.0.0.1:0"}
 	cfg.TURN.ExternalIP, cfg.TURN.AllowPeers = "127.0.0.1", []string{"127.0.0.1/32:1024-65535"}
 	for _, partner := range []string{"acme.example", "globex.example", "initech.example"} {

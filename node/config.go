@@ -80,7 +80,7 @@ type TURNConfig struct {
 	AllowPeers []string `toml:"allow_peers"`
 }
 
-// SFUConfig is the media forwarder's listener; rooms come later, the key is there.
+// SFUConfig is the listener of the media forwarder, for rooms that outgrow their mesh; empty: none.
 type SFUConfig struct {
 	Listen string `toml:"listen"`
 }

@@ -109,6 +109,9 @@ func (n *Node) ownAddrs() []netip.AddrPort {
 		add(n.metricsListener.Addr().String())
 	}
 	add(n.cfg.SFU.Listen)
+	if n.sfu != nil {
+		all = append(all, n.sfu.Addr())
+	}
 	for _, a := range n.cfg.Federation.Listen {
 		add(a)
 	}

@@ -98,6 +98,7 @@ func testConfig(dir, domain string) Config {
 	cfg := DefaultConfig()
 	cfg.Domain, cfg.Data = domain, dir
 	cfg.HTTP.Listen, cfg.TURN.Listen, cfg.Metrics.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.SFU.Listen = "127.0.0.1:0"
 	cfg.Federation.Listen = []string{"127.0.0.1:0"}
 	cfg.TURN.ExternalIP = "127.0.0.1"
 	return cfg

@@ -78,7 +78,7 @@ func Keys() []Key {
 		textKey("turn.external_ip", "address the relay is seen at, or auto", func(c *Config) *string { return &c.TURN.ExternalIP }),
 		textKey("turn.relay_ports", "range of ports for relayed media", func(c *Config) *string { return &c.TURN.RelayPorts }),
 		listKey("turn.allow_peers", "peer ranges that are allowed although not public", func(c *Config) *[]string { return &c.TURN.AllowPeers }),
-		textKey("sfu.listen", "UDP and TCP address for rooms", func(c *Config) *string { return &c.SFU.Listen }),
+		textKey("sfu.listen", "UDP and TCP address for the media of large rooms; empty: none", func(c *Config) *string { return &c.SFU.Listen }),
 		{
 			Name: "mailbox.max_envelopes", Help: "envelopes one mailbox holds",
 			get: func(c *Config) string { return strconv.Itoa(c.Mailbox.MaxEnvelopes) },

@@ -34,6 +34,7 @@ type metrics struct {
 	roomsMade           *prometheus.CounterVec // result
 	roomJoins           *prometheus.CounterVec // result
 	roomFrames          prometheus.Counter
+	roomLegs            *prometheus.CounterVec // result
 	swept               prometheus.Counter
 	deliveryCounters    [3][4]prometheus.Counter // the usual ones, looked up once
 }
@@ -70,6 +71,7 @@ func newMetrics() *metrics {
 	m.roomsMade = vector("rooms_made_total", "Requests for a room by result.", "result")
 	m.roomJoins = vector("room_joins_total", "Joins of rooms by result.", "result")
 	m.roomFrames = counter("room_frames_total", "Frames passed on between members of rooms.")
+	m.roomLegs = vector("room_legs_total", "Offers of media legs to the SFU by result.", "result")
 	m.swept = counter("links_swept_total", "Links closed because they were silent or too slow with a frame.")
 	for way := range deliveryWays {
 		for fate := range m.deliveryCounters[way] {

@@ -31,6 +31,7 @@ import (
 	"github.com/trunkline-net/trunkline/internal/store"
 	"github.com/trunkline-net/trunkline/internal/store/bolt"
 	"github.com/trunkline-net/trunkline/internal/store/kv"
+	"github.com/trunkline-net/trunkline/media/sfu"
 	"github.com/trunkline-net/trunkline/media/turn"
 	"github.com/trunkline-net/trunkline/policy"
 )
@@ -61,6 +62,7 @@ type Node struct {
 	app       *appFiles
 	fed       *federation.Federation
 	turn      *turn.Server
+	sfu       *sfu.Server // nil: none
 	metrics   *metrics
 	views     views
 
@@ -113,6 +115,7 @@ type Facts struct {
 	HTTP       string   `json:"http"`
 	Federation []string `json:"federation"`
 	TURN       string   `json:"turn"`
+	SFU        string   `json:"sfu,omitempty"`
 	Metrics    string   `json:"metrics,omitempty"`
 	Invite     string   `json:"invite,omitempty"`
 	Setup      string   `json:"setup,omitempty"`
@@ -319,7 +322,7 @@ func (n *Node) newPlanes() error {
 		}
 	}
 	n.turnGrants = newTurnGrants(n.turn.Release, n.turn.Holds)
-	return nil
+	return n.newSFU()
 }
 
 // document is the domain document for other nodes. The federation asks first when it
@@ -370,6 +373,9 @@ func (n *Node) Close() error {
 	}
 	if n.turn != nil {
 		n.turn.Close()
+	}
+	if n.sfu != nil {
+		errs = append(errs, n.sfu.Close())
 	}
 	if n.db != nil {
 		errs = append(errs, n.db.Close())

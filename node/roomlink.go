@@ -10,6 +10,7 @@ import (
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/media/sfu"
 	"github.com/trunkline-net/trunkline/policy"
 )
 
@@ -197,9 +198,6 @@ func (l *clientLink) takeSeat(id uint64, j *pb.RoomJoin) (code string) {
 	return ""
 }
 
-// hasSFU says whether rooms can outgrow their mesh here.
-func (n *Node) hasSFU() bool { return false }
-
 // roomSend passes a payload on. False ends the link.
 func (l *clientLink) roomSend(id uint64, m *pb.RoomSend) bool {
 	if !link.RoomPayload(len(m.Payload)) {
@@ -243,6 +241,7 @@ func (l *clientLink) roomLeave(id uint64) {
 func (l *clientLink) leaveRoom(by *clientLink) {
 	if s := l.seat.Swap(nil); s != nil {
 		flushed(by, l.n.rooms.leave(s, ""))
+		s.leg.end(sfu.ReasonLeft)
 		l.n.turnGrants.lost(s.device, l.n.now())
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 	"github.com/trunkline-net/trunkline/internal/store"
+	"github.com/trunkline-net/trunkline/media/sfu"
 )
 
 // A room is, to the node, two public keys, a sealed card, an end and some seats with numbers
@@ -78,6 +79,7 @@ type seat struct {
 	l       *clientLink
 	index   uint16
 	steward bool
+	leg     leg
 	device  identity.DeviceID // what its relay handles hang on: drawn, it names nothing
 
 	// Guarded by the room's mu.
@@ -233,12 +235,13 @@ func (h *rooms) forget(r *room) {
 
 // mail is a frame for one link, in the order in which a room's members have to see things.
 type mail struct {
-	l *clientLink
-	f *pb.NodeFrame
+	l    *clientLink
+	f    *pb.NodeFrame
+	over *seat // f tells its holder that it is
 }
 
 func (s *seat) event(kind pb.RoomEventKind, index uint16, code string) mail {
-	return mail{s.l, &pb.NodeFrame{Kind: &pb.NodeFrame_RoomEvent{RoomEvent: &pb.RoomEvent{Kind: kind, Index: uint32(index), Code: code}}}}
+	return mail{l: s.l, f: &pb.NodeFrame{Kind: &pb.NodeFrame_RoomEvent{RoomEvent: &pb.RoomEvent{Kind: kind, Index: uint32(index), Code: code}}}}
 }
 
 // postAll puts frames on their links. It is called with the room's lock held, because whoever
@@ -250,9 +253,20 @@ func postAll(all []mail) {
 	}
 }
 
-// flushed lets what was posted leave. by is the link whose read loop this is, or nil.
+// closing is the last event of a seat.
+func (s *seat) closing(code string) mail {
+	m := s.event(pb.RoomEventKind_ROOM_EVENT_CLOSED, s.index, code)
+	m.over = s
+	return m
+}
+
+// flushed lets what was posted leave, and ends what else belonged to seats that are over. by is
+// the link whose read loop this is, or nil. No lock is held.
 func flushed(by *clientLink, all []mail) {
 	for _, m := range all {
+		if m.over != nil {
+			m.over.leg.end(sfu.ReasonRemoved)
+		}
 		if by != nil {
 			by.touch(m.l)
 		} else {
@@ -326,7 +340,7 @@ func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, 
 		}
 	}
 	r.in[s.index] = s
-	out = append([]mail{{l, answer(s, present)}}, out...)
+	out = append([]mail{{l: l, f: answer(s, present)}}, out...)
 	postAll(out)
 	return s, out, "", nil
 }
@@ -348,7 +362,7 @@ func (h *rooms) leaveLocked(s *seat, code string) (out []mail) {
 	delete(s.room.in, s.index)
 	h.seats.Add(-1)
 	if code != "" {
-		out = append(out, s.event(pb.RoomEventKind_ROOM_EVENT_CLOSED, s.index, code))
+		out = append(out, s.closing(code))
 	}
 	for _, o := range s.room.sortedLocked() {
 		if !o.waiting && (!s.waiting || o.steward) {
@@ -368,7 +382,7 @@ func (s *seat) send(to uint16, payload []byte) (out []mail, ok bool) {
 		return nil, false
 	}
 	frame := func(o *seat) mail {
-		return mail{o.l, &pb.NodeFrame{Kind: &pb.NodeFrame_RoomEvent{RoomEvent: &pb.RoomEvent{
+		return mail{l: o.l, f: &pb.NodeFrame{Kind: &pb.NodeFrame_RoomEvent{RoomEvent: &pb.RoomEvent{
 			Kind: pb.RoomEventKind_ROOM_EVENT_FRAME, Index: uint32(s.index), Payload: payload,
 		}}}}
 	}
@@ -417,10 +431,12 @@ func (h *rooms) admit(r *room, index uint16) (out []mail, code string) {
 		return nil, link.CodeRoomFull
 	}
 	s.waiting = false
-	out = append(out, s.event(pb.RoomEventKind_ROOM_EVENT_ADMITTED, s.index, ""))
+	in := s.event(pb.RoomEventKind_ROOM_EVENT_ADMITTED, s.index, "")
+	out = append(out, in)
 	for _, o := range r.sortedLocked() {
 		if o != s && !o.waiting {
-			out = append(out, s.event(pb.RoomEventKind_ROOM_EVENT_JOINED, o.index, ""), o.event(pb.RoomEventKind_ROOM_EVENT_JOINED, s.index, ""))
+			in.f.GetRoomEvent().Present = append(in.f.GetRoomEvent().Present, uint32(o.index))
+			out = append(out, o.event(pb.RoomEventKind_ROOM_EVENT_JOINED, s.index, ""))
 		}
 	}
 	postAll(out)
@@ -487,7 +503,7 @@ func (h *rooms) close(ctx context.Context, r *room, code string) ([]mail, error)
 		s.gone = true
 		delete(r.in, s.index)
 		h.seats.Add(-1)
-		out = append(out, s.event(pb.RoomEventKind_ROOM_EVENT_CLOSED, s.index, code))
+		out = append(out, s.closing(code))
 	}
 	postAll(out)
 	h.forget(r)

@@ -52,6 +52,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if !n.ground.NoRelay {
 		part("relay", func() error { return n.turn.Run(n.background) })
 	}
+	if n.sfu != nil {
+		part("sfu", func() error { return n.sfu.Run(n.background) })
+	}
 	part("clock", func() error { n.tickLoop(); return nil })
 
 	web := newServer(n.handler())
@@ -158,6 +161,9 @@ func (n *Node) becomeReady(ctx context.Context, failed <-chan error) error {
 		Ready: true, Domain: n.cfg.Domain, PeerID: n.self.String(),
 		HTTP: scheme + n.httpAddr, Federation: n.fed.Addrs(), TURN: n.turn.Addr().String(), Invite: invite,
 		Authority: n.authorityFacts(n.publicURL),
+	}
+	if n.sfu != nil {
+		facts.SFU = n.sfu.Addr().String()
 	}
 	if n.metricsListener != nil {
 		facts.Metrics = "http://" + n.metricsListener.Addr().String() + "/metrics"

@@ -330,6 +330,8 @@ func (l *clientLink) frame(msg []byte) bool {
 		return l.roomSend(f.Id, k.RoomSend)
 	case *pb.ClientFrame_RoomControl:
 		return l.roomControl(f.Id, k.RoomControl)
+	case *pb.ClientFrame_RoomLeg:
+		l.roomLeg(f.Id, k.RoomLeg)
 	case *pb.ClientFrame_RoomLeave:
 		l.roomLeave(f.Id)
 	default:

@@ -62,8 +62,9 @@ type Binding interface {
 
 // Opener opens the frames of one other member of a room. sframe.GroupReceiver is one.
 type Opener interface {
-	// Open appends the frame to dst. Only a frame of that member and of the slot opens.
-	Open(dst []byte, slot sframe.Slot, c sframe.Codec, sealed []byte) ([]byte, error)
+	// Open appends the frame to dst. Only a frame of that member and of the slot opens. The order
+	// is higher for a frame that was sealed later, whatever way it came.
+	Open(dst []byte, slot sframe.Slot, c sframe.Codec, sealed []byte) (frame []byte, order uint64, err error)
 }
 
 // Config is everything a Peer needs. Callbacks are called one at a time, in order, from the
@@ -193,6 +194,7 @@ type Frame struct {
 	Codec     sframe.Codec
 	Timestamp uint32 // RTP clock: 48,000 for Opus, 90,000 for video
 	Key       bool   // video: can be decoded alone
+	Order     uint64 // in a room: its place among the frames that its sender sealed for the slot
 	Data      []byte
 }
 
@@ -255,6 +257,8 @@ type Stats struct {
 	ScreenReceived uint64
 	// SFrameFailed counts received frames that did not open: plain, forged, repeated.
 	SFrameFailed uint64
+	// Duplicates counts frames of a room that had come another way already.
+	Duplicates uint64
 	// FramesLost counts frames given up because packets never came.
 	FramesLost uint64
 	// KeyframesAsked counts the key frames this side asked for.

@@ -2,6 +2,7 @@ package rtc
 
 import (
 	"bytes"
+	"errors"
 	"time"
 
 	"github.com/pion/rtcp"
@@ -34,7 +35,7 @@ type receiving struct {
 	codec  sframe.Codec
 	ssrc   uint32
 	frames *assemble.Assembler
-	open   func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error)
+	open   func(dst []byte, c sframe.Codec, sealed []byte) (frame []byte, order uint64, err error)
 	lost   uint64
 
 	failing time.Time // since when no frame opened; zero: the last one did
@@ -64,9 +65,9 @@ func (p *Peer) incomingTrack(track *webrtc.TrackRemote, receiver *webrtc.RTPRece
 
 // openerOf opens frames of the other side and of this slot alone: one of another sender or
 // source finds no key.
-func (p *Peer) openerOf(slot sframe.Slot) (func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error), error) {
+func (p *Peer) openerOf(slot sframe.Slot) (func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, uint64, error), error) {
 	if group := p.cfg.Group; group != nil {
-		return func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error) {
+		return func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, uint64, error) {
 			return group.Open(dst, slot, c, sealed)
 		}, nil
 	}
@@ -74,9 +75,9 @@ func (p *Peer) openerOf(slot sframe.Slot) (func(dst []byte, c sframe.Codec, seal
 	if err := o.AddKey(sframe.KID(1-uint32(p.cfg.Role), slot, 0), p.cfg.ReceiveKey); err != nil {
 		return nil, err
 	}
-	return func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, error) {
+	return func(dst []byte, c sframe.Codec, sealed []byte) ([]byte, uint64, error) {
 		frame, _, err := o.Open(dst, c, sealed)
-		return frame, err
+		return frame, 0, err
 	}, nil
 }
 
@@ -119,27 +120,36 @@ func codecOf(mime string) (sframe.Codec, bool) {
 	return 0, false
 }
 
-// packet takes the codec's payload header off and hands completed frames on.
-func (r *receiving) packet(packet *rtp.Packet) {
-	out := assemble.Packet{Seq: packet.SequenceNumber, Timestamp: packet.Timestamp, End: packet.Marker}
+// unwrap takes the codec's payload header off.
+func unwrap(c sframe.Codec, packet *rtp.Packet) (out assemble.Packet, ok bool) {
+	out = assemble.Packet{Seq: packet.SequenceNumber, Timestamp: packet.Timestamp, End: packet.Marker}
 	switch {
 	case len(packet.Payload) == 0:
-	case r.codec == sframe.VP8:
+	case c == sframe.VP8:
 		var h codecs.VP8Packet
 		payload, err := h.Unmarshal(packet.Payload)
 		if err != nil {
-			return
+			return out, false
 		}
 		out.Payload, out.Start = payload, h.S == 1 && h.PID == 0
-	case r.codec == sframe.VP9:
+	case c == sframe.VP9:
 		var h codecs.VP9Packet
 		payload, err := h.Unmarshal(packet.Payload)
 		if err != nil {
-			return
+			return out, false
 		}
 		out.Payload, out.Start = payload, h.B
 	default:
 		out.Payload, out.Start, out.End = packet.Payload, true, true
+	}
+	return out, true
+}
+
+// packet takes the codec's payload header off and hands completed frames on.
+func (r *receiving) packet(packet *rtp.Packet) {
+	out, ok := unwrap(r.codec, packet)
+	if !ok {
+		return
 	}
 	for _, f := range r.frames.Push(out, r.p.clock.Now()) {
 		r.frame(f)
@@ -154,7 +164,11 @@ func (r *receiving) packet(packet *rtp.Packet) {
 // frame opens one sealed frame. One that does not open is counted and dropped, never shown.
 func (r *receiving) frame(f assemble.Frame) {
 	r.p.counts.bytesReceived.Add(uint64(len(f.Data)))
-	data, err := r.open(make([]byte, 0, len(f.Data)), r.codec, f.Data)
+	data, order, err := r.open(make([]byte, 0, len(f.Data)), r.codec, f.Data)
+	if r.p.cfg.Group != nil && errors.Is(err, sframe.ErrReplay) {
+		r.p.counts.duplicates.Add(1) // it came over the SFU first
+		return
+	}
 	if err != nil {
 		r.p.counts.sframeFailed.Add(1)
 		now := r.p.clock.Now()
@@ -166,7 +180,7 @@ func (r *receiving) frame(f assemble.Frame) {
 		return
 	}
 	r.failing = time.Time{}
-	out := Frame{Slot: r.slot, Codec: r.codec, Timestamp: f.Timestamp, Key: keyframe(r.codec, data), Data: data}
+	out := Frame{Slot: r.slot, Codec: r.codec, Timestamp: f.Timestamp, Key: keyframe(r.codec, data), Order: order, Data: data}
 	if r.slot == sframe.Screen || r.slot == sframe.ScreenAudio {
 		r.p.counts.screenReceived.Add(1)
 		if r.p.cfg.OnScreen != nil {

@@ -7,9 +7,22 @@ type counters struct {
 	audioReceived, videoReceived atomic.Uint64
 	screenReceived               atomic.Uint64
 	sframeFailed, framesLost     atomic.Uint64
+	duplicates                   atomic.Uint64
 	keyframesAsked               atomic.Uint64
 	candidatesRefused            atomic.Uint64
 	bytesSent, bytesReceived     atomic.Uint64
+}
+
+// Plus adds the counts of another connection.
+func (s Stats) Plus(o Stats) Stats {
+	return Stats{
+		AudioSent: s.AudioSent + o.AudioSent, AudioReceived: s.AudioReceived + o.AudioReceived,
+		VideoSent: s.VideoSent + o.VideoSent, VideoReceived: s.VideoReceived + o.VideoReceived,
+		ScreenReceived: s.ScreenReceived + o.ScreenReceived, SFrameFailed: s.SFrameFailed + o.SFrameFailed,
+		Duplicates: s.Duplicates + o.Duplicates, FramesLost: s.FramesLost + o.FramesLost,
+		KeyframesAsked: s.KeyframesAsked + o.KeyframesAsked, CandidatesRefused: s.CandidatesRefused + o.CandidatesRefused,
+		BytesSent: s.BytesSent + o.BytesSent, BytesReceived: s.BytesReceived + o.BytesReceived,
+	}
 }
 
 // Stats returns the counts so far.
@@ -21,6 +34,7 @@ func (p *Peer) Stats() Stats {
 		ScreenReceived:    c.screenReceived.Load(),
 		SFrameFailed:      c.sframeFailed.Load(),
 		FramesLost:        c.framesLost.Load(),
+		Duplicates:        c.duplicates.Load(),
 		KeyframesAsked:    c.keyframesAsked.Load(),
 		CandidatesRefused: c.candidatesRefused.Load(),
 		BytesSent:         c.bytesSent.Load(),

@@ -280,6 +280,7 @@ func (e *examination) ports(ctx context.Context, cfg node.Config) {
 		{"http-listen", cfg.HTTP.Listen, false},
 		{"metrics-listen", cfg.Metrics.Listen, false},
 		{"turn-listen", cfg.TURN.Listen, true},
+		{"sfu-listen", cfg.SFU.Listen, true},
 	} {
 		if p.address != "" {
 			e.bindable(ctx, p.key, p.address, p.udp)

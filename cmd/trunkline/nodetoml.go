@@ -68,7 +68,7 @@ func nodeTomlText(c node.Config) string {
 	text("external_ip", c.TURN.ExternalIP, "the address it is seen at; auto: the one it listens on")
 	text("relay_ports", c.TURN.RelayPorts, "open these for UDP in the firewall")
 	list("allow_peers", c.TURN.AllowPeers, "only public addresses are relayed to, and these")
-	b.WriteString("\n[sfu]    # rooms, in a later version\n")
+	b.WriteString("\n[sfu]    # media of rooms that outgrow their mesh; \"\": none\n")
 	text("listen", c.SFU.Listen, "")
 	b.WriteString("\n[mailbox]    # what waits for one device that is offline\n")
 	line("max_envelopes", fmt.Sprint(c.Mailbox.MaxEnvelopes), "")

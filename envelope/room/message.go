@@ -40,7 +40,7 @@ func checkMessage(m *pb.Message) error {
 		named := len(k.Key.GetRosterHash())
 		ok = (k32 == 0 || k32 == 32) && (named == 0) == (k.Key.GetRosterEpoch() == 0) && (named == 0 || named == 32) &&
 			(k32 == 32 || k.Key.GetGeneration() > 0)
-	case *pb.Message_KeyHeld, *pb.Message_RosterWanted:
+	case *pb.Message_KeyHeld, *pb.Message_RosterWanted, *pb.Message_Ended:
 		ok = true
 	case *pb.Message_Roster:
 		n := len(k.Roster.GetSigned())

@@ -154,6 +154,7 @@ func messages(t testing.TB) []named {
 		{"new link", &pb.Message{Kind: &pb.Message_NewLink{NewLink: &pb.NewLink{Secret: x(3, 32)}}}},
 		{"stewardship", &pb.Message{Kind: &pb.Message_Stewardship{Stewardship: &pb.Stewardship{Seed: x(4, 32)}}}},
 		{"connection", &pb.Message{Kind: &pb.Message_Connection{Connection: &pb.Connection{Message: bye}}}},
+		{"ended", &pb.Message{Kind: &pb.Message_Ended{Ended: &pb.Ended{}}}},
 		{"way", &pb.Message{Kind: &pb.Message_Way{Way: &pb.Way{Kind: pb.WayKind_WAY_SFU}}}},
 	}
 }
@@ -170,7 +171,7 @@ func refusedMessages() []messageVector {
 	return []messageVector{
 		{"nothing", nil},
 		{"two kinds", x("1200" + "2200")},
-		{"unknown kind", x("4a00")},
+		{"unknown kind", x("5200")},
 		{"a key of 31", x("0a21121f" + strings.Repeat("01", 31))},
 		{"a step to generation 0", x("0a00")},
 		{"a roster's epoch without its hash", x("0a24" + "1220" + strings.Repeat("01", 32) + "1802")},

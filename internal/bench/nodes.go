@@ -91,6 +91,9 @@ listen = ["127.0.0.1:0"]
 listen      = "127.0.0.1:0"
 external_ip = "127.0.0.1"
 
+[sfu]
+listen = "127.0.0.1:0"
+
 [metrics]
 listen = "127.0.0.1:0"
 `, e.domain), openPolicy

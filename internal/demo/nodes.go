@@ -73,6 +73,9 @@ listen      = "127.0.0.1:0"
 external_ip = "127.0.0.1"
 allow_peers = ["127.0.0.1/32:1024-65535"]
 
+[sfu]
+listen = "127.0.0.1:0"
+
 [metrics]
 listen = "127.0.0.1:0"
 

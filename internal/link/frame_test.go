@@ -53,7 +53,7 @@ func nodeFrames() []*pb.NodeFrame {
 		{Kind: &pb.NodeFrame_Error{Error: &pb.Error{Code: CodeReplaced, RetryAfterMs: 1}}},
 		{Id: 8, Kind: &pb.NodeFrame_RoomCreated{RoomCreated: &pb.RoomCreated{Seats: 50, Expires: 2}}},
 		{Id: 9, Kind: &pb.NodeFrame_RoomJoined{RoomJoined: &pb.RoomJoined{Index: 1 << 15, Present: []uint32{1, 300}, Card: fill(RoomCardSize, 1), Expires: 9, Seats: 50, Waiting: true, Sfu: true}}},
-		{Kind: &pb.NodeFrame_RoomEvent{RoomEvent: &pb.RoomEvent{Kind: pb.RoomEventKind_ROOM_EVENT_FRAME, Index: 3, Payload: fill(16384, 2), Code: CodeRemoved}}},
+		{Kind: &pb.NodeFrame_RoomEvent{RoomEvent: &pb.RoomEvent{Kind: pb.RoomEventKind_ROOM_EVENT_FRAME, Index: 3, Payload: fill(16384, 2), Code: CodeRemoved, Present: []uint32{1, 300}}}},
 		{Id: 10, Kind: &pb.NodeFrame_RoomDone{RoomDone: &pb.RoomDone{}}},
 		{Id: 11, Kind: &pb.NodeFrame_RoomLeg{RoomLeg: &pb.RoomLegAnswer{Sdp: "v=0", Event: &pb.RoomLegEvent{Kind: pb.RoomLegEventKind_ROOM_LEG_EVENT_SPEAKER,
 			Publisher: 1, Slot: 2, Codec: "VP8", Mid: "3", Sent: true, Reason: "left", Order: []uint32{1, 2}}}}},

@@ -135,7 +135,7 @@ func TestRoomLinkVectors(t *testing.T) {
 	for _, r := range []frameCase{
 		{"an index of more than 16 bits among those present", x(field(15, []byte{0x12, 3, 0x80, 0x80, 0x04}))},
 		{"51 present", x(field(15, append([]byte{0x12, 51}, fill(51, 1)...)))},
-		{"an event with an unknown field", x(field(16, []byte{0x28, 1}))},
+		{"an event with an unknown field", x(field(16, []byte{0x30, 1}))},
 	} {
 		b, err := hex.DecodeString(r.Bytes)
 		must(err)

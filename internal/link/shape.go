@@ -233,7 +233,7 @@ var nodeShape = shape{
 	sub(13, shape{upTo(1, maxCode), num(2)}),
 	sub(14, shape{index(1), num(2)}),
 	sub(15, shape{index(1), indexes(2), exact(3, RoomCardSize), num(4), index(5), truth(6), truth(7)}),
-	sub(16, shape{{num: 1, kind: number, max: 64}, index(2), upTo(3, maxRoomPayload), upTo(4, maxCode)}),
+	sub(16, shape{{num: 1, kind: number, max: 64}, index(2), upTo(3, maxRoomPayload), upTo(4, maxCode), indexes(5)}),
 	sub(17, shape{}),
 	sub(19, shape{upTo(1, maxLegSDP), sub(2, shape{
 		{num: 1, kind: number, max: 64}, index(2), {num: 3, kind: number, max: 7}, upTo(4, maxMid), upTo(5, maxMid), truth(6), upTo(7, maxCode),

@@ -246,11 +246,12 @@ func (r *GroupReceiver) Drop() {
 }
 
 // Open appends the frame to dst. Only a frame of this member and of this slot opens. One under
-// the step of the newest key makes that the newest.
-func (r *GroupReceiver) Open(dst []byte, slot Slot, c Codec, sealed []byte) ([]byte, error) {
-	kid, err := FrameKID(c, sealed)
+// the step of the newest key makes that the newest. The order is higher for a frame that was
+// sealed later, whatever way it came.
+func (r *GroupReceiver) Open(dst []byte, slot Slot, c Codec, sealed []byte) (frame []byte, order uint64, err error) {
+	kid, ctr, err := frameHeader(c, sealed)
 	if err != nil {
-		return dst, err
+		return dst, 0, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -260,7 +261,7 @@ func (r *GroupReceiver) Open(dst []byte, slot Slot, c Codec, sealed []byte) ([]b
 		}
 		out, _, err := o.Open(dst, c, sealed)
 		if err != nil {
-			return dst, err
+			return dst, 0, err
 		}
 		if g == r.newest.Generation+1 {
 			// The window of what was just opened stays with its key.
@@ -273,23 +274,28 @@ func (r *GroupReceiver) Open(dst []byte, slot Slot, c Codec, sealed []byte) ([]b
 			r.newest = step
 			if r.ahead {
 				if err := r.placeLocked(step.Ratchet()); err != nil {
-					return dst, err
+					return dst, 0, err
 				}
 			}
 		}
-		return out, nil
+		return out, uint64(g)<<32 | ctr, nil // a counter has 32 bits
 	}
-	return dst, ErrKID
+	return dst, 0, ErrKID
 }
 
 // FrameKID is the key id that a sealed frame names, without opening it.
 func FrameKID(c Codec, sealed []byte) (uint64, error) {
+	kid, _, err := frameHeader(c, sealed)
+	return kid, err
+}
+
+func frameHeader(c Codec, sealed []byte) (kid, ctr uint64, err error) {
 	n, err := ClearPrefix(c, sealed)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	kid, _, _, err := parseHeader(sealed[n:])
-	return kid, err
+	kid, ctr, _, err = parseHeader(sealed[n:])
+	return kid, ctr, err
 }
 
 // Index is the sender's index in a key id, SlotOf its slot.

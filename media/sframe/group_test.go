@@ -8,7 +8,8 @@ import (
 )
 
 func open(r *GroupReceiver, s Sealed) ([]byte, error) {
-	return r.Open(nil, s.Slot, s.Codec, s.Bytes())
+	frame, _, err := r.Open(nil, s.Slot, s.Codec, s.Bytes())
+	return frame, err
 }
 
 func mustSeal(t testing.TB, s *GroupSender, slot Slot, c Codec, text string) Sealed {
@@ -52,7 +53,7 @@ func TestEverySlotOfASenderHasItsOwnCountersAndKeys(t *testing.T) {
 				t.Fatal("it is not sealed")
 			}
 			// Under another slot's name nothing opens, whatever the SFU calls it.
-			if _, err := r.Open(nil, (slot+1)%4, codec, sealed.Bytes()); !errors.Is(err, ErrKID) {
+			if _, _, err := r.Open(nil, (slot+1)%4, codec, sealed.Bytes()); !errors.Is(err, ErrKID) {
 				t.Errorf("slot %d opens as another one: %v", slot, err)
 			}
 			opens(t, r, sealed, text)
@@ -68,6 +69,31 @@ func TestEverySlotOfASenderHasItsOwnCountersAndKeys(t *testing.T) {
 	stays(t, other, mustSeal(t, s, Microphone, Opus, "x"))
 	if _, err := s.Seal(4, Opus, []byte("x")); err == nil {
 		t.Error("there is a fifth slot")
+	}
+}
+
+func TestTheOrderOfFramesIsThatOfTheirSealing(t *testing.T) {
+	key := NewGroupKey()
+	s, r := NewGroupSender(1, key), NewGroupReceiver(1)
+	if err := r.Give(key); err != nil {
+		t.Fatal(err)
+	}
+	var sealed []Sealed
+	for i := range 6 {
+		if i == 3 {
+			if err := s.Use(key.Ratchet()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sealed = append(sealed, mustSeal(t, s, Camera, VP9, fmt.Sprint(i)))
+	}
+	last := uint64(0)
+	for i, f := range sealed {
+		_, order, err := r.Open(nil, Camera, VP9, f.Bytes())
+		if err != nil || i > 0 && order <= last {
+			t.Fatalf("frame %d has place %d after %d, %v", i, order, last, err)
+		}
+		last = order
 	}
 }
 
@@ -245,7 +271,7 @@ func FuzzGroupOpen(f *testing.F) {
 			t.Fatal(err)
 		}
 		c := Codec(codec % 3)
-		if _, err := r.Open(nil, Camera, c, b); err != nil {
+		if _, _, err := r.Open(nil, Camera, c, b); err != nil {
 			if g, _ := r.Generation(); g != 7 {
 				t.Fatal("a frame that did not open moved the key")
 			}

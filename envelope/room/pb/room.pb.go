@@ -718,6 +718,7 @@ type Message struct {
 	//	*Message_Stewardship
 	//	*Message_Connection
 	//	*Message_Way
+	//	*Message_Ended
 	Kind          isMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -832,6 +833,15 @@ func (x *Message) GetWay() *Way {
 	return nil
 }
 
+func (x *Message) GetEnded() *Ended {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Ended); ok {
+			return x.Ended
+		}
+	}
+	return nil
+}
+
 type isMessage_Kind interface {
 	isMessage_Kind()
 }
@@ -868,6 +878,10 @@ type Message_Way struct {
 	Way *Way `protobuf:"bytes,8,opt,name=way,proto3,oneof"`
 }
 
+type Message_Ended struct {
+	Ended *Ended `protobuf:"bytes,9,opt,name=ended,proto3,oneof"`
+}
+
 func (*Message_Key) isMessage_Kind() {}
 
 func (*Message_KeyHeld) isMessage_Kind() {}
@@ -883,6 +897,8 @@ func (*Message_Stewardship) isMessage_Kind() {}
 func (*Message_Connection) isMessage_Kind() {}
 
 func (*Message_Way) isMessage_Kind() {}
+
+func (*Message_Ended) isMessage_Kind() {}
 
 // ROOM_KEY: the sender's own media key.
 type Key struct {
@@ -1257,6 +1273,43 @@ func (x *Way) GetKind() WayKind {
 	return WayKind_WAY_UNSPECIFIED
 }
 
+// The sender of this message has sent all that it had.
+type Ended struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ended) Reset() {
+	*x = Ended{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ended) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ended) ProtoMessage() {}
+
+func (x *Ended) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ended.ProtoReflect.Descriptor instead.
+func (*Ended) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{14}
+}
+
 var File_envelope_room_pb_room_proto protoreflect.FileDescriptor
 
 const file_envelope_room_pb_room_proto_rawDesc = "" +
@@ -1315,7 +1368,7 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\fR\x04root\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\fR\x06device\x12\x1b\n" +
-	"\tjoin_hash\x18\x04 \x01(\fR\bjoinHash\"\xe3\x03\n" +
+	"\tjoin_hash\x18\x04 \x01(\fR\bjoinHash\"\x95\x04\n" +
 	"\aMessage\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x16.trunkline.room.v1.KeyH\x00R\x03key\x127\n" +
 	"\bkey_held\x18\x02 \x01(\v2\x1a.trunkline.room.v1.KeyHeldH\x00R\akeyHeld\x129\n" +
@@ -1326,7 +1379,8 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\n" +
 	"connection\x18\a \x01(\v2\x1d.trunkline.room.v1.ConnectionH\x00R\n" +
 	"connection\x12*\n" +
-	"\x03way\x18\b \x01(\v2\x16.trunkline.room.v1.WayH\x00R\x03wayB\x06\n" +
+	"\x03way\x18\b \x01(\v2\x16.trunkline.room.v1.WayH\x00R\x03way\x120\n" +
+	"\x05ended\x18\t \x01(\v2\x18.trunkline.room.v1.EndedH\x00R\x05endedB\x06\n" +
 	"\x04kind\"{\n" +
 	"\x03Key\x12\x1e\n" +
 	"\n" +
@@ -1351,7 +1405,8 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"Connection\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\"5\n" +
 	"\x03Way\x12.\n" +
-	"\x04kind\x18\x01 \x01(\x0e2\x1a.trunkline.room.v1.WayKindR\x04kind*R\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1a.trunkline.room.v1.WayKindR\x04kind\"\a\n" +
+	"\x05Ended*R\n" +
 	"\x05Entry\x12\x15\n" +
 	"\x11ENTRY_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1380,7 +1435,7 @@ func file_envelope_room_pb_room_proto_rawDescGZIP() []byte {
 }
 
 var file_envelope_room_pb_room_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_envelope_room_pb_room_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_envelope_room_pb_room_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_envelope_room_pb_room_proto_goTypes = []any{
 	(Entry)(0),           // 0: trunkline.room.v1.Entry
 	(Topology)(0),        // 1: trunkline.room.v1.Topology
@@ -1399,6 +1454,7 @@ var file_envelope_room_pb_room_proto_goTypes = []any{
 	(*Stewardship)(nil),  // 14: trunkline.room.v1.Stewardship
 	(*Connection)(nil),   // 15: trunkline.room.v1.Connection
 	(*Way)(nil),          // 16: trunkline.room.v1.Way
+	(*Ended)(nil),        // 17: trunkline.room.v1.Ended
 }
 var file_envelope_room_pb_room_proto_depIdxs = []int32{
 	0,  // 0: trunkline.room.v1.Card.entry:type_name -> trunkline.room.v1.Entry
@@ -1412,12 +1468,13 @@ var file_envelope_room_pb_room_proto_depIdxs = []int32{
 	14, // 8: trunkline.room.v1.Message.stewardship:type_name -> trunkline.room.v1.Stewardship
 	15, // 9: trunkline.room.v1.Message.connection:type_name -> trunkline.room.v1.Connection
 	16, // 10: trunkline.room.v1.Message.way:type_name -> trunkline.room.v1.Way
-	2,  // 11: trunkline.room.v1.Way.kind:type_name -> trunkline.room.v1.WayKind
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 11: trunkline.room.v1.Message.ended:type_name -> trunkline.room.v1.Ended
+	2,  // 12: trunkline.room.v1.Way.kind:type_name -> trunkline.room.v1.WayKind
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_envelope_room_pb_room_proto_init() }
@@ -1434,6 +1491,7 @@ func file_envelope_room_pb_room_proto_init() {
 		(*Message_Stewardship)(nil),
 		(*Message_Connection)(nil),
 		(*Message_Way)(nil),
+		(*Message_Ended)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1441,7 +1499,7 @@ func file_envelope_room_pb_room_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_envelope_room_pb_room_proto_rawDesc), len(file_envelope_room_pb_room_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

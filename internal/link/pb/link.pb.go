@@ -90,7 +90,7 @@ const (
 	RoomEventKind_ROOM_EVENT_LEFT        RoomEventKind = 2
 	RoomEventKind_ROOM_EVENT_FRAME       RoomEventKind = 3
 	RoomEventKind_ROOM_EVENT_WAITING     RoomEventKind = 4 // to stewards: somebody came into the lobby
-	RoomEventKind_ROOM_EVENT_ADMITTED    RoomEventKind = 5 // to who waited; present follows as JOINED events
+	RoomEventKind_ROOM_EVENT_ADMITTED    RoomEventKind = 5 // to who waited, with who is in
 	RoomEventKind_ROOM_EVENT_CLOSED      RoomEventKind = 6 // to everybody: the room, or this seat, is over
 )
 
@@ -2983,9 +2983,10 @@ func (*RoomLeave) Descriptor() ([]byte, []int) {
 type RoomEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          RoomEventKind          `protobuf:"varint,1,opt,name=kind,proto3,enum=trunkline.link.v1.RoomEventKind" json:"kind,omitempty"`
-	Index         uint32                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`    // whom it is about, or from
-	Payload       []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"` // FRAME
-	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`       // LEFT, CLOSED: why
+	Index         uint32                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`            // whom it is about, or from
+	Payload       []byte                 `protobuf:"bytes,3,opt,name=payload,proto3" json:"payload,omitempty"`         // FRAME
+	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`               // LEFT, CLOSED: why
+	Present       []uint32               `protobuf:"varint,5,rep,packed,name=present,proto3" json:"present,omitempty"` // ADMITTED: indexes of who is in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3046,6 +3047,13 @@ func (x *RoomEvent) GetCode() string {
 		return x.Code
 	}
 	return ""
+}
+
+func (x *RoomEvent) GetPresent() []uint32 {
+	if x != nil {
+		return x.Present
+	}
+	return nil
 }
 
 // The media leg to the node's SFU (docs/spec/sfu.md). OFFER is answered with a description,
@@ -3564,12 +3572,13 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\tRoomClose\"\n" +
 	"\n" +
 	"\bRoomDone\"\v\n" +
-	"\tRoomLeave\"\x85\x01\n" +
+	"\tRoomLeave\"\x9f\x01\n" +
 	"\tRoomEvent\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .trunkline.link.v1.RoomEventKindR\x04kind\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\rR\x05index\x12\x18\n" +
 	"\apayload\x18\x03 \x01(\fR\apayload\x12\x12\n" +
-	"\x04code\x18\x04 \x01(\tR\x04code\"\xb5\x01\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x12\x18\n" +
+	"\apresent\x18\x05 \x03(\rR\apresent\"\xb5\x01\n" +
 	"\aRoomLeg\x122\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1e.trunkline.link.v1.RoomLegKindR\x04kind\x12\x10\n" +
 	"\x03sdp\x18\x02 \x01(\tR\x03sdp\x121\n" +

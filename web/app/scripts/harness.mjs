@@ -49,7 +49,7 @@ export class World {
     const child = spawn(
       program,
       [...before, 'serve', '--data', path.join(this.dir, name), '--domain', domain, '--http-listen', '127.0.0.1:0', '--federation-listen', '127.0.0.1:0',
-        '--turn-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--json', ...extra],
+        '--turn-listen', '127.0.0.1:0', '--sfu-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', '--json', ...extra],
       { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH, HOME: this.dir } },
     );
     this.children.push(child);
