@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
@@ -11,6 +12,7 @@ import (
 	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	roompb "github.com/trunkline-net/trunkline/envelope/room/pb"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/media/sframe"
 )
 
 // pair is the connection with one other member in a mesh: the one of a call, whose binding and
@@ -22,6 +24,9 @@ type pair struct {
 	stop context.CancelFunc
 	done chan struct{}
 
+	muted atomic.Bool // the member gets our media over the SFU
+	sends atomic.Pointer[rtc.Peer]
+
 	// Of run alone.
 	pending    []byte // an offer that ended the attempt before
 	offer      []byte // the SDP of the offer that was taken
@@ -31,6 +36,26 @@ type pair struct {
 	generation uint32 // the newest of the other side's descriptions
 	early      []rtc.Candidate
 	changed    chan struct{} // the path did
+}
+
+// mute stops sending over a connection of the mesh, or goes on.
+func (p *pair) mute(on bool) { p.muted.Store(on) }
+
+// SendSealed implements way.
+func (p *pair) SendSealed(frame sframe.Sealed, d time.Duration) error {
+	peer := p.sends.Load()
+	if peer == nil || p.muted.Load() {
+		return nil
+	}
+	return peer.SendSealed(frame, d)
+}
+
+// sayEnd tells the member over the connection how many frames it was sent.
+func (p *pair) sayEnd(ctx context.Context) error {
+	if peer := p.sends.Load(); peer != nil {
+		return peer.SendMediaEnd(ctx)
+	}
+	return nil
 }
 
 // connect begins the connection with a member.
@@ -140,7 +165,8 @@ func (p *pair) attempt(ctx context.Context) error {
 	defer func() {
 		p.peer.Close()
 		<-p.peer.Done()
-		r.flow.close(p.peer)
+		r.flow.close(p)
+		p.sends.Store(nil)
 		p.show(false)
 		p.release()
 	}()
@@ -175,11 +201,16 @@ func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan err
 			}
 		case <-bound:
 			bound = nil
-			if err := p.s.r.flow.begin(ctx, p.m.media, p.peer); err != nil {
+			if err := p.s.r.flow.begin(ctx, p); err != nil {
 				return err
 			}
 			p.show(true)
 			p.s.r.tell(MemberConnected{p.m.facts()})
+			p.s.onLoop(func() {
+				if err := p.s.meshBound(p.m); err != nil {
+					p.s.w.close() // the read loop reports the end
+				}
+			})
 		case <-p.changed:
 		case <-tick.C:
 			switch state := p.peer.State(); {
@@ -203,6 +234,12 @@ func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan err
 			return nil
 		}
 	}
+}
+
+// offersAnew reports whether a message begins a connection.
+func offersAnew(raw []byte) bool {
+	m, err := envelope.ParseSessionMessage(raw)
+	return err == nil && m.Type == envelopepb.SessionType_SESSION_OFFER && m.Generation == 0
 }
 
 // errAnew ends an attempt because the other side has begun another one.
@@ -355,12 +392,15 @@ func (p *pair) onRoute(route rtc.Route) {
 }
 
 func (p *pair) show(connected bool) {
+	if !connected && p.m.overSFU.Load() {
+		return // it is the SFU that counts now
+	}
+	p.m.mu.Lock()
+	p.m.connected = connected
+	p.m.mu.Unlock()
 	if !connected {
 		p.m.media.setLive(false)
 	}
-	p.m.mu.Lock()
-	defer p.m.mu.Unlock()
-	p.m.connected = connected
 }
 
 // release gives the relay's allocations free.

@@ -71,6 +71,8 @@ type (
 	RoomRekeyed struct{ Generation uint32 }
 	// RoomAgain: the link to the node was lost, and this side came in again under another index.
 	RoomAgain struct{ Index room.Index }
+	// RoomTopology: media begins to go over the node's SFU, or back over the mesh.
+	RoomTopology struct{ SFU bool }
 	// RoomAlarm: a moderator contradicts itself. Nothing is changed.
 	RoomAlarm struct{ What string }
 )
@@ -83,6 +85,7 @@ func (RoomAdmitted) roomEvent()     {}
 func (RoomLinkReplaced) roomEvent() {}
 func (RoomRekeyed) roomEvent()      {}
 func (RoomAgain) roomEvent()        {}
+func (RoomTopology) roomEvent()     {}
 func (RoomAlarm) roomEvent()        {}
 
 // Room is this side's place in a room, from JoinRoom to Leave or the end of the room.

@@ -123,16 +123,17 @@ func (f *roomFlow) configure(cfg *rtc.Config, t *roomTile) {
 }
 
 // begin sends over a connection of the mesh from now on.
-func (f *roomFlow) begin(ctx context.Context, t *roomTile, p *rtc.Peer) error {
+func (f *roomFlow) begin(ctx context.Context, p *pair) error {
 	start := rtc.MediaStart{}
 	if s := f.r.opts.Source; s != nil {
 		start = rtc.MediaStart{Audio: s.NextAudio != nil, Video: s.NextVideo != nil && f.r.opts.Media == Video, VideoCodec: s.VideoCodec}
 	}
-	if err := p.SendMediaStart(ctx, start); err != nil {
+	if err := p.peer.SendMediaStart(ctx, start); err != nil {
 		return endOf(ctx, err)
 	}
-	if f.open(p, t) {
-		return endOf(ctx, p.SendMediaEnd(ctx))
+	p.sends.Store(p.peer)
+	if f.open(p, p.m.media) {
+		return endOf(ctx, p.sayEnd(ctx))
 	}
 	return nil
 }
@@ -311,8 +312,8 @@ func (f *roomFlow) finish(err error) {
 	bounded, cancel := context.WithTimeout(context.Background(), farewellTime)
 	defer cancel()
 	for _, w := range ways {
-		if p, mesh := w.(*rtc.Peer); mesh {
-			if err := p.SendMediaEnd(bounded); err != nil {
+		if p, mesh := w.(*pair); mesh {
+			if err := p.sayEnd(bounded); err != nil {
 				f.r.log.Debug("a member was not told of the end", "error", errorKind(err))
 			}
 		}

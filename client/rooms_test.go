@@ -3,6 +3,8 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/trunkline-net/trunkline/client"
 	"github.com/trunkline-net/trunkline/envelope/room"
 	"github.com/trunkline-net/trunkline/identity"
+	"github.com/trunkline-net/trunkline/internal/demo/clip"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/node"
 )
@@ -80,6 +83,13 @@ func heard[E client.RoomEvent](t *testing.T, in *inRoom, fits func(E) bool) E {
 			t.Fatalf("%s was not told of a %T; it has %d members", in.name, none, len(in.Members()))
 		}
 	}
+}
+
+// was reports whether an event has come already.
+func (in *inRoom) was(fits func(client.RoomEvent) bool) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return slices.ContainsFunc(in.kept, fits)
 }
 
 func (in *inRoom) meets(t *testing.T, other *inRoom) client.RoomMember {
@@ -437,4 +447,133 @@ func TestWhoLosesItsNodeComesInAgain(t *testing.T) {
 	}
 	a.meets(t, b)
 	b.meets(t, a)
+}
+
+// loop plays a clip again and again.
+func loop(t *testing.T) *client.Source {
+	t.Helper()
+	var mu sync.Mutex // both media begin anew together
+	s := aClip(t)
+	next := func(of func(*client.Source) func() ([]byte, time.Duration, error)) func() ([]byte, time.Duration, error) {
+		own := s
+		return func() ([]byte, time.Duration, error) {
+			frame, d, err := of(own)()
+			if errors.Is(err, io.EOF) {
+				mu.Lock()
+				own, err = client.NewClipSource(clip.Ogg, clip.IVF)
+				mu.Unlock()
+				if err != nil {
+					return nil, 0, err
+				}
+				frame, d, err = of(own)()
+			}
+			return frame, d, err
+		}
+	}
+	return &client.Source{
+		NextAudio:  next(func(s *client.Source) func() ([]byte, time.Duration, error) { return s.NextAudio }),
+		NextVideo:  next(func(s *client.Source) func() ([]byte, time.Duration, error) { return s.NextVideo }),
+		VideoCodec: s.VideoCodec,
+	}
+}
+
+// received is what one has of another: sound and pictures.
+func (in *inRoom) received(other *inRoom) (audio, video int) {
+	for _, m := range in.Members() {
+		if m.Index == other.Index() {
+			return m.Media.AudioReceived, len(m.Media.VideoReceivedHash)
+		}
+	}
+	return 0, 0
+}
+
+func (in *inRoom) route(other *inRoom) string {
+	for _, m := range in.Members() {
+		if m.Index == other.Index() {
+			return m.Route.Path
+		}
+	}
+	return ""
+}
+
+func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	clock := newClock()
+	alice := newHumanAt(t, "alice", acme.Facts().HTTP, func(h *human) { h.now = clock.Now })
+	info := newRoom(t, alice, client.RoomSettings{MeshMost: 2})
+	text := info.Link.Text()
+	talk := func(name string) *inRoom {
+		r, err := client.JoinRoomAsGuest(within(t), client.Config{Loopback: true, Logger: logger(t, name), Now: clock.Now}, text,
+			client.RoomOptions{Name: name, Media: client.Video, Source: loop(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return follow(t, name, r)
+	}
+	a := goIn(t, alice, text, client.RoomOptions{Media: client.Video, Source: loop(t)})
+	b := talk("bob")
+	a.meets(t, b)
+	b.meets(t, a)
+	grows := func(what string, all ...*inRoom) {
+		t.Helper()
+		for _, in := range all {
+			for _, other := range all {
+				if in == other {
+					continue
+				}
+				sound, pictures := in.received(other)
+				waitFor(t, fmt.Sprintf("%s hears and sees %s %s", in.name, other.name, what), func() bool {
+					s, p := in.received(other)
+					return s > sound+10 && p > pictures+5
+				})
+			}
+		}
+	}
+	grows("in the mesh", a, b)
+	c := talk("carol")
+	for _, in := range []*inRoom{a, b, c} {
+		heard(t, in, func(e client.RoomTopology) bool { return e.SFU })
+	}
+	for _, in := range []*inRoom{a, b, c} {
+		for _, other := range []*inRoom{a, b, c} {
+			if in != other {
+				waitFor(t, in.name+" gets "+other.name+" over the SFU", func() bool { return strings.HasPrefix(in.route(other), "sfu/") })
+			}
+		}
+	}
+	grows("over the SFU", a, b, c)
+	// The keys are those of the mesh: who came made them move a step, and nothing else happened.
+	for _, in := range []*inRoom{a, b, c} {
+		if in.was(func(e client.RoomEvent) bool { _, rekeyed := e.(client.RoomRekeyed); return rekeyed }) {
+			t.Errorf("%s drew another key for the SFU", in.name)
+		}
+	}
+	if err := c.Leave(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, a, always[client.MemberWent])
+	heard(t, b, always[client.MemberWent])
+	grows("over the SFU, with one gone", a, b)
+	if route := a.route(b); !strings.HasPrefix(route, "sfu/") {
+		t.Errorf("back too soon: %s", route)
+	}
+	clock.move(20 * time.Second)
+	for _, in := range []*inRoom{a, b} {
+		heard(t, in, func(e client.RoomTopology) bool { return !e.SFU })
+	}
+	for _, pair := range [][2]*inRoom{{a, b}, {b, a}} {
+		waitFor(t, pair[0].name+" gets "+pair[1].name+" over the mesh again", func() bool {
+			route := pair[0].route(pair[1])
+			return route != "" && !strings.HasPrefix(route, "sfu/")
+		})
+	}
+	grows("in the mesh again", a, b)
+	for _, in := range []*inRoom{a, b} {
+		for _, m := range in.Members() {
+			if m.Stats.SFrameFailed != 0 {
+				t.Errorf("%s: %d frames did not open", in.name, m.Stats.SFrameFailed)
+			}
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
@@ -55,6 +56,10 @@ type stay struct {
 	rosters  *room.Rosters
 
 	sending roomKeys
+
+	promotion promotion
+	up        bool     // media goes over the SFU, as far as it does already
+	leg       *roomLeg // nil: none
 }
 
 // member is somebody else.
@@ -69,9 +74,14 @@ type member struct {
 	held     bool // it holds our newest key
 	pair     *pair
 
+	viaSFU  bool        // we get its media over the SFU, and have said so
+	getsSFU bool        // it gets ours over the SFU
+	overSFU atomic.Bool // a frame of it came over the SFU; of any goroutine
+
 	mu        sync.Mutex // guards the rest
 	connected bool
-	route     rtc.Route
+	route     rtc.Route // in the mesh
+	leg       *rtc.Leg  // over which its media comes; nil: over the mesh
 	media     *roomTile
 }
 
@@ -161,6 +171,7 @@ func (s *stay) join(ctx context.Context, l room.Link) error {
 	s.own = room.Member{Index: room.Index(joined.Index), Cert: s.r.a.self.Cert, Name: s.r.a.self.Name}
 	s.found(joined.Present)
 	s.sending = newRoomKeys(s.own.Index)
+	s.promotion = promotion{topology: card.Topology, limit: card.MeshLimit(), sfu: joined.Sfu}
 	if err := s.r.a.remember(func(k *keep.Room) {
 		k.Base, k.Secret, k.Card, k.Expires = l.Base, l.Secret, card.Bytes(), time.Unix(int64(joined.Expires), 0)
 	}, l.Room); err != nil {
@@ -230,6 +241,8 @@ func (s *stay) drive(ctx context.Context) error {
 	defer s.sending.timer.Stop()
 	renew := time.NewTicker(keyLife)
 	defer renew.Stop()
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
 	for {
 		var err error
 		select {
@@ -241,6 +254,8 @@ func (s *stay) drive(ctx context.Context) error {
 			err = s.switchKey()
 		case <-renew.C:
 			err = s.rekey()
+		case <-look.C:
+			err = s.topology()
 		case <-settle.C:
 			s.settled = true
 			err = s.chair()
@@ -268,6 +283,9 @@ func (s *stay) closeDown(goodbye bool) {
 		// The seat goes with the link in any case.
 		_, _ = s.w.call(bye, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeave{RoomLeave: &pb.RoomLeave{}}})
 		cancel()
+	}
+	if s.leg != nil {
+		s.leg.stop()
 	}
 	for _, m := range sortedMembers(s.members) {
 		s.end(m)
@@ -303,6 +321,9 @@ func (s *stay) enterInside() {
 }
 
 func (s *stay) handle(f *pb.NodeFrame) error {
+	if e := f.GetRoomLeg().GetEvent(); e != nil && s.leg != nil {
+		s.leg.event(e)
+	}
 	e := f.GetRoomEvent()
 	if e == nil {
 		return nil
@@ -446,7 +467,10 @@ func (s *stay) changed() error {
 	if err := s.chair(); err != nil {
 		return err
 	}
-	return s.review()
+	if err := s.review(); err != nil {
+		return err
+	}
+	return s.topology()
 }
 
 // review brings those in who may be and are not yet, and ends those who may not be any more.
@@ -498,7 +522,9 @@ func (s *stay) review() error {
 				return err
 			}
 		}
-		s.connect(m)
+		if !s.up {
+			s.connect(m)
+		}
 	}
 	return nil
 }
@@ -577,11 +603,16 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 		return s.newLink(m, room.Secret(k.NewLink.Secret))
 	case *roompb.Message_Stewardship:
 		return s.stewardship(m, [32]byte(k.Stewardship.Seed))
+	case *roompb.Message_Way:
+		return s.gotWay(m, k.Way.Kind)
 	case *roompb.Message_Ended:
 		if m.media != nil {
 			m.media.hasEnded()
 		}
 	case *roompb.Message_Connection:
+		if m.in && m.pair == nil && offersAnew(k.Connection.Message) {
+			s.connect(m) // the other side wants the mesh, and noticed first
+		}
 		if m.in && m.pair != nil {
 			m.pair.heard(k.Connection.Message)
 		}
@@ -602,7 +633,9 @@ func (m *member) facts() RoomMember {
 	out := m.s.describe(&m.Member)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out.Connected, out.Route = m.connected, m.route
+	if out.Connected, out.Route = m.connected, m.route; m.leg != nil {
+		out.Route = rtc.Route{Path: "sfu/" + m.leg.Route()}
+	}
 	if m.media != nil {
 		out.Stats, out.Media = m.media.stats()
 	}

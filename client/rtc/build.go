@@ -59,16 +59,8 @@ var videoFeedback = []webrtc.RTCPFeedback{{Type: "nack"}, {Type: "nack", Paramet
 // build makes the PeerConnection with everything on it, ready for an offer either way.
 func (p *Peer) build() error {
 	engine := &webrtc.MediaEngine{}
-	// No header extension is registered: the audio level of RFC 6464 would tell the path who
-	// speaks when, and nothing else is needed.
-	for codec, parameters := range formats {
-		kind := webrtc.RTPCodecTypeVideo
-		if codec == sframe.Opus {
-			kind = webrtc.RTPCodecTypeAudio
-		}
-		if err := engine.RegisterCodec(parameters, kind); err != nil {
-			return fmt.Errorf("rtc: codec %v: %w", codec, err)
-		}
+	if err := registerCodecs(engine); err != nil {
+		return err
 	}
 	registry := &interceptor.Registry{}
 	if err := webrtc.ConfigureNack(engine, registry); err != nil {
@@ -95,6 +87,21 @@ func (p *Peer) build() error {
 	p.pc = pc
 	if err := p.furnish(); err != nil {
 		return errors.Join(err, pc.GracefulClose())
+	}
+	return nil
+}
+
+// registerCodecs registers what can be sealed, and no header extension: the audio level of RFC
+// 6464 would tell the path who speaks when, and nothing else is needed.
+func registerCodecs(engine *webrtc.MediaEngine) error {
+	for codec, parameters := range formats {
+		kind := webrtc.RTPCodecTypeVideo
+		if codec == sframe.Opus {
+			kind = webrtc.RTPCodecTypeAudio
+		}
+		if err := engine.RegisterCodec(parameters, kind); err != nil {
+			return fmt.Errorf("rtc: codec %v: %w", codec, err)
+		}
 	}
 	return nil
 }

@@ -281,7 +281,7 @@ with the command. In a room with a lobby it waits until it is let in. Whoever ru
 room says with --admit who is: nobody, contacts, or all.
 
 With --json the output is a stream, one object per line: "event" is in, waiting, admitted,
-waits, came, connected, went, link, rekeyed, again, alarm, and at last left.`,
+waits, came, connected, went, topology, link, rekeyed, again, alarm, and at last left.`,
 		Example: `  trunkline room join 'https://node.example/r/…#…' --audio hello.ogg --record /tmp/room
   trunkline room join 'https://node.example/r/…#…' --guest --as Carol --seconds 60
   trunkline room join 'https://node.example/r/…#…' --admit contacts --json`,

@@ -208,6 +208,8 @@ func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
 		return j.show("rekeyed", map[string]any{"generation": e.Generation})
 	case client.RoomAgain:
 		return j.show("again", map[string]any{"index": e.Index})
+	case client.RoomTopology:
+		return j.show("topology", map[string]any{"sfu": e.SFU})
 	case client.RoomAlarm:
 		j.a.warning("%s", e.What)
 		return j.show("alarm", map[string]any{"what": e.What})
@@ -310,6 +312,12 @@ func (j *joining) show(event string, what any) error {
 		j.a.hint("You were let in.")
 	case "link":
 		j.a.hint("The room has another link now: %s", j.r.Link().Text())
+	case "topology":
+		if m, ok := what.(map[string]any); ok && m["sfu"] == true {
+			j.a.hint("The room is too large for connections from everybody to everybody: media goes over the node, which cannot open it.")
+		} else {
+			j.a.hint("The room is small again: media goes from everybody to everybody.")
+		}
 	case "again":
 		j.a.hint("The node was away; you are in again.")
 	}

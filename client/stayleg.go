@@ -1,0 +1,356 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/envelope/room"
+	roompb "github.com/trunkline-net/trunkline/envelope/room/pb"
+	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/media/sframe"
+)
+
+// Mesh, SFU and back. Nothing is taken away before the other way works: a member publishes to
+// the SFU beside the mesh, hears each other member from where its frames open first, and says so;
+// who has said SFU gets nothing over the mesh any more. The frames are the same ones, sealed once,
+// so no key changes and a copy that comes twice is seen to be one.
+
+// legPause is between an attempt at the SFU and the next.
+const legPause = 2 * time.Second
+
+// roomLeg is this side's connection to the SFU. But for what is said otherwise it belongs to its
+// own loop.
+type roomLeg struct {
+	s      *stay
+	stop   context.CancelFunc
+	done   chan struct{}
+	wanted chan []rtc.Stream // the newest wish; one waits at most
+	heard  chan *pb.RoomLegEvent
+	rtc    *rtc.Leg
+}
+
+// topology is asked when somebody came or went, and each second.
+func (s *stay) topology() error {
+	if s.lobby || s.r.opts.Media == DataOnly {
+		return nil
+	}
+	in := 1
+	for _, m := range s.members {
+		if m.in {
+			in++
+		}
+	}
+	up := s.promotion.decide(s.r.a.now(), in)
+	was := s.up
+	s.up = up
+	switch {
+	case up && s.leg == nil:
+		s.leg = s.newLeg()
+		s.r.tell(RoomTopology{SFU: true})
+	case !up && was:
+		// The mesh first; the leg ends when everybody has it.
+		s.r.tell(RoomTopology{})
+		for _, m := range sortedMembers(s.members) {
+			if m.in && m.pair == nil {
+				s.connect(m)
+			}
+		}
+	}
+	if s.leg != nil {
+		s.leg.want(s.streams())
+	}
+	return s.maybeEndLeg()
+}
+
+// streams are what is wanted of the SFU: of everybody sound and picture.
+func (s *stay) streams() (out []rtc.Stream) {
+	for _, m := range sortedMembers(s.members) {
+		if m.in {
+			out = append(out, rtc.Stream{Publisher: uint16(m.Index), Slot: sframe.Microphone}, rtc.Stream{Publisher: uint16(m.Index), Slot: sframe.Camera})
+		}
+	}
+	return out
+}
+
+// maybeEndLeg leaves the SFU when nobody needs it: we hear all others over the mesh, and they us.
+func (s *stay) maybeEndLeg() error {
+	if s.up || s.leg == nil {
+		return nil
+	}
+	for _, m := range s.members {
+		if m.in && (m.viaSFU || m.getsSFU || m.pair == nil || !m.bound()) {
+			return nil
+		}
+	}
+	s.leg.stop()
+	s.leg = nil
+	return s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_END}}})
+}
+
+func (m *member) bound() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.connected
+}
+
+// gotWay is how a member gets what we send.
+func (s *stay) gotWay(m *member, kind roompb.WayKind) error {
+	m.getsSFU = kind == roompb.WayKind_WAY_SFU
+	if m.pair != nil {
+		m.pair.mute(m.getsSFU)
+	}
+	s.maybeEndPair(m)
+	return s.maybeEndLeg()
+}
+
+// maybeEndPair ends a connection of the mesh over which neither side gets anything.
+func (s *stay) maybeEndPair(m *member) {
+	if !s.up || m.pair == nil || !m.getsSFU || !m.viaSFU {
+		return
+	}
+	m.pair.stop()
+	m.pair = nil
+}
+
+// sayWay tells a member how we get its media.
+func (s *stay) sayWay(m *member, kind roompb.WayKind) error {
+	return s.say(m, &roompb.Message{Kind: &roompb.Message_Way{Way: &roompb.Way{Kind: kind}}})
+}
+
+// meshBound is called when a connection of the mesh works.
+func (s *stay) meshBound(m *member) error {
+	if s.members[m.Index] != m || s.up || !m.viaSFU {
+		return s.maybeEndLeg()
+	}
+	if err := s.hearsOverMesh(m); err != nil {
+		return err
+	}
+	return s.maybeEndLeg()
+}
+
+// hearsOverMesh: what a member sends is to come over the mesh.
+func (s *stay) hearsOverMesh(m *member) error {
+	m.viaSFU = false
+	m.overSFU.Store(false)
+	m.mu.Lock()
+	m.leg = nil
+	m.connected = m.pair != nil && m.pair.sends.Load() != nil
+	m.mu.Unlock()
+	return s.sayWay(m, roompb.WayKind_WAY_MESH)
+}
+
+func (s *stay) newLeg() *roomLeg {
+	ctx, stop := context.WithCancel(s.ctx)
+	g := &roomLeg{s: s, stop: stop, done: make(chan struct{}), wanted: make(chan []rtc.Stream, 1), heard: make(chan *pb.RoomLegEvent, 256)}
+	s.parts.Go(func() {
+		defer close(g.done)
+		g.run(ctx)
+	})
+	return g
+}
+
+// want replaces what is wanted.
+func (g *roomLeg) want(streams []rtc.Stream) {
+	select {
+	case <-g.wanted:
+	default:
+	}
+	g.wanted <- streams
+}
+
+// event takes what the node says of the leg.
+func (g *roomLeg) event(e *pb.RoomLegEvent) {
+	select {
+	case g.heard <- e:
+	default: // only the end of the leg is waited for, and that shows in the connection as well
+	}
+}
+
+func (g *roomLeg) run(ctx context.Context) {
+	for {
+		err := g.attempt(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		g.s.r.log.Info("the connection to the room's SFU ended", "error", errorKind(err))
+		g.s.onLoop(func() { g.s.legLost() })
+		timer := time.NewTimer(legPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+func (g *roomLeg) attempt(ctx context.Context) error {
+	r := g.s.r
+	audio, video := r.flow.directions()
+	changed := make(chan struct{}, 1)
+	leg, err := rtc.NewLeg(rtc.LegConfig{
+		Audio: audio == rtc.SendReceive, Video: video == rtc.SendReceive, VideoCodec: r.flow.codec(),
+		Opener: g.opener, OnFrame: g.frame, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
+		OnState: func(rtc.State) {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	g.rtc = leg
+	defer func() {
+		r.flow.close(leg)
+		if err := leg.Close(); err != nil {
+			r.log.Debug("the connection to the SFU was not closed cleanly", "error", errorKind(err))
+		}
+	}()
+	streams := g.s.streamsNow()
+	if err := g.negotiate(ctx, streams); err != nil {
+		return err
+	}
+	for {
+		select {
+		case streams = <-g.wanted:
+			if err := g.negotiate(ctx, streams); err != nil {
+				return err
+			}
+		case e := <-g.heard:
+			if e.Kind == pb.RoomLegEventKind_ROOM_LEG_EVENT_CLOSED {
+				return &UnreachableError{What: "the SFU ended this side's leg: " + e.Reason}
+			}
+		case <-changed:
+			switch leg.State() {
+			case rtc.StateBound:
+				r.flow.open(leg)
+			case rtc.StateFailed, rtc.StateClosed:
+				return &UnreachableError{What: "the path to the SFU broke"}
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// negotiate describes the sections that are wanted and says what is to come on them.
+func (g *roomLeg) negotiate(ctx context.Context, streams []rtc.Stream) error {
+	offer, err := g.rtc.Offer(streams)
+	if err != nil {
+		return err
+	}
+	answer, err := g.s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_OFFER, Sdp: offer}}})
+	if err != nil {
+		return err
+	}
+	if answer.GetRoomLeg() == nil {
+		return errors.New("the node answered an offer with something else")
+	}
+	mids, err := g.rtc.Answer(answer.GetRoomLeg().Sdp)
+	if err != nil {
+		return err
+	}
+	want := &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_WANT}
+	for s, mid := range mids {
+		if len(want.Wants) < link.MaxWants {
+			want.Wants = append(want.Wants, &pb.RoomWant{Mid: mid, Publisher: uint32(s.Publisher), Slot: uint32(s.Slot)})
+		}
+	}
+	return g.s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: want}})
+}
+
+// member finds whom a frame names. It is called from the streams' goroutines.
+func (g *roomLeg) member(index uint64) *member {
+	if index == 0 || index > 1<<16-1 {
+		return nil
+	}
+	g.s.r.mu.Lock()
+	defer g.s.r.mu.Unlock()
+	return g.s.r.members[room.Index(index)]
+}
+
+func (g *roomLeg) opener(index uint64) rtc.Opener {
+	if m := g.member(index); m != nil {
+		return m.receiver
+	}
+	return nil
+}
+
+// frame is one that opened. The first one of a member tells it that the SFU works.
+func (g *roomLeg) frame(index uint64, f rtc.Frame) {
+	m := g.member(index)
+	if m == nil {
+		return
+	}
+	m.media.frame(f)
+	if m.overSFU.CompareAndSwap(false, true) {
+		leg := g.rtc
+		g.s.onLoop(func() { g.s.hearsOverSFU(m, leg) })
+	}
+}
+
+// hearsOverSFU: what a member sends reaches us over the SFU.
+func (s *stay) hearsOverSFU(m *member, leg *rtc.Leg) {
+	if s.members[m.Index] != m || !s.up {
+		m.overSFU.Store(false)
+		return
+	}
+	m.viaSFU = true
+	m.mu.Lock()
+	was := m.connected
+	m.connected, m.leg = true, leg
+	m.mu.Unlock()
+	m.media.setLive(true)
+	if !was {
+		s.r.tell(MemberConnected{m.facts()})
+	}
+	if err := s.sayWay(m, roompb.WayKind_WAY_SFU); err != nil {
+		s.w.close() // the read loop reports the end
+		return
+	}
+	s.maybeEndPair(m)
+}
+
+// legLost goes back to the mesh for as long as there is no leg.
+func (s *stay) legLost() {
+	for _, m := range sortedMembers(s.members) {
+		if !m.in {
+			continue
+		}
+		if m.viaSFU {
+			if err := s.hearsOverMesh(m); err != nil {
+				s.w.close() // the read loop reports the end
+				return
+			}
+			m.media.setLive(m.bound())
+		}
+		if m.pair == nil {
+			s.connect(m)
+		}
+	}
+}
+
+// onLoop runs f on the stay's goroutine; not after its end.
+func (s *stay) onLoop(f func()) {
+	select {
+	case s.asks <- f:
+	case <-s.over:
+	case <-s.ctx.Done():
+	}
+}
+
+// streamsNow is streams from another goroutine.
+func (s *stay) streamsNow() (out []rtc.Stream) {
+	got := make(chan []rtc.Stream, 1)
+	s.onLoop(func() { got <- s.streams() })
+	select {
+	case out = <-got:
+	case <-s.ctx.Done():
+	}
+	return out
+}
