@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"github.com/trunkline-net/trunkline/client"
+	"github.com/trunkline-net/trunkline/node"
 )
 
 // This test is not parallel: it looks at all goroutines of the process.
 func TestNothingRunsAfterRunHasReturned(t *testing.T) {
-	acme, globex := two(t)
+	// The nodes are in this process: without an SFU, which stands on the same library as calls.
+	acme, globex := two(t, func(c *node.Config) { c.SFU.Listen = "" })
 	alice, bob := newHuman(t, "alice", acme), newHuman(t, "bob", globex)
 	meet(t, alice, bob)
 	// In the middle of a call, with media, and with a ring of somebody else in the room.

@@ -158,10 +158,10 @@ actions = ["federate", "signal", "knock", "store", "query", "turn"]
 }
 
 // two starts acme.example and globex.example as partners.
-func two(t *testing.T) (acme, globex *exchange) {
+func two(t *testing.T, change ...func(*node.Config)) (acme, globex *exchange) {
 	t.Helper()
-	acme = startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
-	globex = startExchange(t, "globex.example", filepath.Join(t.TempDir(), "globex"))
+	acme = startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"), change...)
+	globex = startExchange(t, "globex.example", filepath.Join(t.TempDir(), "globex"), change...)
 	befriend(t, acme, globex)
 	return acme, globex
 }
