@@ -62,7 +62,7 @@ type Case struct {
 // Cases are all, in the order in which they run.
 func Cases() []Case {
 	return []Case{
-		{"forward", "processor time for each forwarded packet, light subscribers, beside a bare forwarder", (*bench).forward},
+		{"forward", "processor time per forwarded packet, beside a bare forwarder", (*bench).forward},
 		{"full", "the same with subscribers that are whole WebRTC stacks", (*bench).full},
 		{"memory", "resident memory for each subscription", (*bench).memory},
 		{"join", "from the request to join until the first packet of media", (*bench).joins},
