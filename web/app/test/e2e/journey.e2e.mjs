@@ -299,8 +299,8 @@ test('the whole way can be gone by keyboard', async () => {
   await keyboard.press('Escape');
   expect(await carol.page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toBe('Menu');
   await keyboard.press('ArrowUp');
-  await keyboard.press('s');
   await keyboard.press('Home');
+  await keyboard.press('s');
   await keyboard.press('Enter');
   await carol.page.getByRole('heading', { name: 'Settings' }).waitFor();
   await carol.page.getByRole('combobox', { name: 'Theme' }).focus();
