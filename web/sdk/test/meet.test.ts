@@ -79,11 +79,13 @@ describe("two participants without a node", () => {
     )).toEqual(["card_replayed", "card_replayed", "card_own", "card_order", "card_own", "", "card_foreign", "card_malformed"]);
     const theirs = await b.cards.offerCard({ media: 0 });
     expect(await codeWord(() => offer.read(theirs.link()))).toBe("card_order");
+    // Its text stays; its checks would reach the offer, and the library of these tests takes the first that come.
+    second.close();
     const coming = first.call();
     await offer.accept(offer.read(first.link()));
     await coming;
     expect(await words(() => offer.read(first.link()), () => offer.read(second.link()))).toEqual(["card_replayed", "card_second"]);
-    for (const x of [second, other, theirs]) x.close();
+    for (const x of [other, theirs]) x.close();
     expect(await codeWord(() => other.read(second.link()))).toBe("card_foreign");
   }, 60_000);
 
