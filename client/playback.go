@@ -18,33 +18,70 @@ import (
 
 // OpenSource plays files: Opus in an Ogg file, VP8 or VP9 in an IVF file. Either path may be
 // empty.
-func OpenSource(audio, video string) (*Source, error) {
+func OpenSource(audio, video string) (*Source, error) { return openSource(audio, video, false) }
+
+// OpenLoop plays files like OpenSource, and each from its beginning again when it ends.
+func OpenLoop(audio, video string) (*Source, error) { return openSource(audio, video, true) }
+
+func openSource(audio, video string, loop bool) (*Source, error) {
 	var files []io.Closer
-	open := func(path string) (io.Reader, error) {
+	open := func(path string) (*os.File, error) {
 		f, err := os.Open(path)
 		if err == nil {
 			files = append(files, f)
 		}
 		return f, err
 	}
-	var a, v io.Reader
+	var a, v io.Reader // nil interfaces: a nil file in one would be a medium
+	var fa, fv *os.File
 	var err error
 	if audio != "" {
-		if a, err = open(audio); err != nil {
+		if fa, err = open(audio); err != nil {
 			return nil, err
 		}
+		a = fa
 	}
 	if video != "" {
-		if v, err = open(video); err != nil {
+		if fv, err = open(video); err != nil {
 			return nil, errors.Join(err, closeAll(files))
 		}
+		v = fv
 	}
 	s, err := NewSource(a, v)
 	if err != nil {
 		return nil, errors.Join(err, closeAll(files))
 	}
+	if loop {
+		s.NextAudio = again(s.NextAudio, fa, func(f *os.File) (*Source, error) { return NewSource(f, nil) }, func(s *Source) nextFrame { return s.NextAudio })
+		s.NextVideo = again(s.NextVideo, fv, func(f *os.File) (*Source, error) { return NewSource(nil, f) }, func(s *Source) nextFrame { return s.NextVideo })
+	}
 	s.Close = func() error { return closeAll(files) }
 	return s, nil
+}
+
+type nextFrame = func() ([]byte, time.Duration, error)
+
+// again is next, and at the end of its file the same from the beginning. A file without a frame
+// ends in any case.
+func again(next nextFrame, f *os.File, open func(*os.File) (*Source, error), of func(*Source) nextFrame) nextFrame {
+	if next == nil {
+		return nil
+	}
+	return func() ([]byte, time.Duration, error) {
+		frame, d, err := next()
+		if !errors.Is(err, io.EOF) {
+			return frame, d, err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return nil, 0, err
+		}
+		s, err := open(f)
+		if err != nil {
+			return nil, 0, err
+		}
+		next = of(s)
+		return next()
+	}
 }
 
 func closeAll(files []io.Closer) (err error) {

@@ -15,6 +15,7 @@ import (
 	roompb "github.com/trunkline-net/trunkline/envelope/room/pb"
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/media/sframe"
 )
 
 // RoomOptions say how this side takes part in a room.
@@ -46,6 +47,14 @@ type RoomMember struct {
 	Route     rtc.Route
 	Stats     rtc.Stats
 	Media     MediaInfo
+	Frames    []RoomFrames // of each slot from which something came
+}
+
+// RoomFrames counts the frames of one slot that opened, by the way on which the first copy of
+// each came.
+type RoomFrames struct {
+	Slot      sframe.Slot
+	Mesh, SFU uint64
 }
 
 // RoomEvent is something that happened in a room. The concrete types below are all there are.
@@ -95,6 +104,8 @@ type Room struct {
 	log  *slog.Logger
 	card atomic.Pointer[room.Card] // the newest seen
 	flow *roomFlow
+
+	overSFU atomic.Bool // media goes over the SFU, as far as it does already
 
 	cancel context.CancelFunc
 	done   chan struct{} // closed when all is over
@@ -282,6 +293,9 @@ func (r *Room) Index() room.Index {
 
 // Inside reports whether we are in, and not in a lobby.
 func (r *Room) Inside() bool { return isClosed(r.inside) }
+
+// OverSFU reports whether media goes over the node's SFU, as far as it does already.
+func (r *Room) OverSFU() bool { return r.overSFU.Load() }
 
 // Admitted waits until we are in: at once, but in a lobby.
 func (r *Room) Admitted(ctx context.Context) error {

@@ -44,6 +44,8 @@ type roomTile struct {
 
 	mu       sync.Mutex // guards the rest
 	sum      MediaInfo
+	frames   [sframe.ScreenAudio + 1]RoomFrames
+	failed   uint64    // frames that came over the SFU and did not open
 	peer     *rtc.Peer // of the mesh; nil without
 	before   rtc.Stats // of the connections before it
 	base     [2]int    // what had come when it began: sound, pictures
@@ -119,7 +121,8 @@ func (f *roomFlow) codec() sframe.Codec {
 func (f *roomFlow) configure(cfg *rtc.Config, t *roomTile) {
 	cfg.Audio, cfg.Video = f.directions()
 	cfg.Screen, cfg.VideoCodec = rtc.ReceiveOnly, f.codec()
-	cfg.OnAudio, cfg.OnVideo, cfg.OnMediaEnd = t.frame, t.frame, t.onMediaEnd
+	over := func(frame rtc.Frame) { t.frame(frame, false) }
+	cfg.OnAudio, cfg.OnVideo, cfg.OnMediaEnd = over, over, t.onMediaEnd
 }
 
 // begin sends over a connection of the mesh from now on.
@@ -321,8 +324,8 @@ func (f *roomFlow) finish(err error) {
 	f.r.sayEnded(bounded)
 }
 
-// frame takes one frame that opened, of any way.
-func (t *roomTile) frame(frame rtc.Frame) {
+// frame takes one frame that opened, over the SFU or the mesh.
+func (t *roomTile) frame(frame rtc.Frame, sfu bool) {
 	t.sinks.Lock()
 	if frame.Slot > sframe.ScreenAudio || frame.Order+1 <= t.last[frame.Slot] {
 		t.sinks.Unlock()
@@ -340,6 +343,11 @@ func (t *roomTile) frame(frame rtc.Frame) {
 	}
 	t.sinks.Unlock()
 	t.update(func() {
+		if counts := &t.frames[frame.Slot]; sfu {
+			counts.SFU++
+		} else {
+			counts.Mesh++
+		}
 		switch {
 		case !video:
 			t.sum.AudioReceived++
@@ -374,14 +382,29 @@ func (t *roomTile) update(change func(), err error) {
 	t.f.mu.Unlock()
 }
 
-// stats of the connections in the mesh and of what came any way.
-func (t *roomTile) stats() (rtc.Stats, MediaInfo) {
+// stats of the connections, and what came any way.
+func (t *roomTile) stats() (rtc.Stats, MediaInfo, []RoomFrames) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.peer == nil {
-		return t.before, t.sum
+	var frames []RoomFrames
+	for slot, f := range t.frames {
+		if f != (RoomFrames{}) {
+			f.Slot = sframe.Slot(slot)
+			frames = append(frames, f)
+		}
 	}
-	return t.before.Plus(t.peer.Stats()), t.sum
+	stats := t.before.Plus(rtc.Stats{SFrameFailed: t.failed})
+	if t.peer != nil {
+		stats = stats.Plus(t.peer.Stats())
+	}
+	return stats, t.sum, frames
+}
+
+// unopened counts a frame over the SFU.
+func (t *roomTile) unopened() {
+	t.mu.Lock()
+	t.failed++
+	t.mu.Unlock()
 }
 
 // complete: the member has said all, and all of it is here. What came over the SFU is not

@@ -637,7 +637,7 @@ func (m *member) facts() RoomMember {
 		out.Route = rtc.Route{Path: "sfu/" + m.leg.Route()}
 	}
 	if m.media != nil {
-		out.Stats, out.Media = m.media.stats()
+		out.Stats, out.Media, out.Frames = m.media.stats()
 	}
 	return out
 }

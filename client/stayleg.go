@@ -46,6 +46,7 @@ func (s *stay) topology() error {
 	up := s.promotion.decide(s.r.a.now(), in)
 	was := s.up
 	s.up = up
+	s.r.overSFU.Store(up)
 	switch {
 	case up && s.leg == nil:
 		s.leg = s.newLeg()
@@ -193,7 +194,7 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	leg, err := rtc.NewLeg(rtc.LegConfig{
 		Audio: audio == rtc.SendReceive, Video: video == rtc.SendReceive, VideoCodec: r.flow.codec(),
-		Opener: g.opener, OnFrame: g.frame, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
+		Opener: g.opener, OnFrame: g.frame, OnUnopened: g.unopened, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
 		OnState: func(rtc.State) {
 			select {
 			case changed <- struct{}{}:
@@ -287,10 +288,16 @@ func (g *roomLeg) frame(index uint64, f rtc.Frame) {
 	if m == nil {
 		return
 	}
-	m.media.frame(f)
+	m.media.frame(f, true)
 	if m.overSFU.CompareAndSwap(false, true) {
 		leg := g.rtc
 		g.s.onLoop(func() { g.s.hearsOverSFU(m, leg) })
+	}
+}
+
+func (g *roomLeg) unopened(index uint64) {
+	if m := g.member(index); m != nil {
+		m.media.unopened()
 	}
 }
 

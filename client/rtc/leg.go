@@ -34,6 +34,8 @@ type LegConfig struct {
 	Opener func(index uint64) Opener
 	// OnFrame gets what opened, with its sender's index; each stream has a goroutine of its own.
 	OnFrame func(index uint64, f Frame)
+	// OnUnopened is told of a frame that the key of its sender did not open; nil: nobody is.
+	OnUnopened func(index uint64)
 	// OnState is called when the path changed; from a goroutine of the library.
 	OnState         func(State)
 	IncludeLoopback bool
@@ -365,6 +367,9 @@ func (l *Leg) frame(codec sframe.Codec, f assemble.Frame) (opened bool) {
 		return true
 	case err != nil:
 		l.counts.sframeFailed.Add(1)
+		if l.cfg.OnUnopened != nil {
+			l.cfg.OnUnopened(index)
+		}
 		return false
 	}
 	if codec == sframe.Opus {

@@ -272,8 +272,8 @@ func newRoomJoinCommand(a *app) *cobra.Command {
 --audio and --video to everybody who is there, and records what each of them sends into
 a folder of its own below --record, named by its number in the room.
 
-It leaves when everybody has played what they have, after --seconds, when the room ends,
-or with Ctrl-C. All media is sealed from end to end, each sender under a key of its own,
+It leaves when everybody has played what they have (not with --loop), after --seconds,
+when the room ends, or with Ctrl-C. All media is sealed from end to end, each sender under a key of its own,
 which changes when somebody goes.
 
 Without an identity, or with --guest, it goes in as a guest under an identity that ends
@@ -281,7 +281,8 @@ with the command. In a room with a lobby it waits until it is let in. Whoever ru
 room says with --admit who is: nobody, contacts, or all.
 
 With --json the output is a stream, one object per line: "event" is in, waiting, admitted,
-waits, came, connected, went, topology, link, rekeyed, again, alarm, and at last left.`,
+waits, came, connected, went, topology, link, rekeyed, again, alarm, counts (with
+--counts), and at last left.`,
 		Example: `  trunkline room join 'https://node.example/r/…#…' --audio hello.ogg --record /tmp/room
   trunkline room join 'https://node.example/r/…#…' --guest --as Carol --seconds 60
   trunkline room join 'https://node.example/r/…#…' --admit contacts --json`,
@@ -293,6 +294,8 @@ waits, came, connected, went, topology, link, rekeyed, again, alarm, and at last
 	f.BoolVar(&j.guest, "guest", false, "go in without your identity")
 	f.Float64Var(&j.seconds, "seconds", 0, "leave after so many seconds (0: see above)")
 	f.IntVar(&j.wait, "wait", 1, "begin to play when so many others are connected")
+	f.BoolVar(&j.media.loop, "loop", false, "play the files again and again, until you leave")
+	f.BoolVar(&j.counts, "counts", false, "say each second what has come from whom, and which way")
 	f.StringVar(&j.admit, "admit", "none", "whom to let in from the lobby: none, contacts or all")
 	completeWith(cmd, "admit", "none", "contacts", "all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -17,6 +17,7 @@ import (
 type mediaFlags struct {
 	audio, video, record string
 	relayOnly            bool
+	loop                 bool // the files begin again at their end; of rooms
 }
 
 func addMediaFlags(cmd *cobra.Command) *mediaFlags {
@@ -57,7 +58,11 @@ func (m *mediaFlags) source() (*client.Source, error) {
 	if m.audio == "" && m.video == "" {
 		return &client.Source{Close: func() error { return nil }}, nil
 	}
-	s, err := client.OpenSource(m.audio, m.video)
+	open := client.OpenSource
+	if m.loop {
+		open = client.OpenLoop
+	}
+	s, err := open(m.audio, m.video)
 	if err != nil {
 		return nil, &exitError{code: exitUsage, what: withCause("cannot send that", err), do: "--audio takes Opus in Ogg, --video takes VP8 or VP9 in IVF", err: err}
 	}

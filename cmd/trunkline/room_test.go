@@ -26,6 +26,28 @@ func (p *process) stayed(exit int) (f stayFacts) {
 	return f
 }
 
+// opened is how many frames of a slot opened of the first member in a counts event.
+func opened(t *testing.T, what any, slot, way string) float64 {
+	t.Helper()
+	counts, _ := what.(map[string]any)
+	members, _ := counts["members"].([]any)
+	if len(members) == 0 {
+		return 0
+	}
+	first, _ := members[0].(map[string]any)
+	frames, listed := first["frames"].([]any)
+	if !listed {
+		t.Errorf("counts: %v", what)
+	}
+	for _, f := range frames {
+		if f, _ := f.(map[string]any); f["slot"] == slot {
+			n, _ := f[way].(float64)
+			return n
+		}
+	}
+	return 0
+}
+
 // TestARoomFromTheCommandLine: one node, its owner, a member and a guest, with the program as
 // people use it; and what the node's memory, disk and log hold of it.
 func TestARoomFromTheCommandLine(t *testing.T) {
@@ -122,15 +144,18 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 	t.Log("a lobby")
 	var lobby roomFacts
 	w.object("room create --data alice --lobby", &lobby)
-	host := w.start("room join " + lobby.Link + " --data alice --admit all --json")
+	host := w.start("room join " + lobby.Link + " --data alice --admit all --audio " + ogg + " --video " + ivf + " --loop --json")
 	host.event("in")
-	waits := w.start("room join " + lobby.Link + " --guest --as Carol --json")
+	waits := w.start("room join " + lobby.Link + " --guest --as Carol --counts --json")
 	waits.event("waiting")
 	if got := host.event("waits"); got["name"] != "Carol" {
 		t.Errorf("waits: %v", got)
 	}
 	waits.line(func(v map[string]any) bool { return v["event"] == "admitted" })
 	waits.event("connected")
+	waits.line(func(v map[string]any) bool {
+		return v["event"] == "counts" && opened(t, v["what"], "camera", "mesh") > 0
+	})
 	host.signal(os.Interrupt)
 	if f := host.stayed(exitDone); f.Ended != "left" || len(f.Members) != 1 {
 		t.Errorf("the host: %+v", f)

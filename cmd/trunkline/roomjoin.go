@@ -24,6 +24,7 @@ type joining struct {
 	seconds float64
 	wait    int
 	admit   string
+	counts  bool
 
 	c       *client.Client // nil: a guest
 	r       *client.Room
@@ -43,6 +44,15 @@ type memberFacts struct {
 	Video     int    `json:"video_received"`
 	Unopened  int    `json:"unopened"` // frames that no key opened
 	Record    string `json:"record,omitempty"`
+
+	Frames []frameFacts `json:"frames"`
+}
+
+// frameFacts counts what opened of one slot, by the way on which it came.
+type frameFacts struct {
+	Slot string `json:"slot"`
+	Mesh uint64 `json:"mesh"`
+	SFU  uint64 `json:"sfu"`
 }
 
 // stayFacts is the last word.
@@ -160,13 +170,23 @@ func (j *joining) stay(ctx context.Context) error {
 		end = timer.C
 	}
 	played := make(chan error, 1)
-	if j.media.sends() && j.seconds == 0 {
+	if j.media.sends() && j.seconds == 0 && !j.media.loop {
 		go func() { played <- j.r.Played(ctx) }()
+	}
+	var second <-chan time.Time
+	if j.counts {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		second = ticker.C
 	}
 	for {
 		select {
 		case e := <-j.r.Events():
 			if err := j.event(ctx, e); err != nil {
+				return err
+			}
+		case <-second:
+			if err := j.showCounts(); err != nil {
 				return err
 			}
 		case err := <-played:
@@ -244,7 +264,10 @@ func (j *joining) decide(ctx context.Context, m client.RoomMember) error {
 func (j *joining) member(m client.RoomMember) memberFacts {
 	f := memberFacts{
 		Index: int(m.Index), ID: m.Root.ID(), Name: m.Name, Owner: m.Owner, Moderator: m.Moderator, Connected: m.Connected, Route: m.Route.Path,
-		Audio: m.Media.AudioReceived, Video: len(m.Media.VideoReceivedHash), Unopened: int(m.Stats.SFrameFailed),
+		Audio: m.Media.AudioReceived, Video: len(m.Media.VideoReceivedHash), Unopened: int(m.Stats.SFrameFailed), Frames: []frameFacts{},
+	}
+	for _, c := range m.Frames {
+		f.Frames = append(f.Frames, frameFacts{c.Slot.String(), c.Mesh, c.SFU})
 	}
 	if j.media.record != "" {
 		f.Record = j.folder(m.Index)
@@ -284,6 +307,24 @@ func (j *joining) facts(err error) stayFacts {
 		f.Ended = err.Error()
 	}
 	return f
+}
+
+// showCounts tells what has come so far, and from whom.
+func (j *joining) showCounts() error {
+	members := []memberFacts{}
+	for _, m := range j.r.Members() {
+		members = append(members, j.keepFacts(m))
+	}
+	if j.a.json {
+		sent := j.r.Sent()
+		return j.show("counts", map[string]any{
+			"index": j.r.Index(), "sfu": j.r.OverSFU(), "audio_sent": sent.AudioSent, "video_sent": len(sent.VideoSentHashes), "members": members,
+		})
+	}
+	for _, m := range members {
+		j.a.hint("%s: %d of sound, %d pictures, %s", orDash(oneLine(m.Name)), m.Audio, m.Video, orDash(m.Route))
+	}
+	return nil
 }
 
 // show tells what happened: a line of the stream, or a hint.

@@ -83,6 +83,14 @@ const (
 	ScreenAudio
 )
 
+// String is the slot's name in reports.
+func (s Slot) String() string {
+	if s <= ScreenAudio {
+		return [...]string{"microphone", "camera", "screen", "screen audio"}[s]
+	}
+	return "unknown"
+}
+
 // KID is the key id of a sender's slot: index x 128 + slot x 16 + generation mod 16. In a
 // one-to-one call the session's initiator has index 0 and the responder index 1.
 func KID(index uint32, slot Slot, generation uint32) uint64 {
