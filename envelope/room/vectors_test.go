@@ -267,7 +267,7 @@ func buildVectors(t *testing.T, welcomed []byte) *roomVectors {
 	v.Refused.Cards, v.Refused.Joins, v.Refused.Rosters = refusedObjects(t, h, bob, comes)
 	key := sframe.GroupKey{Generation: 14, Base: seed(0x61)}
 	for range 4 {
-		v.Ratchet = append(v.Ratchet, key.Base[:])
+		v.Ratchet = append(v.Ratchet, bytes.Clone(key.Base[:]))
 		for _, f := range []struct {
 			slot  sframe.Slot
 			codec sframe.Codec

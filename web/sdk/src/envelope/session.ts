@@ -135,6 +135,8 @@ export class Session {
 
   constructor(c: {
     role: Role; keys: SessionKeys; ownTag: Uint8Array; reply: ReplyAddress | undefined; id: Bytes; peer: PublicKey; peerDevice: DeviceId;
+    /** What stands for the other side's mailbox where there is none: a seat of a room. */
+    peerTag?: Uint8Array;
   }) {
     this.role = c.role;
     this.id = c.id;
@@ -142,7 +144,7 @@ export class Session {
     this.peerDevice = c.peerDevice;
     this.#reply = c.reply;
     this.#keys = c.keys;
-    const theirs = c.reply?.tag ?? new Uint8Array(16);
+    const theirs = c.reply?.tag ?? c.peerTag ?? new Uint8Array(16);
     this.#tags = c.role === Role.initiator ? [theirs, c.ownTag] : [c.ownTag, theirs];
     const half = (sender: Role) => new Direction(c.keys.frame[sender], c.keys.handle[sender], this.#tags[sender]);
     this.#out = half(this.role);

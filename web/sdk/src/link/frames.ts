@@ -5,6 +5,7 @@ import {
   bool, bytes, bytesList, decode, encode, enumeration, oneof, packed64, schema, string, stringList, uint32, uint64, type Init, type Of,
 } from "../canon.ts";
 import { refuse } from "../errors.ts";
+import type { RoomClientKind, RoomNodeKind } from "./roomframes.ts";
 
 export const linkPath = "/v1/link";
 export const subprotocol = "trunkline.v1";
@@ -18,39 +19,38 @@ export const ChallengeMessage = schema("Challenge", {
 export const AuthenticateMessage = schema("Authenticate", { cert: bytes(1), signature: bytes(2), host: string(3) });
 const Ping = schema("Ping", { nonce: uint64(1) });
 
-export const ClientFrameMessage = schema("ClientFrame", {
-  id: uint64(1),
-  kind: oneof({
-    authenticate: [2, AuthenticateMessage],
-    publish: [3, schema("Publish", { list: bytes(1), bundles: bytesList(2), invitation: string(3) })],
-    register: [4, schema("Register", { routeTag: bytes(1), tokenHash: bytes(2), previousHash: bytes(3), tokenEpoch: uint64(4), after: uint64(5) })],
-    submit: [5, schema("Submit", { envelope: bytes(1) })],
-    ack: [6, schema("Ack", { storedIds: packed64(1) })],
-    query: [7, schema("Query", { destination: bytes(1), box: bytes(2) })],
-    domain: [8, schema("DomainRequest", { domain: string(1) })],
-    turn: [9, schema("TurnRequest", { purpose: string(1) })],
-    turnRelease: [10, schema("TurnRelease", { handle: bytes(1) })],
-    ping: [11, Ping],
-  }),
-});
+/** The kinds of frames of every client. Rooms have more (roomframes.ts). */
+export const clientCases = {
+  authenticate: [2, AuthenticateMessage],
+  publish: [3, schema("Publish", { list: bytes(1), bundles: bytesList(2), invitation: string(3) })],
+  register: [4, schema("Register", { routeTag: bytes(1), tokenHash: bytes(2), previousHash: bytes(3), tokenEpoch: uint64(4), after: uint64(5) })],
+  submit: [5, schema("Submit", { envelope: bytes(1) })],
+  ack: [6, schema("Ack", { storedIds: packed64(1) })],
+  query: [7, schema("Query", { destination: bytes(1), box: bytes(2) })],
+  domain: [8, schema("DomainRequest", { domain: string(1) })],
+  turn: [9, schema("TurnRequest", { purpose: string(1) })],
+  turnRelease: [10, schema("TurnRelease", { handle: bytes(1) })],
+  ping: [11, Ping],
+} as const;
 
-export const NodeFrameMessage = schema("NodeFrame", {
-  id: uint64(1),
-  kind: oneof({
-    challenge: [2, ChallengeMessage],
-    authenticated: [3, schema("Authenticated", { epoch: uint64(1), idleMs: uint64(2) })],
-    published: [4, schema("Published", { epoch: uint64(1) })],
-    registered: [5, schema("Registered", { waiting: uint32(1), maxEnvelopes: uint32(2), maxBytes: uint64(3) })],
-    receipt: [6, schema("Receipt", { envelopeId: bytes(1), class: enumeration(2), durable: bool(3), code: string(4), retryAfterMs: uint64(5) })],
-    deliver: [7, schema("Deliver", { storedId: uint64(1), knock: bool(2), hint: bytes(3), payload: bytes(4), envelopeId: bytes(5) })],
-    answer: [8, schema("Answer", { box: bytes(1), code: string(2) })],
-    domain: [9, schema("DomainAnswer", { document: bytes(1), descriptors: bytesList(2), code: string(3) })],
-    turn: [10, schema("TurnCredentials", { urls: stringList(1), username: string(2), credential: string(3), ttlSeconds: uint32(4), handle: bytes(5), code: string(6) })],
-    pong: [11, Ping],
-    drain: [12, schema("Drain", { reconnectAfterMs: uint64(1), jitterMs: uint64(2), reason: string(3) })],
-    error: [13, schema("Error", { code: string(1), retryAfterMs: uint64(2) })],
-  }),
-});
+export const ClientFrameMessage = schema("ClientFrame", { id: uint64(1), kind: oneof(clientCases) });
+
+export const nodeCases = {
+  challenge: [2, ChallengeMessage],
+  authenticated: [3, schema("Authenticated", { epoch: uint64(1), idleMs: uint64(2) })],
+  published: [4, schema("Published", { epoch: uint64(1) })],
+  registered: [5, schema("Registered", { waiting: uint32(1), maxEnvelopes: uint32(2), maxBytes: uint64(3) })],
+  receipt: [6, schema("Receipt", { envelopeId: bytes(1), class: enumeration(2), durable: bool(3), code: string(4), retryAfterMs: uint64(5) })],
+  deliver: [7, schema("Deliver", { storedId: uint64(1), knock: bool(2), hint: bytes(3), payload: bytes(4), envelopeId: bytes(5) })],
+  answer: [8, schema("Answer", { box: bytes(1), code: string(2) })],
+  domain: [9, schema("DomainAnswer", { document: bytes(1), descriptors: bytesList(2), code: string(3) })],
+  turn: [10, schema("TurnCredentials", { urls: stringList(1), username: string(2), credential: string(3), ttlSeconds: uint32(4), handle: bytes(5), code: string(6) })],
+  pong: [11, Ping],
+  drain: [12, schema("Drain", { reconnectAfterMs: uint64(1), jitterMs: uint64(2), reason: string(3) })],
+  error: [13, schema("Error", { code: string(1), retryAfterMs: uint64(2) })],
+} as const;
+
+export const NodeFrameMessage = schema("NodeFrame", { id: uint64(1), kind: oneof(nodeCases) });
 
 export type ClientFrame = Of<typeof ClientFrameMessage>;
 export type NodeFrame = Of<typeof NodeFrameMessage>;
@@ -60,15 +60,15 @@ export type NodeKindOf<C extends NodeKind["case"]> = Extract<NodeKind, { readonl
 
 export const ReceiptClass = { accepted: 1, delivered: 2, stored: 3, expired: 4, refused: 5 } as const;
 
-function limit(ok: boolean): void {
+export function limit(ok: boolean): void {
   if (!ok) throw refuse("malformed", "frame over a limit");
 }
-const exact = (b: Uint8Array, n: number) => limit(b.length === 0 || b.length === n);
-const upTo = (b: Uint8Array, n: number) => limit(b.length <= n);
-const chars = (s: string, n: number) => limit(utf8(s).length <= n);
+export const exact = (b: Uint8Array, n: number) => limit(b.length === 0 || b.length === n);
+export const upTo = (b: Uint8Array, n: number) => limit(b.length <= n);
+export const chars = (s: string, n: number) => limit(utf8(s).length <= n);
 const each = (list: readonly Uint8Array[], many: number, n: number) => limit(list.length <= many && list.every((b) => b.length > 0 && b.length <= n));
 
-function checkClient(k: NonNullable<ClientFrame["kind"]>): void {
+export function checkClient(k: NonNullable<ClientFrame["kind"]>): void {
   switch (k.case) {
     case "authenticate": upTo(k.value.cert, 256); exact(k.value.signature, 64); chars(k.value.host, 260); break;
     case "publish": upTo(k.value.list, 4096); each(k.value.bundles, 8, 2048); chars(k.value.invitation, 128); break;
@@ -83,7 +83,7 @@ function checkClient(k: NonNullable<ClientFrame["kind"]>): void {
   }
 }
 
-function checkNode(k: NodeKind): void {
+export function checkNode(k: NodeKind): void {
   switch (k.case) {
     case "challenge":
       exact(k.value.node, 38); chars(k.value.domain, 253); exact(k.value.nonce, 32); upTo(k.value.descriptor, 512); exact(k.value.signature, 64);
@@ -137,3 +137,12 @@ const passing = new Set(["quota", "rate", "unreachable", "unavailable", "queue_f
 export function isPassing(code: string): boolean {
   return passing.has(code);
 }
+
+/** How the frames of a wire are written and read: a page without rooms has no code for theirs. */
+export interface FrameCodec {
+  marshal(id: bigint, kind: ClientKind | RoomClientKind): Bytes;
+  parse(b: Uint8Array): { readonly id: bigint; readonly kind: NodeKind | RoomNodeKind };
+}
+
+// A kind of a room's is none here: what is written of it is a frame without a kind, which is refused.
+export const plainFrames: FrameCodec = { marshal: (id, kind) => marshalClientFrame(id, kind as ClientKind), parse: parseNodeFrame };

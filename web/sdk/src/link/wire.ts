@@ -2,11 +2,19 @@
 // else to its owner. Transport and time are injected.
 
 import { abortError, checkAbort } from "../abort.ts";
+import { copy, type Bytes } from "../bytes.ts";
 import { refuse, TrunklineError, UnknownNodeError } from "../errors.ts";
 import type { DeviceCert } from "../identity/device.ts";
 import type { PeerId, Signer } from "../identity/key.ts";
-import { isPassing, marshalClientFrame, maxBeforeAuth, maxFrame, parseNodeFrame, subprotocol, type ClientKind, type NodeKind, type NodeKindOf } from "./frames.ts";
+import {
+  isPassing, marshalClientFrame, maxBeforeAuth, maxFrame, parseNodeFrame, plainFrames, subprotocol, type ClientKind, type FrameCodec, type NodeKind, type NodeKindOf,
+} from "./frames.ts";
 import { authenticate, linkAddress, mayAnswerAt, verifyChallenge, type Node } from "./handshake.ts";
+import type { RoomClientKind, RoomNodeKind } from "./roomframes.ts";
+
+type AnyClientKind = ClientKind | RoomClientKind;
+type AnyNodeKind = NodeKind | RoomNodeKind;
+type AnswerOf<C extends AnyNodeKind["case"]> = Extract<AnyNodeKind, { readonly case: C }>["value"];
 
 /** What of a WebSocket is used; those of browsers and of the package ws are such. */
 export interface Socket {
@@ -59,6 +67,8 @@ export interface DialOptions {
   readonly onDeliver: (d: NodeKindOf<"deliver">, over: Wire) => void;
   readonly onDrain?: (d: NodeKindOf<"drain">) => void;
   readonly onEnd: (err: TrunklineError) => void;
+  /** What the node says of a room, unasked. */
+  readonly onRoom?: (kind: RoomNodeKind) => void;
   readonly tap?: Tap | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -79,12 +89,16 @@ export function isTemporary(err: unknown): boolean {
   return err.code === "unreachable" || (err.code === "refused" && err.nodeCode !== undefined && isPassing(err.nodeCode));
 }
 
-type Waiting = (answer: NodeKind | TrunklineError) => boolean;
+type Waiting = (answer: AnyNodeKind | TrunklineError) => boolean;
 
 export class Wire {
   readonly node: Node;
   /** What the node said in Authenticated: the newest list of this root that it holds, 0n for none. */
   readonly epoch: bigint;
+  /** Of the challenge: what is signed for a room covers it. */
+  readonly nonce: Bytes;
+  /** What may be said on it; whoever has to do with rooms puts theirs here. */
+  frames: FrameCodec = plainFrames;
   readonly #socket: Socket;
   readonly #o: DialOptions;
   readonly #waiting = new Map<bigint, Waiting>();
@@ -93,11 +107,12 @@ export class Wire {
   #cancelPing: () => void = () => undefined;
   #heard: number;
 
-  private constructor(socket: Socket, o: DialOptions, node: Node, epoch: bigint) {
+  private constructor(socket: Socket, o: DialOptions, node: Node, epoch: bigint, nonce: Bytes) {
     this.#socket = socket;
     this.#o = o;
     this.node = node;
     this.epoch = epoch;
+    this.nonce = nonce;
     this.#heard = o.timers.now();
   }
 
@@ -150,7 +165,7 @@ export class Wire {
       socket.send(hello);
       const second = await next();
       if (second.case !== "authenticated") throw second.case === "error" ? nodeRefusal(second.value.code, Number(second.value.retryAfterMs)) : refuse("malformed", "the node did not accept the device");
-      const w = new Wire(socket, o, node, second.value.epoch);
+      const w = new Wire(socket, o, node, second.value.epoch, copy(first.value.nonce));
       socket.onmessage = (e: { data: unknown }) => w.#onMessage(binary(e.data));
       socket.onclose = socket.onerror = () => w.#end(refuse("unreachable", "the link to the node ended"));
       // What arrived behind Authenticated while it was read.
@@ -175,15 +190,15 @@ export class Wire {
   get ended(): TrunklineError | undefined { return this.#ended; }
 
   /** Sends a frame that has no answer. */
-  send(kind: ClientKind): void {
+  send(kind: AnyClientKind): void {
     this.#write(0n, kind);
   }
 
   /** Sends a frame and calls got with each answer, until got returns false or the wire ends. */
-  ask(kind: ClientKind, got: Waiting): void {
+  ask(kind: AnyClientKind, got: (answer: NodeKind | TrunklineError) => boolean): void {
     if (this.#ended !== undefined) throw this.#ended;
     const id = this.#next++;
-    this.#waiting.set(id, got);
+    this.#waiting.set(id, got as Waiting); // whoever asks about a room takes answers about rooms
     try {
       this.#write(id, kind);
     } catch (err) {
@@ -193,7 +208,7 @@ export class Wire {
   }
 
   /** Asks for one answer of a kind. A node's Error, and a code in place of an answer, throw. After an abort the answer is dropped. */
-  call<C extends NodeKind["case"]>(kind: ClientKind, want: C, signal?: AbortSignal): Promise<NodeKindOf<C>> {
+  call<C extends AnyNodeKind["case"]>(kind: AnyClientKind, want: C, signal?: AbortSignal): Promise<AnswerOf<C>> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) return reject(abortError(signal));
       let done = false;
@@ -210,7 +225,7 @@ export class Wire {
         signal?.removeEventListener("abort", stop);
       };
       try {
-        this.ask(kind, (answer) => {
+        this.ask(kind, (answer: AnyNodeKind | TrunklineError) => {
           if (done) return false;
           cancel();
           if (answer instanceof TrunklineError) reject(answer);
@@ -236,9 +251,9 @@ export class Wire {
     this.#end(why);
   }
 
-  #write(id: bigint, kind: ClientKind): void {
+  #write(id: bigint, kind: AnyClientKind): void {
     if (this.#ended !== undefined) throw this.#ended;
-    const b = marshalClientFrame(id, kind);
+    const b = this.frames.marshal(id, kind);
     this.#o.tap?.sent(b);
     this.#socket.send(b);
   }
@@ -253,9 +268,9 @@ export class Wire {
   #onFrame(b: Uint8Array): void {
     if (this.#ended !== undefined) return;
     this.#heard = this.#o.timers.now();
-    let f: { id: bigint; kind: NodeKind };
+    let f: { readonly id: bigint; readonly kind: AnyNodeKind };
     try {
-      f = parseNodeFrame(b);
+      f = this.frames.parse(b);
     } catch (err) {
       return this.#end(err instanceof TrunklineError ? err : refuse("malformed", "frame", err));
     }
@@ -266,6 +281,7 @@ export class Wire {
     }
     if (f.id === 0n) {
       if (f.kind.case === "error") this.#end(nodeRefusal(f.kind.value.code, Number(f.kind.value.retryAfterMs)));
+      else if (f.kind.case === "roomEvent" || f.kind.case === "roomLeg") this.#o.onRoom?.(f.kind);
       return;
     }
     const got = this.#waiting.get(f.id);

@@ -1,0 +1,44 @@
+// What a frame between two members of a room says (envelope/room/pb/room.proto, Message).
+
+import { decode, encode, type Init, type Of } from "../canon.ts";
+import type { Bytes } from "../bytes.ts";
+import { maxFrameBody } from "../envelope/session.ts";
+import { parseSessionMessage } from "../envelope/sessionmessage.ts";
+import { refuse } from "../errors.ts";
+import { maxRoster } from "./roster.ts";
+import { RoomMessageMessage } from "./wire.ts";
+
+export type RoomMessage = NonNullable<Of<typeof RoomMessageMessage>["kind"]>;
+export type RoomMessageInit = NonNullable<Init<typeof RoomMessageMessage>["kind"]>;
+
+export const Way = { mesh: 1, sfu: 2 } as const;
+
+export function marshalRoomMessage(kind: RoomMessageInit): Bytes {
+  const b = encode(RoomMessageMessage, { kind });
+  parseRoomMessage(b);
+  return b;
+}
+
+export function parseRoomMessage(b: Uint8Array): RoomMessage {
+  const { kind } = decode(RoomMessageMessage, b, maxFrameBody);
+  if (kind === undefined) throw refuse("malformed", "a room's message that says nothing");
+  if (!good(kind)) throw refuse("malformed", "a room's message");
+  return kind;
+}
+
+function good(k: RoomMessage): boolean {
+  switch (k.case) {
+    case "key": {
+      const { generation, key, rosterEpoch, rosterHash } = k.value;
+      return (key.length === 32 || (key.length === 0 && generation > 0)) && rosterHash.length === (rosterEpoch === 0n ? 0 : 32);
+    }
+    case "roster": return k.value.signed.length > 0 && k.value.signed.length <= maxRoster;
+    case "newLink": return k.value.secret.length === 32;
+    case "stewardship": return k.value.seed.length === 32;
+    case "connection":
+      parseSessionMessage(k.value.message);
+      return true;
+    case "way": return k.value.kind === Way.mesh || k.value.kind === Way.sfu;
+    case "keyHeld": case "rosterWanted": case "ended": return true;
+  }
+}
