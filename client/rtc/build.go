@@ -23,6 +23,15 @@ const (
 	relayWait = 100 * time.Millisecond
 )
 
+// When a path is taken for broken. The library's defaults (5 s, asked every 2 s) alone are all the time that
+// there is until media have to be back; a path on which nobody speaks is asked often enough that two
+// questions in a row have to be lost.
+const (
+	silence     = 2500 * time.Millisecond
+	keepAlive   = 800 * time.Millisecond
+	failedAfter = 25 * time.Second
+)
+
 // replayWindow is how far behind a retransmitted RTP packet may come. SFrame has a window of its
 // own for what is replayed on purpose.
 const replayWindow = 1024
@@ -174,6 +183,7 @@ func (c *Config) settings(n *network) (s webrtc.SettingEngine) {
 	s.SetSrflxAcceptanceMinWait(srflxWait)
 	s.SetPrflxAcceptanceMinWait(prflxWait)
 	s.SetRelayAcceptanceMinWait(relayWait)
+	s.SetICETimeouts(silence, failedAfter, keepAlive)
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
 	s.SetIncludeLoopbackCandidate(c.IncludeLoopback)

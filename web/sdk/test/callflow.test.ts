@@ -419,6 +419,25 @@ describe("a broken path", () => {
     }
   });
 
+  it("that is in doubt is used while another one is looked for, and found broken it does not begin anew", async () => {
+    const { caller, callee, out, ether } = await live();
+    ether.works = false;
+    caller.o.onDoubt!();
+    while (callee.generation !== 1) await new Promise((r) => setImmediate(r));
+    expect(out.brokenSinceMs).toBeUndefined();
+    expect([out.state.phase, caller.generation, caller.servers.length]).toEqual(["live", 1, 1]);
+    caller.o.onPath(false);
+    while (out.brokenSinceMs === undefined) await new Promise((r) => setImmediate(r));
+    expect(caller.generation).toBe(1);
+  });
+
+  it("is asked for by the callee in doubt, too", async () => {
+    const { caller, callee, into } = await live();
+    callee.o.onDoubt!();
+    while (callee.generation !== 1) await new Promise((r) => setImmediate(r));
+    expect([caller.generation, into.brokenSinceMs]).toEqual([1, undefined]);
+  });
+
   it("the callee asks for it, because only the side that offered offers", async () => {
     const { caller, callee } = await live();
     callee.o.onPath(false);

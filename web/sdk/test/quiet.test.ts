@@ -1,7 +1,7 @@
 // Whether a path still carries anything is read from the browser's numbers.
 
 import { describe, expect, it } from "vitest";
-import { busyLooks, heardOn, idleLooks, Quiet, type Heard } from "../src/call/quiet.ts";
+import { busyLooks, doubtLooks, heardOn, idleLooks, Quiet, type Heard } from "../src/call/quiet.ts";
 
 const report = (...all: Record<string, unknown>[]): RTCStatsReport => new Map(all.map((s) => [s["id"], s])) as unknown as RTCStatsReport;
 const pair = (id: string, bytes: number, more: Record<string, unknown> = {}) => ({ id, type: "candidate-pair", bytesReceived: bytes, requestsReceived: 1, responsesReceived: 1, ...more });
@@ -64,6 +64,19 @@ describe("a path", () => {
     expect(q.silent).toBe(true);
     q.look(at("a", 5));
     expect(q.silent).toBe(false);
+  });
+
+  it("that was full of packets is doubtful before it is silent, and an idle one never", () => {
+    const q = new Quiet();
+    looks(q, idleLooks, at("a", 1));
+    expect(q.doubtful).toBe(false);
+    for (let n = 0; n < 5; n++) q.look(at("a", n));
+    looks(q, doubtLooks - 1, at("a", 4));
+    expect(q.doubtful).toBe(false);
+    q.look(at("a", 4));
+    expect([q.doubtful, q.silent]).toEqual([true, false]);
+    q.look(at("a", 5));
+    expect(q.doubtful).toBe(false);
   });
 
   it("on which people stopped speaking is an idle one from the first question on", () => {

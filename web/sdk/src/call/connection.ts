@@ -162,6 +162,9 @@ export class Connection {
         await this.#onPath(up);
         if (up) await this.#o.look();
       }),
+      onDoubt: () => this.#o.order.do(async () => {
+        if (this.#o.phase() === "live" && this.#brokenMs === undefined) await this.#seek();
+      }),
       onFailed: (why) => this.#o.failed(why),
     });
   }
@@ -220,7 +223,7 @@ export class Connection {
       case SessionType.iceEnd: return this.#candidate(undefined, m.generation);
       case SessionType.restart:
         // Followed once in four seconds at most; one about an older offer brings the newest again while that is unanswered.
-        if (this.#o.session.role === Role.initiator && (m.generation === this.#offered || this.#offered > this.#taken) && this.#mayTry()) await this.#restart();
+        if (this.#o.session.role === Role.initiator && (m.generation === this.#offered || this.#offered > this.#taken)) await this.#seek();
         return;
       case SessionType.confirm: case SessionType.bye: return;
     }
@@ -286,17 +289,29 @@ export class Connection {
   #lookAgain(ms: number): void {
     this.#o.order.later(ms, async () => {
       if (this.#o.phase() !== "connecting" || this.#pathUp) return;
-      await this.#restart();
+      await this.#restart(this.#offered > this.#taken ? [] : await this.#relay(true));
       this.#lookAgain(restartMs);
     });
   }
 
-  async #restart(): Promise<void> {
+  /** Only the side that offered first offers, so that two restarts do not cross: the other asks it to. */
+  async #seek(): Promise<void> {
+    if (!this.#mayTry()) return;
+    if (this.#o.session.role !== Role.initiator) return quiet(this.#o.post.send({ type: SessionType.restart, generation: this.#taken }));
+    if (this.#offered > this.#taken) return this.#restart([]);
+    // What broke the path may have broken the way to the own node as well: nothing else waits for its relay.
+    this.#o.client.background("ask for the relay", async () => {
+      const servers = await this.#relay(true);
+      this.#o.order.do(async () => { if (!this.#ended) await this.#restart(servers); });
+    });
+  }
+
+  async #restart(servers: readonly IceServer[]): Promise<void> {
     if (this.#offered > this.#taken) {
       if (this.#pendingOffer !== undefined) await quiet(this.#o.post.send(this.#pendingOffer));
       return;
     }
-    this.#peer!.setServers(await this.#relay(true));
+    this.#peer!.setServers(servers);
     this.#offered++;
     this.#pendingOffer = this.#describe(SessionType.offer, await this.#peer!.restart(), this.#offered);
     await quiet(this.#o.post.send(this.#pendingOffer));
@@ -322,13 +337,9 @@ export class Connection {
       if (this.#brokenMs !== broken || this.#o.phase() !== "live") return;
       this.#o.path();
       if (this.#o.client.now() - broken > (this.#o.media === 0 ? filesGivenUpMs : pathGivenUpMs)) throw refuse("unreachable", "the connection broke and did not come back");
-      this.#o.order.after(restartMs, mend);
-      if (this.#o.session.role === Role.initiator) {
-        if (this.#mayTry()) await this.#restart();
-      } else {
-        // Only the side that offered first offers, so that two restarts do not cross: the other asks it to.
-        await quiet(this.#o.post.send({ type: SessionType.restart, generation: this.#taken }));
-      }
+      await this.#seek();
+      // The last try may have been made in doubt, before the path was given up.
+      this.#o.order.after(restartMs - (this.#o.client.now() - this.#triedMs), mend);
     });
     mend();
   }

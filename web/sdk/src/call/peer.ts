@@ -25,6 +25,8 @@ export interface PeerOptions {
   readonly onFile: (chunk: Uint8Array) => void;
   /** Whether packets get through, as the library sees it. */
   readonly onPath: (up: boolean) => void;
+  /** Packets got through, and for a second none did: the path is still used, and another one is to be looked for. */
+  readonly onDoubt?: () => void;
   /** The connection did what the protocol has no room for. */
   readonly onFailed: (why: TrunklineError) => void;
 }

@@ -1,8 +1,9 @@
 // Whether anything still comes over a path. A browser says that a path is broken after more than five seconds
 // without an answer; a call that is to go on within five has to notice before that.
 
-/** How often it is looked whether something came. */
+/** How often it is looked whether something came, and how often while nothing does: what takes over is to be seen at once. */
 export const lookMs = 250;
+export const quickLookMs = 100;
 
 /** So many looks without anything, three seconds: a browser asks on an idle path every two and a half whether it is there. */
 export const idleLooks = 12;
@@ -10,6 +11,12 @@ export const idleLooks = 12;
 /** So many where packets came until then: those of sound come fifty times a second, and each side reports on the other's. */
 export const busyLooks = 8;
 const busy = 4;
+
+/**
+ * After a second of it another path is looked for while this one is still used. A browser leaves one that it could use for
+ * a worse one only when nothing has come over it for three and a half seconds: by then the other one is to be ready.
+ */
+export const doubtLooks = 4;
 
 /** What has come over a path so far. */
 export interface Heard {
@@ -36,6 +43,8 @@ export class Quiet {
   #flow = 0; // looks in a row with packets, before the silence
 
   get silent(): boolean { return this.#looks >= (this.#flow >= busy ? busyLooks : idleLooks); }
+  /** Packets came all the time, and now none do. */
+  get doubtful(): boolean { return this.#flow >= busy && this.#looks >= doubtLooks; }
 
   look(heard: Heard | undefined): void {
     const last = this.#last;

@@ -4,7 +4,7 @@
 import { copy, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import type { CallPeer, PeerFactory, PeerOptions } from "./peer.ts";
-import { heardOn, lookMs, Quiet } from "./quiet.ts";
+import { heardOn, lookMs, quickLookMs, Quiet } from "./quiet.ts";
 import { canSeal, SealedMedia, withoutExtensions } from "./media.ts";
 import { parseFingerprint } from "./sdp.ts";
 
@@ -67,19 +67,27 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       up = now;
       o.onPath(now);
     };
+    let doubted = false;
+    let next: ReturnType<typeof setTimeout> | undefined;
+    let closed = false;
+    const look = async (): Promise<void> => {
+      if (pc.connectionState === "connected") {
+        // One receiver's report is a small one, and has the path of all; that of one that receives nothing has none.
+        const receiver = pc.getTransceivers().find((t) => t.currentDirection === "recvonly")?.receiver;
+        const report = await (receiver ?? pc).getStats().catch(() => undefined); // closed meanwhile
+        if (closed || report === undefined) return;
+        quiet.look(heardOn(report));
+        path();
+        if (quiet.doubtful && !doubted) o.onDoubt?.();
+        doubted = quiet.doubtful;
+      }
+      next = setTimeout(() => void look(), up === false ? quickLookMs : lookMs);
+    };
+    next = setTimeout(() => void look(), lookMs);
     pc.onconnectionstatechange = () => {
       quiet.reset();
       path();
     };
-    const looks = setInterval(() => {
-      if (pc.connectionState !== "connected") return;
-      // One receiver's report is a small one, and has the path of all; that of one that receives nothing has none.
-      const receiver = pc.getTransceivers().find((t) => t.currentDirection === "recvonly")?.receiver;
-      (receiver ?? pc).getStats().then((report) => {
-        quiet.look(heardOn(report));
-        path();
-      }, () => undefined); // closed meanwhile
-    }, lookMs);
     // A handshake with another certificate than the signed one ends here, before there is any channel.
     const watch = () => {
       const dtls = pc.sctp?.transport;
@@ -123,7 +131,8 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
         for (const dc of [control, file]) dc.onclose = dc.onmessage = null;
         flow.close();
         pc.onconnectionstatechange = pc.onicecandidate = null;
-        clearInterval(looks);
+        closed = true;
+        clearTimeout(next);
         media?.close();
         pc.close();
       },
