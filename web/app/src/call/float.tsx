@@ -1,5 +1,5 @@
 import { Avatar, Icon } from '@trunkline/ui';
-import { render } from 'preact';
+import { type ComponentChildren, render } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { AppContext, useApp, useT, useView } from '../app.ts';
 import { nameOf } from '../screens/parts.tsx';
@@ -21,8 +21,9 @@ export function canFloat(): boolean {
   return windows() !== undefined || document.pictureInPictureEnabled;
 }
 
-/** The small window of the call, and what opens and closes it. */
-export function useFloat(contact: Contact): { floating: boolean; toggle: () => void } {
+/** The small window of a call or a meeting, and what opens and closes it. `picture` finds what a browser shows that
+ * gives no window of our own. */
+export function useFloat(title: string, content: ComponentChildren, picture: string): { floating: boolean; toggle: () => void } {
   const app = useApp();
   const t = useT();
   const [floating, setFloating] = useState(false);
@@ -31,7 +32,7 @@ export function useFloat(contact: Contact): { floating: boolean; toggle: () => v
   const open = async () => {
     const own = windows();
     if (!own) {
-      const video = document.querySelector<HTMLVideoElement>('.tile.large video, .tile.them video');
+      const video = document.querySelector<HTMLVideoElement>(picture);
       if (!video) throw new DOMException('there is no picture', 'InvalidStateError');
       await video.requestPictureInPicture();
       video.addEventListener('leavepictureinpicture', () => setFloating(false), { once: true });
@@ -42,16 +43,11 @@ export function useFloat(contact: Contact): { floating: boolean; toggle: () => v
     }
     const small = await own.requestWindow({ width: 360, height: 270 });
     const page = small.document;
-    page.title = nameOf(contact);
+    page.title = title;
     for (const name of ['lang', 'dir'] as const) page.documentElement[name] = document.documentElement[name];
     page.documentElement.dataset['theme'] = document.documentElement.dataset['theme'];
     for (const sheet of document.querySelectorAll<HTMLLinkElement>('link[rel=stylesheet]')) page.head.append(page.importNode(sheet));
-    render(
-      <AppContext.Provider value={app}>
-        <Small contact={contact} />
-      </AppContext.Provider>,
-      page.body,
-    );
+    render(<AppContext.Provider value={app}>{content}</AppContext.Provider>, page.body);
     small.addEventListener(
       'pagehide',
       () => {
@@ -74,7 +70,7 @@ export function useFloat(contact: Contact): { floating: boolean; toggle: () => v
 }
 
 /** What stands in the small window. */
-function Small(props: { contact: Contact }) {
+export function Small(props: { contact: Contact }) {
   const app = useApp();
   const t = useT();
   const call = useView((s) => s.call);
@@ -115,15 +111,16 @@ function Small(props: { contact: Contact }) {
 }
 
 /** Buttons of the browser's own small window and of headsets, where it has them. */
-export function useSessionControls(microphone: boolean, camera: boolean): void {
-  const app = useApp();
+export function useSessionControls(microphone: boolean, camera: boolean, press: { microphone: () => void; camera: () => void; leave: () => void }): void {
+  const latest = useRef(press);
+  latest.current = press;
   useEffect(() => {
     const session = navigator.mediaSession as MediaSession | undefined;
     if (!session) return;
     const actions: [string, () => void][] = [
-      ['togglemicrophone', () => app.engine.call?.toggle('microphone')],
-      ['togglecamera', () => app.engine.call?.toggle('camera')],
-      ['hangup', () => app.engine.call?.hangup()],
+      ['togglemicrophone', () => latest.current.microphone()],
+      ['togglecamera', () => latest.current.camera()],
+      ['hangup', () => latest.current.leave()],
     ];
     const set = (action: string, handler: (() => void) | null) => {
       try {

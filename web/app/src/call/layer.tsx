@@ -98,7 +98,7 @@ function Waiting(props: { call: CallView; contact: Contact }) {
           {call.tracks.microphone && call.sending.microphone && <Meter track={call.tracks.microphone} />}
         </div>
       )}
-      <DeviceProblems call={call} />
+      <DeviceProblems problems={call.problems} onRetry={(what) => control?.retry(what)} />
       {looking && (
         <div class="call-bar">
           <RoundButton
@@ -163,7 +163,7 @@ function Waiting(props: { call: CallView; contact: Contact }) {
       {(before || stage.is === 'incoming') && (
         <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
       )}
-      {before && <Devices call={call} />}
+      {before && <Devices tracks={call.tracks} chosen={control?.chosen ?? {}} onChoose={(what, id) => control?.choose(what, id)} />}
       {stage.is === 'ended' && stage.lasted > 0 && !backedUp && (
         <Notice kind="warn" icon="info">
           <p>{t('backupOffer')}</p>

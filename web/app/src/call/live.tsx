@@ -1,19 +1,20 @@
 import { call as sdk } from '@trunkline/sdk';
 import { Dialog, Icon, MenuButton } from '@trunkline/ui';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import { lazy } from '../lazy.tsx';
 import { ChatPane } from '../screens/person.tsx';
 import { nameOf, TrustMark } from '../screens/parts.tsx';
 import type { Contact } from '../state.ts';
 import { RouteBadge } from './badge.tsx';
-import { canFloat, useFloat, useSessionControls } from './float.tsx';
-import { type Command, commandOf, keyOf, typing } from './keys.ts';
+import { canFloat, Small, useFloat, useSessionControls } from './float.tsx';
+import type { Command } from './keys.ts';
 import { keyText } from './keytext.ts';
 import { clock } from './layer.tsx';
 import { DeviceProblems, Devices, Limited, RoundButton, Sound } from './parts.tsx';
 import { Sign, signKey } from './signs.tsx';
 import { Stage, useSeconds } from './stage.tsx';
+import { useKeys } from './usekeys.ts';
 import type { CallView } from './view.ts';
 
 const Details = lazy(() => import('./details.tsx').then((m) => m.Details));
@@ -28,10 +29,14 @@ export function Live(props: { call: CallView; contact: Contact }) {
   const [chat, setChat] = useState(false);
   const [over, setOver] = useState<'keys' | 'devices' | null>(null);
   const [details, setDetails] = useState(false);
-  const small = useFloat(contact);
+  const small = useFloat(nameOf(contact), <Small contact={contact} />, '.tile.large video, .tile.them video');
   const { sending, tracks, peer } = call;
-  useSessionControls(sending.microphone, sending.camera);
-  useKeys((command) => {
+  useSessionControls(sending.microphone, sending.camera, {
+    microphone: () => control?.toggle('microphone'),
+    camera: () => control?.toggle('camera'),
+    leave: () => control?.hangup(),
+  });
+  useKeys({ muted: !sending.microphone, mute: (on) => control?.mute(on) }, (command) => {
     if (command === 'chat') setChat(!chat);
     else if (command === 'keys') setOver(over === 'keys' ? null : 'keys');
     else if (command !== 'talk') control?.toggle(command);
@@ -51,7 +56,7 @@ export function Live(props: { call: CallView; contact: Contact }) {
         )}
       </header>
       {details && <Details call={call} onClose={() => setDetails(false)} />}
-      <DeviceProblems call={call} />
+      <DeviceProblems problems={call.problems} onRetry={(what) => control?.retry(what)} />
       <Limited call={call} />
       <div class="call-main">
         <Stage call={call} contact={contact} />
@@ -113,50 +118,11 @@ export function Live(props: { call: CallView; contact: Contact }) {
       {over === 'keys' && <KeySheet onClose={() => setOver(null)} />}
       {over === 'devices' && (
         <Dialog title={t('mediaTitle')} closeLabel={t('close')} onClose={() => setOver(null)}>
-          <Devices call={call} />
+          <Devices tracks={call.tracks} chosen={control?.chosen ?? {}} onChoose={(what, id) => control?.choose(what, id)} />
         </Dialog>
       )}
     </div>
   );
-}
-
-/** Single keys, while nobody types and no dialog is open; one of them speaks while it is held. */
-function useKeys(run: (command: Command) => void): void {
-  const app = useApp();
-  const latest = useRef(run);
-  latest.current = run;
-  useEffect(() => {
-    let held = '';
-    const down = (e: KeyboardEvent) => {
-      const { prefs, call } = app.store.state;
-      if (!prefs.singleKeys || typing(e.target)) return;
-      const command = commandOf(e, prefs.keys);
-      if (!command || (command !== 'keys' && document.querySelector('dialog[open]'))) return;
-      // Space presses the button that has the focus.
-      if (e.key === ' ' && e.target instanceof HTMLButtonElement) return;
-      e.preventDefault();
-      if (command !== 'talk') return latest.current(command);
-      if (e.repeat || call?.sending.microphone) return;
-      held = prefs.keys.talk;
-      app.engine.call?.mute(false);
-    };
-    const release = () => {
-      if (!held) return;
-      held = '';
-      app.engine.call?.mute(true);
-    };
-    const up = (e: KeyboardEvent) => {
-      if (keyOf(e) === held) release();
-    };
-    addEventListener('keydown', down);
-    addEventListener('keyup', up);
-    addEventListener('blur', release);
-    return () => {
-      removeEventListener('keydown', down);
-      removeEventListener('keyup', up);
-      removeEventListener('blur', release);
-    };
-  }, []);
 }
 
 function Duration(props: { call: CallView }) {

@@ -78,7 +78,7 @@ export function Meter(props: { track: MediaStreamTrack }) {
 }
 
 /** Which microphone, camera and speaker. Names are told by the browser once it may use them. */
-export function Devices(props: { call: CallView }) {
+export function Devices(props: { tracks: CallView['tracks']; chosen: Partial<Record<Own | 'speaker', string>>; onChoose: (what: Own | 'speaker', id: string) => void }) {
   const app = useApp();
   const t = useT();
   const [all, setAll] = useState<MediaDeviceInfo[]>([]);
@@ -89,10 +89,9 @@ export function Devices(props: { call: CallView }) {
     look();
     navigator.mediaDevices.addEventListener('devicechange', look);
     return () => navigator.mediaDevices.removeEventListener('devicechange', look);
-  }, [props.call.tracks.microphone, props.call.tracks.camera]);
-  const control = app.engine.call;
+  }, [props.tracks.microphone, props.tracks.camera]);
   const test = once(
-    () => playTest(control?.chosen.speaker ?? ''),
+    () => playTest(props.chosen.speaker ?? ''),
     () => app.store.dispatch({ type: 'toast', text: t('speakerFailed') }),
   );
   const kinds = [
@@ -110,8 +109,8 @@ export function Devices(props: { call: CallView }) {
             key={what}
             label={label}
             options={[{ value: '', label: t('callDefaultDevice') }, ...options]}
-            value={control?.chosen[what] ?? ''}
-            onChange={(id) => control?.choose(what, id)}
+            value={props.chosen[what] ?? ''}
+            onChange={(id) => props.onChoose(what, id)}
           />
         );
       })}
@@ -125,13 +124,12 @@ export function Devices(props: { call: CallView }) {
 }
 
 /** What is wrong with a device, and the next step. */
-export function DeviceProblems(props: { call: CallView }) {
-  const app = useApp();
+export function DeviceProblems(props: { problems: CallView['problems']; onRetry: (what: Own) => void }) {
   const t = useT();
   return (
     <>
       {(['microphone', 'camera'] as Own[]).map((what) => {
-        const problem = props.call.problems[what];
+        const problem = props.problems[what];
         if (!problem) return null;
         return (
           <div key={what} class="call-problem" role="alert">
@@ -140,7 +138,7 @@ export function DeviceProblems(props: { call: CallView }) {
               <span>{t(deviceProblemKey(problem), { device: t(what === 'microphone' ? 'callMicrophone' : 'callCamera') })}</span>
               <WhereToClick problem={problem} />
               <div>
-                <button type="button" class="button" onClick={() => app.engine.call?.retry(what)}>
+                <button type="button" class="button" onClick={() => props.onRetry(what)}>
                   {t('retry')}
                 </button>
               </div>
