@@ -38,7 +38,8 @@ type appFile struct {
 }
 
 type appFiles struct {
-	at map[string]*appFile // by path, the paths of screens included
+	at    map[string]*appFile // by path, the paths of screens included
+	under map[string]*appFile // by the folder in which any one name is a screen, with a slash behind it
 }
 
 // builtApp is the app in this binary, made ready once for all nodes of a process.
@@ -51,7 +52,7 @@ var builtApp = sync.OnceValues(func() (*appFiles, error) {
 })
 
 func newAppFiles(b *web.Bundle) (*appFiles, error) {
-	files := &appFiles{at: make(map[string]*appFile, len(b.Files)+len(b.Routes))}
+	files := &appFiles{at: make(map[string]*appFile, len(b.Files)+len(b.Routes)), under: map[string]*appFile{}}
 	for _, f := range b.Files {
 		kind, ok := appTypes[path.Ext(f.Name)]
 		if !ok {
@@ -68,10 +69,29 @@ func newAppFiles(b *web.Bundle) (*appFiles, error) {
 		return nil, fmt.Errorf("the app has no index.html")
 	}
 	for _, route := range b.Routes {
-		files.at[route] = index
+		if folder, ok := strings.CutSuffix(route, web.Whatever); ok {
+			files.under[folder+"/"] = index
+		} else {
+			files.at[route] = index
+		}
 	}
 	return files, nil
 }
+
+// find is the file at a path, or nil. A room's path holds its id: the page is the same for all of
+// them, also for those that never were, so nobody learns here which there are.
+func (a *appFiles) find(name string) *appFile {
+	if f := a.at[name]; f != nil {
+		return f
+	}
+	if folder, last := path.Split(name); last != "" && len(last) <= longestRoute {
+		return a.under[folder]
+	}
+	return nil
+}
+
+// longestRoute bounds the part of a path that is not known beforehand: a room's id has 43.
+const longestRoute = 64
 
 func compressed(body []byte) []byte {
 	var out bytes.Buffer
@@ -90,7 +110,7 @@ func compressed(body []byte) []byte {
 // serveApp serves the app: files under their own names, and the first page under the path of
 // every screen, so that a reload stays where it was.
 func (n *Node) serveApp(w http.ResponseWriter, r *http.Request) {
-	f := n.app.at[r.URL.Path]
+	f := n.app.find(r.URL.Path)
 	if f == nil {
 		plain(w, http.StatusNotFound, "there is nothing here\n")
 		return

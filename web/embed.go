@@ -32,6 +32,9 @@ const routesFile = "routes.json"
 //go:embed all:dist
 var dist embed.FS
 
+// Whatever ends the route of a screen whose last part is not known when the app is built.
+const Whatever = "/*"
+
 // File is one file of the bundle. Body belongs to the bundle and is not to be changed.
 type File struct {
 	Name string // with slashes, without one in front
@@ -42,7 +45,7 @@ type File struct {
 // Bundle is the built app.
 type Bundle struct {
 	Files  []File            // by name; Listing is one of them
-	Routes []string          // paths of screens, each with a slash in front
+	Routes []string          // paths of screens, each with a slash in front; one that ends in /* stands for whatever comes there
 	Digest [sha256.Size]byte // of Listing
 }
 
@@ -96,7 +99,7 @@ func load(from fs.FS) (*Bundle, error) {
 		return nil, fmt.Errorf("the app in this binary is not the one that its %s lists: build it again with make web", Listing)
 	}
 	for _, route := range b.Routes {
-		if path.Clean("/"+route) != route {
+		if name := strings.TrimSuffix(route, Whatever); path.Clean("/"+name) != name || strings.Contains(name, "*") {
 			return nil, fmt.Errorf("%s: %q is not a path", routesFile, route)
 		}
 	}

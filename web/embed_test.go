@@ -3,6 +3,7 @@ package web
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -26,6 +27,9 @@ func TestTheBundleInThisBinaryIsWhole(t *testing.T) {
 	listing, _ := b.File(Listing)
 	if got, want := b.DigestText(), fmt.Sprintf("sha256:%x", sha256.Sum256(listing.Body)); got != want {
 		t.Errorf("digest %s, want %s", got, want)
+	}
+	if !slices.Contains(b.Routes, "/r"+Whatever) {
+		t.Errorf("routes %q have no place for rooms", b.Routes)
 	}
 	if len(b.Routes) == 0 || b.Routes[0] != "/" {
 		t.Errorf("routes %q do not begin with the home screen", b.Routes)

@@ -8,6 +8,7 @@ export type Route =
   | { screen: 'contact'; id: string; tab: ContactTab }
   | { screen: 'add'; address: string; invite?: string }
   | { screen: 'call'; address: string; name: string; invite: string } // no address: this person waits for others
+  | { screen: 'room'; link: string } // a room of this node by its path, another one by its whole link; empty: a new one
   | { screen: 'join' }
   | { screen: 'card'; text: string } // no text: this person begins
   | { screen: 'send' }
@@ -47,6 +48,8 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
     }
     case '/card':
       return { screen: 'card', text: isCard(hash) ? hash : '' };
+    case '/room':
+      return { screen: 'room', link: isRoomLink(hash) ? hash : '' };
     case '/call':
       return parseCall(hash) ?? { screen: 'call', address: '', name: '', invite: '' };
     case '/contact': {
@@ -68,6 +71,8 @@ export function parseRoute(location: { origin: string; pathname: string; hash: s
     case '/about':
       return { screen: location.pathname.slice(1) as 'join' | 'send' | 'settings' | 'phrase' | 'devices' | 'media' | 'transfers' | 'node' | 'about' };
     default:
+      // What is no room's link gets its own words on the screen of the room.
+      if (/^\/r\/[^/]{1,64}$/.test(location.pathname)) return { screen: 'room', link: `${location.pathname}#${hash}` };
       return { screen: 'unknown' };
   }
 }
@@ -83,6 +88,8 @@ export function routeText(route: Route): string {
       return route.address ? `/add#${encodeURIComponent(route.address)}` : '/add';
     case 'call':
       return route.address ? `/call#${callFragment(route)}` : '/call';
+    case 'room':
+      return route.link.startsWith('/') ? route.link : route.link ? `/room#${route.link}` : '/room';
     case 'card':
       return route.text ? `/card#${route.text}` : '/card';
     case 'invite':
@@ -170,8 +177,24 @@ export function callLink(origin: string, meeting: Omit<Meeting, 'screen'>): stri
   return `${origin}/#${callFragment(meeting)}`;
 }
 
-/** Where a text that somebody pasted or scanned to join a call leads to. */
-export function joinRoute(text: string): Meeting {
+/** Whether a text has the form of a room's link. Whether it opens one is said by its node. */
+export function isRoomLink(text: string): boolean {
+  return /^https?:\/\/[^\s/?#@]{1,260}\/r\/[\w-]{43}#[\w-]{43}$/.test(text);
+}
+
+/** The link of a room, as it is handed to others. */
+export function roomLink(origin: string, route: Extract<Route, { screen: 'room' }>): string {
+  return route.link.startsWith('/') ? origin + route.link : route.link;
+}
+
+/** The screen of a room's link: one of this node has its own path, so that the address bar shows the link itself. */
+export function roomRoute(origin: string, link: string): Extract<Route, { screen: 'room' }> {
+  return { screen: 'room', link: link.startsWith(`${origin}/r/`) ? link.slice(origin.length) : link };
+}
+
+/** Where a text that somebody pasted or scanned to join a call or a meeting leads to. */
+export function joinRoute(text: string, origin: string): Meeting | Extract<Route, { screen: 'room' }> {
+  if (isRoomLink(text.trim())) return roomRoute(origin, text.trim());
   const at = text.indexOf('#call=');
   const found = at >= 0 && text.length - at <= maxFragment ? parseCall(text.trim().slice(text.trim().indexOf('#call=') + 1)) : null;
   // An invitation is to the node that the link names, and this person is at home here.

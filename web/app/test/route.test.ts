@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addressOf, callLink, contactLink, inviteToken, isInvite, isLoopback, joinRoute, parseRoute, paths, type Route, routeText } from '../src/route.ts';
+import { addressOf, callLink, contactLink, inviteToken, isInvite, isLoopback, isRoomLink, joinRoute, parseRoute, paths, roomLink, roomRoute, type Route, routeText } from '../src/route.ts';
 
 const origin = 'https://acme.example';
 const at = (path: string): Route => {
@@ -7,6 +7,9 @@ const at = (path: string): Route => {
   return parseRoute({ origin: url.origin, pathname: url.pathname, hash: url.hash });
 };
 const address = `tl1${'q'.repeat(59)}@acme.example`;
+
+const room = 'r'.repeat(42) + 'Q';
+const secret = 's'.repeat(42) + 'A';
 
 test('every screen has a path that comes back as the same screen', () => {
   const routes: Route[] = [
@@ -19,6 +22,9 @@ test('every screen has a path that comes back as the same screen', () => {
     { screen: 'call', address, name: '', invite: '' },
     { screen: 'call', address: '', name: '', invite: '' },
     { screen: 'join' },
+    { screen: 'room', link: '' },
+    { screen: 'room', link: `/r/${room}#${secret}` },
+    { screen: 'room', link: `https://other.example/r/${room}#${secret}` },
     { screen: 'send' },
     { screen: 'invite', invite: `${origin}/#invite=abc-_1` },
     { screen: 'settings' },
@@ -82,9 +88,9 @@ test('a link into a call carries who is called, and an invitation to its own nod
   expect(new URL(link).pathname + new URL(link).search).toBe('/');
   expect(at(link.slice(origin.length))).toEqual({ screen: 'call', address, name: 'Alice', invite: 'abc-_1' });
   // Pasted elsewhere: whoever joins is at home there already.
-  expect(joinRoute(` ${link}\n`)).toEqual({ screen: 'call', address, name: 'Alice', invite: '' });
-  expect(joinRoute(contactLink(origin, address))).toEqual({ screen: 'call', address, name: '', invite: '' });
-  expect(joinRoute(address)).toEqual({ screen: 'call', address, name: '', invite: '' });
+  expect(joinRoute(` ${link}\n`, origin)).toEqual({ screen: 'call', address, name: 'Alice', invite: '' });
+  expect(joinRoute(contactLink(origin, address), origin)).toEqual({ screen: 'call', address, name: '', invite: '' });
+  expect(joinRoute(address, origin)).toEqual({ screen: 'call', address, name: '', invite: '' });
 });
 
 test('what a stranger put into a link into a call is cut to its size', () => {
@@ -104,4 +110,21 @@ test('a card is one wherever it stands, and leads to its screen', () => {
   expect(at('/', '#c2.abc')).toEqual({ screen: 'card', text: 'c2.abc' });
   expect(at('/', `#c1.${'a'.repeat(5000)}`)).toEqual({ screen: 'home' });
   expect(routeText({ screen: 'card', text: 'c1.abc' })).toBe('/card#c1.abc');
+});
+
+test('a room is found by its whole link, at its own node by its path', () => {
+  const own = `${origin}/r/${room}#${secret}`;
+  const other = `https://other.example:8443/r/${room}#${secret}`;
+  expect(joinRoute(` ${own}\n`, origin)).toEqual({ screen: 'room', link: `/r/${room}#${secret}` });
+  expect(joinRoute(other, origin)).toEqual({ screen: 'room', link: other });
+  for (const link of [own, other]) expect(roomLink(origin, roomRoute(origin, link))).toBe(link);
+  // The secret never is a part of what the browser asks for.
+  expect(new URL(routeText(roomRoute(origin, other)), origin).pathname).toBe('/room');
+  for (const bad of ['', room, own.slice(0, -1), `${own}x`, own.replace('/r/', '/x/'), own.replace('https', 'ftp'), own.replace('acme', 'a@acme'), `${origin}/?r/${room}#${secret}`, `https://${'a'.repeat(261)}/r/${room}#${secret}`]) {
+    expect(isRoomLink(bad), bad).toBe(false);
+  }
+  // Half a link is the screen of a room, too: there it says what is wrong with it.
+  expect(at(`/r/${room}`)).toEqual({ screen: 'room', link: `/r/${room}#` });
+  expect(at('/room#hello')).toEqual({ screen: 'room', link: '' });
+  expect(at(`/r/${'r'.repeat(65)}`).screen).toBe('unknown');
 });

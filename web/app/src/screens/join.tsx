@@ -12,9 +12,9 @@ export function Join() {
   const [problem, setProblem] = useState<string>();
   const [scanning, setScanning] = useState(false);
   const follow = (found: string): boolean => {
-    const route = joinRoute(found);
+    const route = joinRoute(found, location.origin);
     if (isInvite(found)) setProblem(t('problemInviteHere'));
-    else if (!/^tl1[0-9a-z]{40,}/i.test(route.address)) setProblem(t('problemAddress'));
+    else if (route.screen === 'call' && !/^tl1[0-9a-z]{40,}/i.test(route.address)) setProblem(t('problemAddress'));
     else {
       app.go(route);
       return true;

@@ -89,6 +89,7 @@ function Pane(props: { route: Route }) {
     case 'about':
       return <About />;
     case 'home':
+    case 'room':
     case 'invite':
     case 'unknown':
       return <Home />;

@@ -132,11 +132,13 @@ self.addEventListener('message', (event) => {
 });
 
 const pages = new Set<string>(routes);
+/** A room's path ends in its id. */
+const pageOf = (pathname: string) => pages.has(pathname) || pages.has(pathname.replace(/\/[^/]+$/, '/*'));
 
 self.addEventListener('fetch', (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== 'GET' || url.origin !== self.location.origin) return;
-  const path = event.request.mode === 'navigate' && pages.has(url.pathname) ? '/index.html' : url.pathname;
+  const path = event.request.mode === 'navigate' && pageOf(url.pathname) ? '/index.html' : url.pathname;
   event.respondWith(
     (async () => {
       const digest = await pinned();
