@@ -46,28 +46,14 @@ func (p *Packet) Parse(b []byte) error {
 	if len(b) > MaxPacket {
 		return ErrTooLong
 	}
-	if len(b) < fixedHeader {
-		return ErrShort
-	}
-	if b[0]>>6 != 2 {
-		return ErrVersion
-	}
-	n := fixedHeader + 4*int(b[0]&0x0f)
-	if len(b) < n {
-		return ErrShort
+	n, err := HeaderSize(b)
+	if err != nil {
+		return err
 	}
 	if b[0]&0x10 != 0 {
-		if len(b) < n+4 {
-			return ErrShort
-		}
-		p.profile = binary.BigEndian.Uint16(b[n:])
-		size := 4 * int(binary.BigEndian.Uint16(b[n+2:]))
-		n += 4
-		if len(b) < n+size {
-			return ErrShort
-		}
-		p.extensions = b[n : n+size]
-		n += size
+		fixed := fixedHeader + 4*int(b[0]&0x0f)
+		p.profile = binary.BigEndian.Uint16(b[fixed:])
+		p.extensions = b[fixed+4 : n]
 	}
 	end := len(b)
 	if b[0]&0x20 != 0 {
@@ -79,6 +65,27 @@ func (p *Packet) Parse(b []byte) error {
 	}
 	p.raw, p.payload, p.end = b, n, end
 	return nil
+}
+
+// HeaderSize is how long the header with its extensions is: what SRTP leaves in clear.
+func HeaderSize(b []byte) (int, error) {
+	if len(b) < fixedHeader {
+		return 0, ErrShort
+	}
+	if b[0]>>6 != 2 {
+		return 0, ErrVersion
+	}
+	n := fixedHeader + 4*int(b[0]&0x0f)
+	if b[0]&0x10 != 0 {
+		if len(b) < n+4 {
+			return 0, ErrShort
+		}
+		n += 4 + 4*int(binary.BigEndian.Uint16(b[n+2:]))
+	}
+	if len(b) < n {
+		return 0, ErrShort
+	}
+	return n, nil
 }
 
 // Raw is the whole packet.
