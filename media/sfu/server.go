@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/trunkline-net/trunkline/media/sfu/peer"
-	"github.com/trunkline-net/trunkline/media/sfu/peer/pion"
+	"github.com/trunkline-net/trunkline/media/sfu/peer/express"
 	"github.com/trunkline-net/trunkline/media/sfu/track"
 	"github.com/trunkline-net/trunkline/media/sfu/udp"
 )
@@ -73,7 +73,7 @@ type carrier interface {
 	addr() netip.AddrPort
 	lane() lane
 	transport(l lane, r peer.Receiver, audioLevels bool) (peer.Transport, error)
-	counts() udp.Counts
+	counts() express.Counts
 	close() error
 }
 
@@ -83,19 +83,19 @@ type lane interface {
 	Release()
 }
 
-type pionCarrier struct{ port *pion.Port }
+type portCarrier struct{ port *express.Port }
 
-func (c pionCarrier) start()               { c.port.Start() }
-func (c pionCarrier) addr() netip.AddrPort { return c.port.Addr() }
-func (c pionCarrier) lane() lane           { return c.port.Lane() }
-func (c pionCarrier) counts() udp.Counts   { return c.port.Counts() }
-func (c pionCarrier) close() error         { return c.port.Close() }
-func (c pionCarrier) transport(l lane, r peer.Receiver, audioLevels bool) (peer.Transport, error) {
+func (c portCarrier) start()                 { c.port.Start() }
+func (c portCarrier) addr() netip.AddrPort   { return c.port.Addr() }
+func (c portCarrier) lane() lane             { return c.port.Lane() }
+func (c portCarrier) counts() express.Counts { return c.port.Counts() }
+func (c portCarrier) close() error           { return c.port.Close() }
+func (c portCarrier) transport(l lane, r peer.Receiver, audioLevels bool) (peer.Transport, error) {
 	ul, ok := l.(*udp.Lane)
 	if !ok {
 		return nil, fmt.Errorf("sfu: a lane of type %T", l)
 	}
-	return c.port.New(ul, r, audioLevels)
+	return c.port.New(ul, r, audioLevels), nil
 }
 
 // Server forwards. The zero value is of no use; see New.
@@ -120,11 +120,11 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Listen == "" {
 		cfg.Listen = "127.0.0.1:7422"
 	}
-	port, err := pion.Listen(pion.Config{Listen: cfg.Listen, External: cfg.External})
+	port, err := express.Listen(express.Config{Listen: cfg.Listen, External: cfg.External})
 	if err != nil {
 		return nil, err
 	}
-	return newServer(cfg, pionCarrier{port}), nil
+	return newServer(cfg, portCarrier{port}), nil
 }
 
 func newServer(cfg Config, c carrier) *Server {

@@ -22,6 +22,9 @@ type Stats struct {
 	Datagrams             uint64 // sent, and
 	Calls                 uint64 // with so many system calls
 	SendDropped           uint64 // refused by the system
+	Unknown               uint64 // datagrams from an address that no check came from
+	BadChecks             uint64 // checks of ICE without valid credentials
+	BadMedia              uint64 // packets that are not authentic, or came before
 
 	// What was dropped, each bounded to whoever sent it.
 	OverGrant      uint64 // packets beyond the publisher's bitrate
@@ -62,6 +65,7 @@ func (s *Server) Stats() Stats {
 		PacketsIn: c.packetsIn.Load(), PacketsOut: c.packetsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		Repeated: c.repeated.Load(), Unmet: c.unmet.Load(), Lost: c.lost.Load(), KeyRequests: c.keyRequests.Load(),
 		Datagrams: u.Sent, Calls: u.Calls, SendDropped: u.Dropped,
+		Unknown: u.Unknown, BadChecks: u.BadChecks, BadMedia: u.BadMedia,
 		OverGrant: c.overGrant.Load(), Queue: c.queue.Load(), UnknownSource: c.unknownSource.Load(), UnknownRID: c.unknownRID.Load(),
 		BadPackets: c.badPackets.Load(), BadExtensions: c.badExtensions.Load(), BadDescriptors: c.badDescriptors.Load(),
 		BadControl: c.badControl.Load(), ControlFlood: c.controlFlood.Load(), RepeatFlood: c.repeatFlood.Load(),

@@ -13,8 +13,8 @@ import (
 
 	"github.com/trunkline-net/trunkline/media/sfu/light"
 	"github.com/trunkline-net/trunkline/media/sfu/peer"
+	"github.com/trunkline-net/trunkline/media/sfu/peer/express"
 	"github.com/trunkline-net/trunkline/media/sfu/peer/memory"
-	"github.com/trunkline-net/trunkline/media/sfu/udp"
 	"github.com/trunkline-net/trunkline/media/sfu/wire"
 	"github.com/trunkline-net/trunkline/media/sfu/wire/scalable"
 )
@@ -27,11 +27,11 @@ type noLane struct{}
 func (noLane) Flush() error { return nil }
 func (noLane) Release()     {}
 
-func (memoryCarrier) start()               {}
-func (memoryCarrier) addr() netip.AddrPort { return netip.AddrPort{} }
-func (memoryCarrier) lane() lane           { return noLane{} }
-func (memoryCarrier) counts() udp.Counts   { return udp.Counts{} }
-func (memoryCarrier) close() error         { return nil }
+func (memoryCarrier) start()                 {}
+func (memoryCarrier) addr() netip.AddrPort   { return netip.AddrPort{} }
+func (memoryCarrier) lane() lane             { return noLane{} }
+func (memoryCarrier) counts() express.Counts { return express.Counts{} }
+func (memoryCarrier) close() error           { return nil }
 func (c memoryCarrier) transport(_ lane, r peer.Receiver, _ bool) (peer.Transport, error) {
 	return c.Wire.Transport(r), nil
 }

@@ -68,21 +68,23 @@ type Options struct {
 	OnRTCP   func(compound []byte)
 	// Bind is the client's own address; empty: any.
 	Bind string
+	// Deaf clients do not answer the server's checks.
+	Deaf bool
 	// Profiles it offers for SRTP; empty: AES-128-GCM.
 	Profiles []dtls.SRTPProtectionProfile
 }
 
 // Client is one peer.
 type Client struct {
-	o          Options
-	ufrag, pwd string
-	cert       tls.Certificate
-	print      string
-	version    int
+	o       Options
+	cert    tls.Certificate
+	print   string
+	version int
 
-	mu   sync.Mutex // guards conn, remote
-	conn net.Conn
-	far  remote
+	mu         sync.Mutex // guards all below, to far
+	ufrag, pwd string
+	conn       net.Conn
+	far        remote
 
 	secure    *dtls.Conn
 	handshake *pipe
@@ -139,6 +141,8 @@ func New(o Options) (*Client, error) {
 }
 
 func (c *Client) credentials() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.ufrag, c.pwd = rand.Text()[:8], rand.Text()
 }
 
@@ -148,6 +152,8 @@ func (c *Client) SetSections(s []Section) { c.o.Sections = s }
 // Offer writes the description. Each section's mid is its place.
 func (c *Client) Offer() string {
 	c.version++
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
 	line("v=0")
@@ -410,9 +416,9 @@ func (c *Client) path(ctx context.Context, answer string) error {
 // check is one STUN request that nominates (RFC 8445, 7.1). The server is ICE lite and sends none itself.
 func (c *Client) check() error {
 	c.mu.Lock()
-	conn, r := c.conn, c.far
+	conn, r, own := c.conn, c.far, c.ufrag
 	c.mu.Unlock()
-	m, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(r.ufrag+":"+c.ufrag),
+	m, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(r.ufrag+":"+own),
 		attribute{stun.AttrUseCandidate, nil}, attribute{stun.AttrICEControlling, []byte("trunklin")},
 		attribute{stun.AttrPriority, []byte{0x6e, 0, 1, 0xff}}, stun.NewShortTermIntegrity(r.pwd), stun.Fingerprint)
 	if err != nil {
@@ -527,7 +533,7 @@ func (c *Client) readLoop(conn net.Conn) {
 		}
 		switch first := b[0]; {
 		case first < 4:
-			c.stunResponse(b[:n])
+			c.stun(b[:n])
 		case first >= 20 && first <= 63:
 			c.handshake.put(b[:n])
 		case first >= 128 && first <= 191:
@@ -536,14 +542,30 @@ func (c *Client) readLoop(conn net.Conn) {
 	}
 }
 
-func (c *Client) stunResponse(b []byte) {
+// stun takes an answer to a check, or answers one: a server asks whether a client can be reached where it moved to.
+func (c *Client) stun(b []byte) {
 	m := &stun.Message{Raw: append([]byte(nil), b...)}
-	if m.Decode() != nil || m.Type != stun.BindingSuccess {
+	if m.Decode() != nil {
 		return
 	}
-	select {
-	case c.answered <- m.TransactionID:
-	default:
+	switch m.Type {
+	case stun.BindingSuccess:
+		select {
+		case c.answered <- m.TransactionID:
+		default:
+		}
+	case stun.BindingRequest:
+		c.mu.Lock()
+		secret := stun.NewShortTermIntegrity(c.pwd)
+		c.mu.Unlock()
+		if c.o.Deaf || secret.Check(m) != nil {
+			return
+		}
+		a, err := stun.Build(stun.NewTransactionIDSetter(m.TransactionID), stun.BindingSuccess, secret, stun.Fingerprint)
+		if err == nil {
+			// Lost, if it cannot be sent: the server asks again.
+			_ = c.write(a.Raw)
+		}
 	}
 }
 
@@ -610,6 +632,9 @@ func (c *Client) write(b []byte) error {
 	_, err := c.conn.Write(b)
 	return err
 }
+
+// Leave tells the server that the client goes, as a browser does that closes its connection, and then closes it.
+func (c *Client) Leave() error { return errors.Join(c.secure.Close(), c.Close()) }
 
 // Close ends the client without a word to the server.
 func (c *Client) Close() error {

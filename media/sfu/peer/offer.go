@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,121 +16,6 @@ const (
 	maxSources  = 64
 )
 
-// The header extensions that mean something here.
-const (
-	ExtMID        = "urn:ietf:params:rtp-hdrext:sdes:mid"
-	ExtRID        = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
-	ExtRepairRID  = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
-	ExtTransport  = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
-	ExtDescriptor = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
-	ExtAllocation = "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00"
-	ExtAudioLevel = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
-)
-
-// forwarded are the codecs that may be offered. None is read; these are the ones whose sealed frames survive being cut
-// into packets (docs/spec/media.md, section 2), and AV1, whose layers are told by its descriptor alone.
-var forwarded = map[string]bool{"OPUS": true, "VP8": true, "VP9": true, "AV1": true}
-
-// ErrOffer is wrapped by everything that is wrong with an offer.
-var ErrOffer = errors.New("offer")
-
-// Direction of a section, as the client sees it.
-type Direction uint8
-
-// The directions. A section has one, since a browser does not open the frames of one that has two.
-const (
-	Inactive Direction = iota
-	Sends
-	Receives
-)
-
-// Codec is one format of a section.
-type Codec struct {
-	Name  string // upper case
-	Clock uint32
-	PT    uint8
-	RTX   uint8 // the payload type that repairs it; 0: none
-	NACK  bool
-	PLI   bool
-}
-
-// Section is one m= section.
-type Section struct {
-	Mid       string
-	Audio     bool
-	Direction Direction
-	Codecs    []Codec
-	RIDs      []string          // that it sends, the smallest first
-	Sources   []uint32          // announced SSRCs that are no repair
-	Repairs   map[uint32]uint32 // repair SSRC to what it repairs
-}
-
-// Codec is the format with a payload type, and whether the type is that of its repair.
-func (s *Section) Codec(pt uint8) (c *Codec, repair bool) {
-	for i := range s.Codecs {
-		switch c := &s.Codecs[i]; pt {
-		case c.PT:
-			return c, false
-		case c.RTX:
-			return c, true
-		}
-	}
-	return nil, false
-}
-
-// Named is the format with a name and clock.
-func (s *Section) Named(name string, clock uint32) *Codec {
-	for i := range s.Codecs {
-		if c := &s.Codecs[i]; c.Name == name && c.Clock == clock {
-			return c
-		}
-	}
-	return nil
-}
-
-// Extensions are the numbers under which header extensions travel; 0: not at all.
-type Extensions struct {
-	MID, RID, RepairRID, Transport, Descriptor, Allocation, AudioLevel uint8
-}
-
-func (e *Extensions) field(uri string) *uint8 {
-	switch uri {
-	case ExtMID:
-		return &e.MID
-	case ExtRID:
-		return &e.RID
-	case ExtRepairRID:
-		return &e.RepairRID
-	case ExtTransport:
-		return &e.Transport
-	case ExtDescriptor:
-		return &e.Descriptor
-	case ExtAllocation:
-		return &e.Allocation
-	case ExtAudioLevel:
-		return &e.AudioLevel
-	}
-	return nil
-}
-
-// Offer is a client's description, as far as the SFU needs it.
-type Offer struct {
-	SDP        string // without candidates: the server waits for the client's checks
-	Sections   []Section
-	Extensions Extensions
-	Mixed      bool // extensions of both forms may be mixed
-}
-
-// Section with a mid; nil: none.
-func (o *Offer) Section(mid string) *Section {
-	for i := range o.Sections {
-		if o.Sections[i].Mid == mid {
-			return &o.Sections[i]
-		}
-	}
-	return nil
-}
-
 func bad(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrOffer, fmt.Sprintf(format, args...))
 }
@@ -142,7 +26,6 @@ func ParseOffer(text string) (*Offer, error) {
 		return nil, bad("longer than %d bytes", maxOffer)
 	}
 	o := &Offer{}
-	var kept strings.Builder
 	var p parser
 	lines := 0
 	for line := range strings.Lines(text) {
@@ -167,8 +50,6 @@ func ParseOffer(text string) (*Offer, error) {
 		if strings.HasPrefix(line, "a=candidate:") || line == "a=end-of-candidates" {
 			continue
 		}
-		kept.WriteString(line)
-		kept.WriteString("\r\n")
 		if err := p.line(o, line); err != nil {
 			return nil, err
 		}
@@ -176,7 +57,6 @@ func ParseOffer(text string) (*Offer, error) {
 	if err := p.finish(o); err != nil {
 		return nil, err
 	}
-	o.SDP = kept.String()
 	return o, nil
 }
 
@@ -187,8 +67,12 @@ type parser struct {
 	order   []uint8
 	sources []uint32
 	mids    map[string]bool
+	fmtp    map[uint8]string
 
-	fingerprint bool
+	session level
+	levels  []level // of the sections
+	shared  Extensions
+	bundle  []string
 }
 
 func (p *parser) line(o *Offer, line string) error {
@@ -206,13 +90,22 @@ func (p *parser) line(o *Offer, line string) error {
 	case "extmap-allow-mixed":
 		o.Mixed = true
 		return nil
-	case "fingerprint":
-		p.fingerprint = true
-		return nil
 	case "ice-lite":
 		return bad("the client is ICE lite, and so is the server")
+	case "extmap":
+		return p.extmap(o, value)
+	}
+	at := &p.session
+	if p.section != nil {
+		at = &p.levels[len(p.levels)-1]
+	}
+	if err := at.attribute(name, value); err != nil {
+		return err
 	}
 	if p.section == nil {
+		if mids, ok := strings.CutPrefix(value, "BUNDLE"); ok && name == "group" && p.bundle == nil {
+			p.bundle = strings.Fields(mids)
+		}
 		return nil
 	}
 	return p.attribute(o, name, value)
@@ -232,10 +125,9 @@ func (p *parser) begin(o *Offer, media string) error {
 	o.Sections = append(o.Sections, Section{Audio: f[0] == "audio"})
 	p.section = &o.Sections[len(o.Sections)-1]
 	p.section.Direction = 255 // not told
-	if f[1] == "0" {
-		p.section.Direction = Inactive
-	}
-	p.codecs, p.apt, p.order, p.sources = map[uint8]*Codec{}, map[uint8]uint8{}, nil, nil
+	p.section.proto, p.section.formats = f[2], f[3:]
+	p.levels = append(p.levels, level{gone: f[1] == "0"})
+	p.codecs, p.apt, p.order, p.sources, p.fmtp = map[uint8]*Codec{}, map[uint8]uint8{}, nil, nil, map[uint8]string{}
 	for _, t := range f[3:] {
 		pt, err := strconv.ParseUint(t, 10, 7)
 		if err != nil {
@@ -260,9 +152,7 @@ func (p *parser) attribute(o *Offer, name, value string) error {
 	case "sendrecv":
 		return bad("a section that sends and receives")
 	case "sendonly", "recvonly", "inactive":
-		if s.Direction != Inactive {
-			s.Direction = map[string]Direction{"sendonly": Sends, "recvonly": Receives, "inactive": Inactive}[name]
-		}
+		s.Direction = map[string]Direction{"sendonly": Sends, "recvonly": Receives, "inactive": Inactive}[name]
 	case "rtpmap":
 		return p.rtpmap(value)
 	case "fmtp":
@@ -275,6 +165,8 @@ func (p *parser) attribute(o *Offer, name, value string) error {
 				return bad("a repair of no payload type")
 			}
 			p.apt[uint8(repair)] = uint8(of)
+		} else if pt, err := strconv.ParseUint(t, 10, 7); err == nil {
+			p.fmtp[uint8(pt)] = rest
 		}
 	case "rtcp-fb":
 		t, rest, _ := strings.Cut(value, " ")
@@ -283,14 +175,14 @@ func (p *parser) attribute(o *Offer, name, value string) error {
 			if t == "*" || err == nil && k == uint8(pt) {
 				c.NACK = c.NACK || rest == "nack"
 				c.PLI = c.PLI || rest == "nack pli"
+				c.fir = c.fir || rest == "ccm fir"
+				c.transport = c.transport || rest == "transport-cc"
 			}
 		}
-	case "extmap":
-		return p.extmap(o, value)
 	case "rid":
 		f := strings.Fields(value)
-		if len(f) < 2 || len(f[0]) > 16 {
-			return bad("a rid without a direction, or longer than 16 bytes")
+		if len(f) < 2 || len(f[0]) > 16 || strings.ContainsFunc(f[0], notInRID) {
+			return bad("a rid without a direction, longer than 16 bytes, or of other than letters and digits")
 		}
 		if f[1] == "send" {
 			if len(s.RIDs) == maxStreams {
@@ -341,7 +233,7 @@ func (p *parser) rtpmap(value string) error {
 	if err != nil {
 		return bad("a clock that is no number")
 	}
-	p.codecs[uint8(pt)] = &Codec{Name: strings.ToUpper(f[0]), Clock: uint32(clock), PT: uint8(pt)}
+	p.codecs[uint8(pt)] = &Codec{Name: strings.ToUpper(f[0]), Clock: uint32(clock), PT: uint8(pt), rtpmap: rest}
 	return nil
 }
 
@@ -361,7 +253,17 @@ func (p *parser) extmap(o *Offer, value string) error {
 		return bad("a header extension under two numbers")
 	}
 	*f = uint8(id)
+	of := &p.shared
+	if p.section != nil {
+		of = &p.section.Extensions
+	}
+	*of.field(uri) = uint8(id)
 	return nil
+}
+
+// notInRID is the alphabet of RFC 8851, 10.
+func notInRID(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' && r != '_'
 }
 
 func (p *parser) endSection(o *Offer) error {
@@ -379,9 +281,14 @@ func (p *parser) endSection(o *Offer) error {
 		return bad("two sections with one mid")
 	}
 	p.mids[s.Mid] = true
+	at := &p.levels[len(p.levels)-1]
+	if s.Gone = at.gone && !at.bundled; s.Gone {
+		s.Direction = Inactive
+	}
 	if s.Direction == 255 {
 		return bad("a section that sends and receives") // what no direction means
 	}
+	s.Extensions.inherit(&p.shared)
 	repairs := map[uint8]uint8{}
 	for repair, of := range p.apt {
 		if c := p.codecs[repair]; c != nil && c.Name == "RTX" {
@@ -393,7 +300,7 @@ func (p *parser) endSection(o *Offer) error {
 		if c == nil || !forwarded[c.Name] || s.Named(c.Name, c.Clock) != nil {
 			continue // of each codec the first, the one that a client prefers
 		}
-		c.RTX = repairs[pt]
+		c.RTX, c.fmtp = repairs[pt], p.fmtp[pt]
 		s.Codecs = append(s.Codecs, *c)
 	}
 	if s.Direction == Sends {
@@ -413,10 +320,7 @@ func (p *parser) finish(o *Offer) error {
 	if len(o.Sections) == 0 {
 		return bad("no section")
 	}
-	if !p.fingerprint {
-		return bad("no fingerprint")
-	}
-	return nil
+	return p.agree(o)
 }
 
 func contains(all []uint32, one uint32) bool {

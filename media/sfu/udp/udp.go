@@ -163,22 +163,20 @@ func (l *Lane) Release() {
 	lanes.Put(l)
 }
 
-// Put copies one datagram into the lane, which sends by itself only when it is full.
-func (l *Lane) Put(b []byte, to netip.AddrPort) error {
-	if len(b) > Size {
-		return fmt.Errorf("udp: a datagram of %d bytes", len(b))
-	}
-	at := l.buffers[l.n*Size : l.n*Size+len(b)]
-	copy(at, b)
-	l.messages[l.n].Buffers[0] = at
+// Next is where the next datagram may be written; Commit takes it from there.
+func (l *Lane) Next() []byte { return l.buffers[l.n*Size : (l.n+1)*Size : (l.n+1)*Size] }
+
+// Commit takes the datagram that was written to the first n bytes of Next. The lane sends by itself only when it is full.
+func (l *Lane) Commit(n int, to netip.AddrPort) error {
+	l.messages[l.n].Buffers[0] = l.buffers[l.n*Size : l.n*Size+n]
 	a := &l.addrs[l.n]
-	if ip := to.Addr(); ip.Is4() {
-		l.ips[l.n] = ip.As16()
+	l.ips[l.n] = to.Addr().As16()
+	if to.Addr().Is4() {
 		a.IP = l.ips[l.n][12:16]
+		a.Zone = ""
 	} else {
-		l.ips[l.n] = ip.As16()
 		a.IP = l.ips[l.n][:]
-		a.Zone = ip.Zone()
+		a.Zone = to.Addr().Zone()
 	}
 	a.Port = int(to.Port())
 	l.n++
@@ -186,6 +184,14 @@ func (l *Lane) Put(b []byte, to netip.AddrPort) error {
 		return l.Flush()
 	}
 	return nil
+}
+
+// Put copies one datagram into the lane.
+func (l *Lane) Put(b []byte, to netip.AddrPort) error {
+	if len(b) > Size {
+		return fmt.Errorf("udp: a datagram of %d bytes", len(b))
+	}
+	return l.Commit(copy(l.Next(), b), to)
 }
 
 // Flush sends everything. A datagram that the system refuses is dropped and counted, as the network would drop it;
