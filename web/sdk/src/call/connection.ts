@@ -63,6 +63,7 @@ export class Connection {
   #pathUp = false;
   #brokenMs: number | undefined;
   #triedMs = -Infinity;
+  #asking = false; // the own node, for its relay
   readonly #turns: Bytes[] = []; // handles of the relay
 
   constructor(make: PeerFactory, o: ConnectionOwner) {
@@ -299,9 +300,12 @@ export class Connection {
     if (!this.#mayTry()) return;
     if (this.#o.session.role !== Role.initiator) return quiet(this.#o.post.send({ type: SessionType.restart, generation: this.#taken }));
     if (this.#offered > this.#taken) return this.#restart([]);
-    // What broke the path may have broken the way to the own node as well: nothing else waits for its relay.
+    // What broke the path may have broken the way to the own node as well: nothing else waits for its relay, and when the
+    // node is back one restart follows, however many were due meanwhile.
+    if (this.#asking) return;
+    this.#asking = true;
     this.#o.client.background("ask for the relay", async () => {
-      const servers = await this.#relay(true);
+      const servers = await this.#relay(true).finally(() => { this.#asking = false; });
       this.#o.order.do(async () => { if (!this.#ended) await this.#restart(servers); });
     });
   }
