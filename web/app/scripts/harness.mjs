@@ -12,6 +12,9 @@ import { chromium } from 'playwright-core';
 const repository = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 const axeSource = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
+/** How long something is waited for that never comes. On a busy machine what does come can take long. */
+export const patience = 120_000;
+
 export const sizes = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 
 const common = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
@@ -131,6 +134,7 @@ export class World {
   /** A person: a browser profile of its own, whose every request is looked at. */
   async person({ browser = this.chromium, ...options } = {}) {
     const context = await browser.newContext({ viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'], ...options });
+    context.setDefaultTimeout(patience);
     context.on('request', (request) => {
       this.seen(request.url());
       if (request.serviceWorker()) this.byServiceWorkers++;
@@ -159,6 +163,7 @@ export class World {
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: [...common, answered, ...flags], viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'],
     });
     this.contexts.push(context);
+    context.setDefaultTimeout(patience);
     context.on('request', (request) => this.seen(request.url()));
     const page = context.pages()[0] ?? (await context.newPage());
     this.watch(page);

@@ -100,7 +100,7 @@ test('two windows whose nodes are gone make a call by links, with sound and pict
   await bob.page.getByRole('button', { name: 'Answer', exact: true }).click();
   const answer = await linkOf(bob);
   // Alice takes her time: a browser gives an address up after fifteen seconds, and Bob's tries it anew every five.
-  await bob.page.waitForFunction(() => globalThis.connections[0].tried >= 4, undefined, { timeout: 60_000 });
+  await bob.page.waitForFunction(() => globalThis.connections[0].tried >= 4);
   await give(alice, answer);
   await alice.page.getByRole('button', { name: 'Connect with Bob' }).waitFor();
   expect(await world.axe(alice.page)).toEqual([]);
@@ -241,7 +241,7 @@ test('the Go command line answers, and records what the browser seals', async ()
   carol.child.stdin.write('hello from a terminal\n');
   await alice.page.keyboard.press('c');
   await alice.page.locator('.call-chat').getByText('hello from a terminal').waitFor();
-  await expect.poll(() => { try { return statSync(path.join(record, 'video.ivf')).size; } catch { return 0; } }, { timeout: 60_000 }).toBeGreaterThan(10_000);
+  await expect.poll(() => { try { return statSync(path.join(record, 'video.ivf')).size; } catch { return 0; } }).toBeGreaterThan(10_000);
   await alice.page.evaluate((hash) => { location.hash = hash; }, `c1.${second.split('c1.')[1]}`);
   await alice.page.getByText('A second answer came to your link').waitFor();
   await alice.page.getByTestId('hangup').click();

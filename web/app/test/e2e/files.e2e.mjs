@@ -151,7 +151,7 @@ test('a receiver whose tab is closed in the middle goes on where it was', async 
   await gate(alice);
   await bob.page.close({ runBeforeUnload: false }); // without a word to anybody
   await reopened(bob);
-  await row(alice, 'long.bin', 'delivered').waitFor({ timeout: 120_000 });
+  await row(alice, 'long.bin', 'delivered').waitFor();
   await row(bob, 'long.bin', 'arrived').waitFor();
   expect(sha((await saved(bob, 'long.bin')).content)).toBe(sha(data));
 });
@@ -172,7 +172,7 @@ test('a sender that is reloaded asks for the same file, knows another one, and g
   await asked.locator('input[type=file]').setInputFiles(written(world, 'again.bin', other));
   await asked.getByText('That is another file').waitFor();
   await asked.locator('input[type=file]').setInputFiles(written(world, 'renamed since.bin', data));
-  await row(alice, 'again.bin', 'delivered').waitFor({ timeout: 120_000 });
+  await row(alice, 'again.bin', 'delivered').waitFor();
   await row(bob, 'again.bin', 'arrived').waitFor();
   expect(sha((await saved(bob, 'again.bin')).content)).toBe(sha(data));
 });
@@ -200,7 +200,7 @@ test('where the browser gives out handles, a reloaded sender goes on by itself',
   await reached(alice, 'handed out.bin', 12 * MiB);
   await crash(alice);
   await reopened(alice);
-  await row(alice, 'handed out.bin', 'delivered').waitFor({ timeout: 120_000 });
+  await row(alice, 'handed out.bin', 'delivered').waitFor();
   expect(sha((await saved(bob, 'handed out.bin')).content)).toBe(sha(data));
 });
 
@@ -269,7 +269,7 @@ test('what the browser has cleared is not said to be there, and comes whole all 
   await gate(alice);
   await bob.page.close();
   await reopened(bob);
-  await row(alice, 'half cleared.bin', 'delivered').waitFor({ timeout: 120_000 });
+  await row(alice, 'half cleared.bin', 'delivered').waitFor();
   expect(sha((await saved(bob, 'half cleared.bin')).content)).toBe(sha(data));
 });
 
@@ -287,7 +287,7 @@ test('a second tab says that the first one has it, takes over when asked, and go
   await gate(alice);
   await over.click();
   await bob.page.locator('nav.list a').filter({ hasText: /tl1/ }).first().click();
-  await row(alice, 'two tabs.bin', 'delivered').waitFor({ timeout: 120_000 });
+  await row(alice, 'two tabs.bin', 'delivered').waitFor();
   expect(sha((await saved(bob, 'two tabs.bin')).content)).toBe(sha(data));
   await first.getByRole('button', { name: 'Use it here' }).waitFor();
   expect(world.problems).toEqual([]);

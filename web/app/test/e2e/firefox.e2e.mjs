@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSy
 import path from 'node:path';
 import puppeteer from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { World } from '../../scripts/harness.mjs';
+import { patience, World } from '../../scripts/harness.mjs';
 import { fakes, join, moving } from './people.mjs';
 
 // One person in Chromium, one in Firefox, at two nodes: what works in one engine alone shows here.
@@ -51,7 +51,7 @@ beforeAll(async () => {
     },
   });
   bob = await firefox.newPage();
-  bob.setDefaultTimeout(30_000);
+  bob.setDefaultTimeout(patience);
   bob.on('pageerror', (error) => errors.push(String(error)));
   bob.on('console', (message) => { if (message.type() === 'error') errors.push(message.text()); });
   bob.on('request', (request) => asked.push(new URL(request.url()).origin));
@@ -140,7 +140,7 @@ describe('without a call', () => {
     await exchangeFiles('.chat', ...offer('to firefox.bin', 'to chromium.bin'));
     await press('Save');
     const saved = path.join(world.dir, 'to firefox.bin');
-    await expect.poll(() => existsSync(saved) && !readdirSync(world.dir).some((n) => n.endsWith('.part')), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => existsSync(saved) && !readdirSync(world.dir).some((n) => n.endsWith('.part'))).toBe(true);
     expect(digest(readFileSync(saved))).toBe(digest(content));
     clean();
   });
@@ -157,9 +157,9 @@ async function movesInFirefox(tile = 'them') {
     const stats = receiver ? [...(await receiver.getStats()).values()] : [];
     return stats.find((s) => s.type === 'inbound-rtp')?.framesDecoded ?? 0;
   }, tile);
-  await expect.poll(frames, { timeout: 40_000 }).toBeGreaterThan(0);
+  await expect.poll(frames).toBeGreaterThan(0);
   const before = await frames();
-  await expect.poll(frames, { timeout: 40_000 }).toBeGreaterThan(before + 3);
+  await expect.poll(frames).toBeGreaterThan(before + 3);
 }
 
 /** Sound of the other side is decoded, and is more than silence. */
@@ -168,9 +168,9 @@ async function heard(page) {
     const sound = [...(await globalThis.connection.getStats()).values()].filter((s) => s.type === 'inbound-rtp' && s.kind === 'audio');
     return Math.max(0, ...sound.map((s) => s.totalAudioEnergy ?? 0));
   });
-  await expect.poll(energy, { timeout: 20_000 }).toBeGreaterThan(0);
+  await expect.poll(energy).toBeGreaterThan(0);
   const before = await energy();
-  await expect.poll(energy, { timeout: 20_000 }).toBeGreaterThan(before);
+  await expect.poll(energy).toBeGreaterThan(before);
 }
 
 /** Pictures are decoded on both sides, and sound is; both show a route, the same code, and that every frame was sealed. */
@@ -272,7 +272,7 @@ describe('Firefox and the Go client', () => {
     await click('.call-actions .button.main');
     await bob.waitForSelector('[data-testid="code"]');
     // So much that the next test has some seconds to look at.
-    await expect.poll(() => Math.min(size('audio.ogg') / 40_000, size('video.ivf') / 100_000), { timeout: 60_000 }).toBeGreaterThan(1);
+    await expect.poll(() => Math.min(size('audio.ogg') / 40_000, size('video.ivf') / 100_000)).toBeGreaterThan(1);
     await click('[data-testid="hangup"]');
     await press('Back');
     clean();

@@ -94,7 +94,7 @@ test('a Go client that is killed in the middle goes on, in both directions', asy
   await first.ended;
   await gate(alice, 40 * MiB); // less than the whole: it has to go on where it was
   const second = running(data, 'file', 'receive', '--dir', folder, '--once');
-  await row(alice, 'to a terminal.bin', 'delivered').waitFor({ timeout: 120_000 });
+  await row(alice, 'to a terminal.bin', 'delivered').waitFor();
   expect((await second.ended).code).toBe(0);
   expect(existsSync(path.join(folder, 'to a terminal.bin'))).toBe(true);
   expect(createHash('sha256').update(readFileSync(path.join(folder, 'to a terminal.bin'))).digest('hex')).toBe(createHash('sha256').update(bytes).digest('hex'));
@@ -110,7 +110,7 @@ test('a Go client that is killed in the middle goes on, in both directions', asy
   await sending.ended;
   await row(alice, 'from a terminal.bin').getByRole('button', { name: 'Resume' }).click();
   const again = running(data, 'file', 'send', address.split('@')[0], out);
-  await row(alice, 'from a terminal.bin', 'arrived').waitFor({ timeout: 120_000 });
+  await row(alice, 'from a terminal.bin', 'arrived').waitFor();
   const told = JSON.parse((await again.ended).out);
   expect(told.bytes).toBe(48 * MiB);
   const [download] = await Promise.all([alice.page.waitForEvent('download'), row(alice, 'from a terminal.bin').getByRole('button', { name: 'Save' }).click()]);
