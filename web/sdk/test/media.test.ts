@@ -84,7 +84,7 @@ function bigHeaders(): { kid: bigint; ctr: bigint; encoded: string }[] {
 }
 
 describe("files", () => {
-  it("makes the chunk of the specification", () => {
+  it("makes the chunk of the specification", async () => {
     const attempt = new Uint8Array(16).fill(0xa7);
     const content = utf8("hello, trunkline");
     const h = sha256(content) as Bytes;
@@ -93,8 +93,9 @@ describe("files", () => {
     expect(hex(id)).toBe("2268b87e87699049ae94661a4fcf8a0e");
     const layout = new file.Layout(content.length);
     const key = file.chunkKey(Uint8Array.from({ length: 32 }, (_, i) => i), Role.initiator, id, attempt);
-    const cutter = new file.Cutter(layout, new file.ChunkBox({ key, fileId: id, attempt, size: content.length }), 0);
-    const chunks = [...cutter.unit(content, h), ...[...cutter.end(root)].flat()];
+    const cutter = new file.Cutter(layout, await file.ChunkBox.make({ key, fileId: id, attempt, size: content.length }), 0);
+    const chunks = await cutter.unit(content, h);
+    for await (const more of cutter.end(root)) chunks.push(...more);
     const spec = vectorText("docs/spec/files.md").split("the one chunk = ")[1]!.split("##")[0]!.replace(/\s/g, "");
     expect(chunks.map(hex)).toEqual([spec]);
   });
@@ -111,7 +112,7 @@ describe("files", () => {
     return b;
   }
 
-  function send(data: Bytes, from: number) {
+  async function send(data: Bytes, from: number) {
     const layout = new file.Layout(data.length);
     const units = Array.from({ length: layout.units }, (_, u) => data.subarray(u * file.unitSize, u * file.unitSize + layout.unitLength(u)));
     const hashes = units.map((u) => sha256(u) as Bytes);
@@ -119,16 +120,18 @@ describe("files", () => {
     const id = file.fileIdOf("x", data.length, root);
     const attempt = new Uint8Array(16).fill(from);
     const key = file.chunkKey(new Uint8Array(32).fill(5), Role.responder, id, attempt);
-    const make = () => new file.ChunkBox({ key, fileId: id, attempt, size: data.length });
-    const cutter = new file.Cutter(layout, make(), from);
-    const chunks = [...units.slice(from).flatMap((u, i) => cutter.unit(u, hashes[from + i]!)), ...[...cutter.end(root)].flat()];
-    return { chunks, assembler: new file.Assembler(layout, make(), root, hashes.slice(0, from)), units: layout.units };
+    const make = () => file.ChunkBox.make({ key, fileId: id, attempt, size: data.length });
+    const cutter = new file.Cutter(layout, await make(), from);
+    const chunks: Bytes[] = [];
+    for (let u = from; u < units.length; u++) chunks.push(...await cutter.unit(units[u]!, hashes[u]!));
+    for await (const more of cutter.end(root)) chunks.push(...more);
+    return { chunks, assembler: new file.Assembler(layout, await make(), root, hashes.slice(0, from)), units: layout.units };
   }
 
   it.each([[0, 0], [1, 0], [file.unitSize, 0], [file.unitSize, 1], [2.5 * file.unitSize, 0], [2.5 * file.unitSize, 2], [2.5 * file.unitSize, 3]])(
     "carries %i bytes from unit %i on", async (size, from) => {
       const data = content(size);
-      const { chunks, assembler, units } = send(data, from);
+      const { chunks, assembler, units } = await send(data, from);
       const pieces: Bytes[] = [];
       const ends: boolean[] = [];
       for (const c of chunks) ends.push(await assembler.take(file.parseChunk(c), (u) => void pieces.push(u.content.slice())));
@@ -141,9 +144,9 @@ describe("files", () => {
 
   it("ends at a chunk that is changed, repeated, out of order or last too early (71)", async () => {
     const data = content(file.unitSize + 5);
-    const { chunks } = send(data, 0);
+    const { chunks } = await send(data, 0);
     const fails = (change: (c: Bytes[]) => Bytes[]) => refusal(async () => {
-      const { assembler } = send(data, 0);
+      const { assembler } = await send(data, 0);
       for (const c of change(chunks.map((c) => c.slice()))) await assembler.take(file.parseChunk(c), () => undefined);
     });
     await fails((c) => { c[1]![60]! ^= 1; return c; });

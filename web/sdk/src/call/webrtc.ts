@@ -3,6 +3,7 @@
 
 import { copy, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
+import { release } from "../transfer/release.ts";
 import type { CallPeer, PeerFactory, PeerOptions } from "./peer.ts";
 import { heardOn, lookMs, quickLookMs, Quiet } from "./quiet.ts";
 import { canSeal, SealedMedia, withoutExtensions } from "./media.ts";
@@ -159,6 +160,7 @@ class Flow {
 
   async send(b: Bytes): Promise<void> {
     this.#channel.send(b);
+    release(b); // the channel has a copy of its own
     if (this.#channel.bufferedAmount < this.#high) return;
     if (performance.now() - this.#lookedMs > rttEveryMs) {
       this.#lookedMs = performance.now();

@@ -3,14 +3,15 @@
 import { equal, type Bytes } from "../bytes.ts";
 import { refuse, TrunklineError } from "../errors.ts";
 import { TransferReason, type Manifest } from "./message.ts";
-import { Assembler, ChunkBox, Cutter, digest, Layout, parseChunk, unitSize, WrongRoot } from "./stream.ts";
+import { Assembler, ChunkBox, Cutter, digest, Layout, parseChunk, unitSize, WrongRoot, type ChunkSecrets } from "./stream.ts";
+import { release } from "./release.ts";
 import { TransferError, type Incoming, type Outgoing } from "./transfer.ts";
 
 /** Content that can be read twice. */
 export interface Source {
   readonly name: string;
   readonly size: number;
-  /** The bytes from begin to end, fewer only behind the end of the content. */
+  /** The bytes from begin to end, fewer only behind the end of the content. They hold until the next reading. */
   read(begin: number, end: number): Promise<Uint8Array>;
 }
 
@@ -26,14 +27,21 @@ export interface Sink {
   discard(m: Manifest): Promise<void>;
 }
 
-/** The hashes of a source's units; done hears how many bytes were read. */
+/** The hashes of a source's units; done hears how many bytes were read. A unit is read while the one before it is hashed. */
 export async function hashSource(s: Pick<Source, "size" | "read">, done: (bytes: number) => void): Promise<Bytes[]> {
   const layout = new Layout(s.size);
   const hashes: Bytes[] = [];
+  let hashing: Promise<unknown> = Promise.resolve();
   for (let u = 0; u < layout.units; u++) {
-    hashes.push(await digest(await readUnit(s, layout, u)));
-    done(Math.min((u + 1) * unitSize, s.size));
+    const content = await readUnit(s, layout, u);
+    await hashing;
+    hashing = digest(content).then((hash) => {
+      hashes.push(hash);
+      done(Math.min((u + 1) * unitSize, s.size));
+    });
+    hashing.catch(() => undefined); // whoever awaits it hears of it
   }
+  await hashing;
   return hashes;
 }
 
@@ -48,13 +56,14 @@ export function changed(cause?: unknown): TransferError {
 }
 
 /** Chunk messages of a source, a unit at a time. What is sent is always what was offered. */
-export async function* cutSource(s: Pick<Source, "size" | "read">, box: ChunkBox, from: number, root: Uint8Array, hashes: readonly Bytes[]): AsyncGenerator<Bytes[]> {
+export async function* cutSource(s: Pick<Source, "size" | "read">, secrets: ChunkSecrets, from: number, root: Bytes, hashes: readonly Bytes[]): AsyncGenerator<Bytes[], undefined> {
   const layout = new Layout(s.size);
-  const cutter = new Cutter(layout, box, from);
+  const cutter = new Cutter(layout, await ChunkBox.make(secrets), from);
   for (let u = from; u < layout.units; u++) {
     const content = await readUnit(s, layout, u);
-    if (!equal(await digest(content), hashes[u]!)) throw changed();
-    yield cutter.unit(content, hashes[u]!);
+    const [hash, messages] = await Promise.all([digest(content), cutter.unit(content, hashes[u]!)]);
+    if (!equal(hash, hashes[u]!)) throw changed();
+    yield messages;
   }
   yield* cutter.end(root);
 }
@@ -66,8 +75,8 @@ export function localOutgoing(s: Source): Outgoing {
     name: s.name, size: s.size,
     hash: async (done) => hashes ??= await hashSource(s, done),
     cut: (a) => {
-      const chunks = cutSource(s, new ChunkBox(a), a.from, a.root, hashes!);
-      return { next: async () => (await chunks.next()).value as Bytes[] | undefined, close: () => undefined };
+      const chunks = cutSource(s, a, a.from, a.root, hashes!);
+      return { next: async () => (await chunks.next()).value, close: () => undefined };
     },
   };
 }
@@ -80,13 +89,14 @@ export function localIncoming(sink: Sink, m: Manifest): Incoming {
   return {
     open: async (a, on) => {
       const have = await sink.have(m);
-      const assembler = new Assembler(new Layout(m.size), new ChunkBox(a), m.root, have);
+      const assembler = new Assembler(new Layout(m.size), await ChunkBox.make(a), m.root, have);
       failed = on.failed;
       take = async (message) => {
         const whole = await assembler.take(parseChunk(message), async (u) => {
           await sink.write(m, u.unit, u.content.slice(), u.hash);
           if (!over) on.kept(u.unit + 1);
         });
+        release(message);
         if (!whole) return;
         await sink.finish(m);
         if (!over) on.end();

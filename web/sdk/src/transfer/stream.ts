@@ -1,6 +1,5 @@
 // The stream of a file and its chunks (docs/spec/files.md, sections 1, 3 and 4).
 
-import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { hkdf } from "@noble/hashes/hkdf.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, copy, equal, isZero, readU64, u32, u64, utf8, type Bytes } from "../bytes.ts";
@@ -8,6 +7,8 @@ import { refuse, TrunklineError } from "../errors.ts";
 import { Role } from "../envelope/session.ts";
 import { hash } from "../identity/key.ts";
 import { context } from "../labels.ts";
+import { cipherOf, type Cipher } from "./cipher.ts";
+import { release } from "./release.ts";
 
 export const unitSize = 1 << 20;
 export const hashSize = 32;
@@ -89,39 +90,34 @@ export interface ChunkSecrets {
 
 /** Seals or opens the chunks of one attempt in one direction. */
 export class ChunkBox {
-  readonly #key: Bytes;
+  readonly #cipher: Cipher;
   readonly #attempt: Bytes;
-  readonly #aad: Bytes;
-  // The cipher is several times slower where its input or output does not begin at a multiple of four bytes, as
-  // what stands behind a header of 25 does not.
-  readonly #sealed = new Uint8Array(chunkSize + tagSize);
-  readonly #plain = new Uint8Array(chunkSize);
 
-  constructor(s: ChunkSecrets) {
-    this.#key = copy(s.key);
-    this.#attempt = copy(s.attempt);
-    this.#aad = concat(s.fileId, u64(s.size));
+  private constructor(cipher: Cipher, attempt: Uint8Array) {
+    this.#cipher = cipher;
+    this.#attempt = copy(attempt);
+  }
+
+  static async make(s: ChunkSecrets): Promise<ChunkBox> {
+    return new ChunkBox(await cipherOf(s.key, concat(s.fileId, u64(s.size))), s.attempt);
   }
 
   /** The whole message of a chunk. */
-  seal(index: number, last: boolean, plain: Uint8Array): Bytes {
-    const message = new Uint8Array(chunkHeader + plain.length + tagSize);
+  async seal(index: number, last: boolean, plain: Bytes): Promise<Bytes> {
+    const sealed = await this.#cipher.seal(nonceOf(BigInt(index), last), plain);
+    const message = new Uint8Array(chunkHeader + sealed.length);
     message.set(this.#attempt);
     new DataView(message.buffer).setBigUint64(16, BigInt(index));
     message[24] = last ? 1 : 0;
-    const sealed = this.#sealed.subarray(0, plain.length + tagSize);
-    chacha20poly1305(this.#key, nonceOf(message), this.#aad).encrypt(plain, sealed);
     message.set(sealed, chunkHeader);
+    release(sealed);
     return message;
   }
 
-  /** What is in a chunk; it holds until the next one is opened. */
-  open(c: Chunk): Bytes {
-    const sealed = this.#sealed.subarray(0, c.sealed.length);
-    sealed.set(c.sealed);
-    const nonce = concat(new Uint8Array(3), u64(c.index), new Uint8Array([c.last ? 1 : 0]));
+  /** What is in a chunk. */
+  async open(c: Chunk): Promise<Bytes> {
     try {
-      return chacha20poly1305(this.#key, nonce, this.#aad).decrypt(sealed, this.#plain.subarray(0, sealed.length - tagSize)) as Bytes;
+      return await this.#cipher.open(nonceOf(c.index, c.last), c.sealed);
     } catch (err) {
       throw refuse("decrypt", "a chunk does not decrypt", err);
     }
@@ -130,18 +126,18 @@ export class ChunkBox {
   toJSON(): string { return "[redacted]"; }
 }
 
-function nonceOf(message: Uint8Array): Bytes {
-  return concat(new Uint8Array(3), message.subarray(16, chunkHeader));
+function nonceOf(index: bigint, last: boolean): Bytes {
+  return concat(new Uint8Array(3), u64(index), new Uint8Array([last ? 1 : 0]));
 }
 
 export interface Chunk {
   readonly attempt: Bytes;
   readonly index: bigint;
   readonly last: boolean;
-  readonly sealed: Uint8Array;
+  readonly sealed: Bytes;
 }
 
-export function parseChunk(message: Uint8Array): Chunk {
+export function parseChunk(message: Bytes): Chunk {
   if (message.length <= chunkHeader + tagSize || message.length > maxChunk) throw refuse("malformed", `chunk of ${message.length} bytes`);
   const flag = message[24]!;
   if (flag > 1) throw refuse("malformed", "chunk flag");
@@ -150,7 +146,8 @@ export function parseChunk(message: Uint8Array): Chunk {
 
 /**
  * Cuts the stream of one attempt into chunk messages. Push each unit in turn with its hash, then the zeros and
- * the root; each gives the messages that are full by then.
+ * the root; each gives the messages that are full by then. What is pushed has to hold until then. Chunks are sealed one
+ * after the other, so that the few buffers which that takes are used again while they are warm.
  */
 export class Cutter {
   readonly #layout: Layout;
@@ -166,27 +163,33 @@ export class Cutter {
     ({ index: this.#index, skip: this.#skip } = layout.start(unit));
   }
 
-  unit(content: Uint8Array, unitHash: Uint8Array): Bytes[] {
-    return [...this.#write(content), ...this.#write(unitHash)];
+  async unit(content: Bytes, unitHash: Bytes): Promise<Bytes[]> {
+    return [...await this.#write(content), ...await this.#write(unitHash)];
   }
 
   /** What stands behind the units, in pieces: the zeros may be an eighth of the file. */
-  *end(root: Uint8Array): Generator<Bytes[]> {
-    for (let left = this.#layout.zeros; left > 0; left -= unitSize) yield this.#write(new Uint8Array(Math.min(left, unitSize)));
-    yield this.#write(root);
+  async *end(root: Bytes): AsyncGenerator<Bytes[], undefined> {
+    const zeros = new Uint8Array(Math.min(this.#layout.zeros, unitSize));
+    for (let left = this.#layout.zeros; left > 0; left -= unitSize) yield await this.#write(zeros.subarray(0, left));
+    yield await this.#write(root);
   }
 
-  #write(b: Uint8Array): Bytes[] {
+  async #write(b: Bytes): Promise<Bytes[]> {
     const out: Bytes[] = [];
     for (let rest = b; rest.length > 0;) {
       const { length, last } = this.#layout.chunkAt(this.#index);
       const want = length - this.#skip;
       const piece = rest.subarray(0, want - this.#filled);
-      this.#plain.set(piece, this.#filled);
-      this.#filled += piece.length;
       rest = rest.subarray(piece.length);
-      if (this.#filled < want) break;
-      out.push(this.#box.seal(this.#index, last, this.#plain.subarray(0, want)));
+      // Most chunks are a piece of their unit, and are sealed from where they lie.
+      let plain = piece;
+      if (piece.length < want) {
+        this.#plain.set(piece, this.#filled);
+        this.#filled += piece.length;
+        if (this.#filled < want) break;
+        plain = this.#plain.subarray(0, want);
+      }
+      out.push(await this.#box.seal(this.#index, last, plain));
       this.#filled = this.#skip = 0;
       this.#index++;
     }
@@ -231,9 +234,10 @@ export class Assembler {
     if (length === 0 || c.index !== BigInt(this.#index) || c.last !== last || c.sealed.length !== length - this.#skip + tagSize) {
       throw refuse("malformed", "a chunk that is not the next one");
     }
-    let rest: Uint8Array = this.#box.open(c);
+    const plain = await this.#box.open(c);
     this.#skip = 0;
     this.#index++;
+    let rest = plain;
     while (rest.length > 0) {
       if (this.#unit < this.#layout.units) {
         const n = this.#layout.unitLength(this.#unit);
@@ -254,13 +258,14 @@ export class Assembler {
         rest = this.#fill(rest, hashSize);
       }
     }
+    release(plain);
     if (!last) return false;
     // The layout's arithmetic makes the root the end of the last chunk.
     if (!equal(this.#record.subarray(0, hashSize), this.#root) || !equal(rootOf(this.#hashes), this.#root)) throw new WrongRoot();
     return true;
   }
 
-  #fill(b: Uint8Array, want: number): Uint8Array {
+  #fill(b: Bytes, want: number): Bytes {
     const piece = b.subarray(0, want - this.#filled);
     this.#record.set(piece, this.#filled);
     this.#filled += piece.length;

@@ -9,7 +9,7 @@ import { localIncoming, localOutgoing, type Sink, type Source } from "./local.ts
 import { marshalControl, parseControl, TransferReason, type Manifest, type TransferControl } from "./message.ts";
 import { chunkKey, fileIdOf, Layout, maxFile, parseChunk, rootOf, unitSize, type ChunkSecrets } from "./stream.ts";
 
-/** The two channels of a bound call. sendChunk waits while too much is unsent. */
+/** The two channels of a bound call. sendChunk waits while too much is unsent, and owns the message from then on. */
 export interface Channels {
   sendControl(message: Bytes): void;
   sendChunk(message: Bytes): Promise<void>;
@@ -433,12 +433,13 @@ export class TransferEngine {
   }
 
   /** Takes a message of the file channel. */
-  takeChunk(message: Uint8Array): void {
+  takeChunk(chunk: Uint8Array): void {
+    const message = chunk as Bytes; // no channel has shared memory
     const attempt = hex(parseChunk(message).attempt);
     if (this.#over.includes(attempt)) return; // it was on its way
     const r = this.#receiving;
     if (r?.incoming === undefined || r.attempt !== attempt) throw refuse("malformed", "a chunk of an unknown attempt");
-    r.incoming.take(message as Bytes);
+    r.incoming.take(message);
   }
 }
 

@@ -6,6 +6,7 @@ import { equal, type Bytes } from "../bytes.ts";
 import { TrunklineError } from "../errors.ts";
 import { doneName, folder, hashesName, partName, type Failure, type FromFiles, type There, type ToFiles } from "./files.ts";
 import { cutSource, hashSource } from "./local.ts";
+import { release } from "./release.ts";
 import { Assembler, ChunkBox, digest, hashSize, Layout, parseChunk, rootOf, unitSize, unitsIn, WrongRoot, type ChunkSecrets, type Unit } from "./stream.ts";
 import { TransferError } from "./transfer.ts";
 
@@ -221,13 +222,66 @@ async function isDone(place: string, size: number, root: Uint8Array, reading: (b
     if ((err as DOMException).name === "NotFoundError") return false;
     throw err;
   }
-  if (file.size === size && equal(rootOf(await hashSource(readerOf(file), reading)), root)) return true;
+  if (file.size === size && equal(rootOf(await hashFile(file, reading)), root)) return true;
   await (await dir()).removeEntry(doneName(place));
   return false;
 }
 
-function readerOf(file: Blob) {
-  return { size: file.size, read: async (begin: number, end: number) => new Uint8Array(await file.slice(begin, end).arrayBuffer()) };
+/** Content of a file, from its beginning or from any unit on to its end. What was read holds until the next reading. */
+interface Reader {
+  readonly size: number;
+  read(begin: number, end: number): Promise<Bytes>;
+  close(): void;
+}
+
+/**
+ * Reads a file in its order into one buffer, again and again. A slice for each unit would cost ten times as much, most of
+ * it for memory that is always new.
+ */
+function readerOf(file: Blob): Reader {
+  let buffer = new ArrayBuffer(Math.min(file.size, unitSize));
+  let stream: ReadableStreamBYOBReader | undefined;
+  let at = -1;
+  return {
+    size: file.size,
+    read: async (begin, end) => {
+      if (begin !== at) {
+        stream?.cancel().catch(() => undefined); // nobody reads it any more
+        stream = bytesOf(file.slice(begin));
+      }
+      at = end;
+      if (stream === undefined) return new Uint8Array(await file.slice(begin, end).arrayBuffer());
+      let n = 0;
+      while (n < end - begin) {
+        const { value, done } = await stream.read(new Uint8Array(buffer, n, end - begin - n));
+        if (value === undefined) break; // it was cancelled
+        buffer = value.buffer;
+        n += value.length;
+        if (done) break;
+      }
+      return new Uint8Array(buffer, 0, n);
+    },
+    close: () => { stream?.cancel().catch(() => undefined); },
+  };
+}
+
+async function hashFile(file: Blob, done: (bytes: number) => void): Promise<Bytes[]> {
+  const reader = readerOf(file);
+  try {
+    return await hashSource(reader, done);
+  } finally {
+    reader.close();
+  }
+}
+
+/** Undefined: the browser's streams of files read into no buffer of others. */
+function bytesOf(file: Blob): ReadableStreamBYOBReader | undefined {
+  try {
+    return file.stream().getReader({ mode: "byob" });
+  } catch (err) {
+    if (err instanceof TypeError) return undefined;
+    throw err;
+  }
 }
 
 /** One file that comes, from the moment that it may. */
@@ -251,7 +305,7 @@ class Keep {
 
   async begin(secrets: ChunkSecrets, root: Bytes): Promise<There> {
     const have = await this.keeper.have((done) => scope.postMessage({ type: "bytes", job: this.#job, done }));
-    this.#assembler = new Assembler(new Layout(this.#size), new ChunkBox(secrets), root, have);
+    this.#assembler = new Assembler(new Layout(this.#size), await ChunkBox.make(secrets), root, have);
     this.#kept = have.length;
     return { units: have.length, done: false };
   }
@@ -264,6 +318,7 @@ class Keep {
       if (++this.#unflushed >= flushUnits) this.#flush();
       else this.#timer ??= setTimeout(() => guard(this.#job, async () => this.#flush()), flushMs);
     });
+    release(message);
     if (!whole || this.closing) return;
     this.#flush();
     this.over = true;
@@ -293,7 +348,7 @@ class Keep {
   }
 }
 
-const cuts = new Map<number, AsyncGenerator<Bytes[]>>();
+const cuts = new Map<number, { readonly messages: AsyncGenerator<Bytes[], undefined>; readonly reader: Reader }>();
 const keeps = new Map<number, Keep>();
 /** What was asked of each job, one after the other: chunks are taken in the order in which they come. */
 const queues = new Map<number, Promise<void>>();
@@ -309,19 +364,19 @@ async function keepOf(m: Extract<ToFiles, { type: "keep" }>): Promise<There> {
   return keep.begin(secrets, root);
 }
 
-async function act(m: ToFiles): Promise<void> {
+async function act(m: Exclude<ToFiles, { type: "wrote" }>): Promise<void> {
   const { job } = m;
   const answer = (value: readonly Bytes[] | There | undefined, transfer: Transferable[] = []) => scope.postMessage({ type: "answer", job, value }, transfer);
   switch (m.type) {
-    case "hash": return answer(await hashSource(readerOf(m.file), (done) => scope.postMessage({ type: "bytes", job, done })));
+    case "hash": return answer(await hashFile(m.file, (done) => scope.postMessage({ type: "bytes", job, done })));
     case "cut": {
-      cuts.set(job, cutSource(readerOf(m.file), new ChunkBox(m.secrets), m.from, m.root, m.hashes));
+      const reader = readerOf(m.file);
+      cuts.set(job, { reader, messages: cutSource(reader, m.secrets, m.from, m.root, m.hashes) });
       return;
     }
     case "next": {
-      const next = await cuts.get(job)?.next();
-      if (next === undefined || next.done === true) return answer(undefined);
-      return answer(next.value, next.value.map((b) => b.buffer));
+      const next = await cuts.get(job)?.messages.next();
+      return answer(next?.value, next?.value?.map((b) => b.buffer));
     }
     case "keep": return answer(await keepOf(m));
     case "chunk": return keeps.get(job)?.take(m.message);
@@ -334,10 +389,10 @@ async function act(m: ToFiles): Promise<void> {
     case "close":
       keeps.get(job)?.close();
       keeps.delete(job);
+      cuts.get(job)?.reader.close();
       cuts.delete(job);
       queues.delete(job);
       return;
-    case "wrote": return;
   }
 }
 
