@@ -15,7 +15,7 @@ func TestTheBundleInThisBinaryIsWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"index.html", "app.js", "app.css", "sw.js", "manifest.webmanifest", Listing} {
+	for _, name := range []string{"index.html", "app.js", "app.css", "sw.js", "files.js", "frames.js", "manifest.webmanifest", Listing} {
 		f, ok := b.File(name)
 		if !ok || len(f.Body) == 0 {
 			t.Errorf("%s is missing or empty", name)

@@ -1,6 +1,6 @@
 // What a file costs in a browser: memory of the two renderers by the system's own account, throughput beside a bare
 // page-to-page channel in the same run, and files whose tabs are killed at random. `npm run figures:files -- --size 2048
-// --kills 20 --kill-size 64` (MiB); one line of JSON for each row.
+// --kills 20 --kill-size 64 --seed 7` (MiB); one line of JSON for each row.
 import { createHash } from 'node:crypto';
 import { closeSync, createReadStream, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
 import path from 'node:path';
@@ -9,10 +9,19 @@ import { content, crash, joined, meet, receive, reopened, row } from '../test/e2
 import { World } from './harness.mjs';
 
 const MiB = 1 << 20;
-const { values } = parseArgs({ options: { size: { type: 'string', default: '2048' }, rounds: { type: 'string', default: '4' }, ratio: { type: 'string', default: '192' }, kills: { type: 'string', default: '20' }, 'kill-size': { type: 'string', default: '64' } } });
-const [size, rounds, ratioSize, kills, killSize] = [values.size, values.rounds, values.ratio, values.kills, values['kill-size']].map(Number);
+const { values } = parseArgs({ options: { size: { type: 'string', default: '2048' }, rounds: { type: 'string', default: '4' }, ratio: { type: 'string', default: '192' }, kills: { type: 'string', default: '20' }, 'kill-size': { type: 'string', default: '64' }, seed: { type: 'string', default: String(Date.now() >>> 0) } } });
+const [size, rounds, ratioSize, kills, killSize, seed] = [values.size, values.rounds, values.ratio, values.kills, values['kill-size'], values.seed].map(Number);
 const say = (o) => console.log(JSON.stringify(o));
 const world = new World().build();
+
+/** Where and whom a kill hits, between 0 and 1: the same again from the seed that is printed. */
+let drawn = seed >>> 0 || 1;
+function draw() {
+  drawn ^= drawn << 13;
+  drawn ^= drawn >>> 17;
+  drawn ^= drawn << 5;
+  return (drawn >>> 0) / 2 ** 32;
+}
 
 /** Written a MiB at a time: a file of any size costs no memory here. */
 function make(name, mib, seed) {
@@ -191,13 +200,14 @@ try {
 
   if (kills > 0) {
     let right = 0;
+    say({ row: 'seed', seed });
     for (let k = 0; k < kills; k++) {
       const name = `killed ${k}.bin`;
       const file = make(name, killSize, 50 + k);
       await alice.page.locator('.composer input[type=file]').setInputFiles(file);
       await receive(bob);
-      const at = Math.random() * killSize * MiB * 0.9;
-      const who = Math.random() < 0.5 ? alice : bob;
+      const at = draw() * killSize * MiB * 0.9;
+      const who = draw() < 0.5 ? alice : bob;
       await bob.page.waitForFunction(
         ([n, b]) => [...document.querySelectorAll('.bubble.file')].some((e) => e.textContent.includes(n) && ((e.querySelector('progress')?.value ?? 0) >= b || e.dataset.state === 'arrived')),
         [name, at],
