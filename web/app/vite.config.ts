@@ -4,15 +4,6 @@ import manifest from './package.json' with { type: 'json' };
 
 const at = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
-// age's library keeps every kind of recipient in one module: passphrases with scrypt, hardware tokens with P-256, and
-// through the latter all of the NIST curves. The SDK brings the one kind that it uses (envelope/age.ts), so here that
-// module is one whose classes are never made.
-const noRecipients: Plugin = {
-  name: 'no-recipients',
-  enforce: 'pre',
-  resolveId: (source, importer) => (source === './recipients.js' && importer?.includes('/age-encryption/') ? at('build/recipients.js') : null),
-};
-
 // The SDK says with each refusal a code, which the app has its own words for, and a sentence for whoever reads a log.
 // Here nobody does, and the sentences are a twentieth of the way into a call.
 const noSentences: Plugin = {
@@ -39,7 +30,7 @@ const noSentences: Plugin = {
 // named, so that a person can say what each of them is for.
 export default defineConfig({
   root: at('.'),
-  plugins: [noRecipients, noSentences],
+  plugins: [noSentences],
   define: { __VERSION__: JSON.stringify(manifest.version) },
   resolve: {
     // The SDK's sources, so that what nobody calls is left out.

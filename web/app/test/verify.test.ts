@@ -2,7 +2,7 @@ import { identity } from '@trunkline/sdk';
 import { expect, test } from 'vitest';
 import { matchVerify, verifyText } from '../src/verifytext.ts';
 
-const [alice, bob, eve] = [1, 2, 3].map((n) => new identity.SeedSigner(new Uint8Array(32).fill(n)).publicKey) as [identity.PublicKey, identity.PublicKey, identity.PublicKey];
+const [alice, bob, eve] = (await Promise.all([1, 2, 3].map(async (n) => (await identity.SeedSigner.from(new Uint8Array(32).fill(n))).publicKey))) as [identity.PublicKey, identity.PublicKey, identity.PublicKey];
 
 test('each side reads from the other what it expects', () => {
   expect(matchVerify(verifyText(bob, alice), alice, bob)).toBe('same');

@@ -134,14 +134,14 @@ export class BrowserVault implements Vault {
 
   async #openDevice(): Promise<Signer> {
     const kept = await this.#store.key("device");
-    if (kept instanceof Uint8Array) return new SeedSigner(await this.unwrap(kept));
+    if (kept instanceof Uint8Array) return SeedSigner.from(await this.unwrap(kept));
     if (kept !== undefined) return webSigner(kept as CryptoKeyPair);
     let pair: CryptoKeyPair;
     try {
       pair = await crypto.subtle.generateKey({ name: "Ed25519" }, false, ["sign", "verify"]) as CryptoKeyPair;
     } catch {
       // A browser without Ed25519.
-      const fresh = SeedSigner.generate();
+      const fresh = await SeedSigner.generate();
       await this.#store.putKey("device", await this.wrap(fresh.seed()));
       return fresh;
     }

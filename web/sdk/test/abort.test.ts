@@ -48,7 +48,7 @@ function after(node: Puppet, frames: number): { socket: SocketFactory; signal: A
 
 describe("an abort", () => {
   it("is an error with a code and the reason, before anything happens", async () => {
-    const node = new Puppet();
+    const node = await Puppet.make();
     const [a, b] = [await someone(node), await someone(node)];
     const { client } = a;
     const calls = new call.Calls(client, { peer: () => { throw new Error("not reached"); } });
@@ -86,7 +86,7 @@ describe("an abort", () => {
     stop.abort("by the test");
     expect((await waiting).code).toBe("aborted");
     expect(client.registered).toBe(false);
-    const node = new Puppet();
+    const node = await Puppet.make();
     const again = await connect({ ...options, socket: node.socket, invite: node.invite });
     open.push(again);
     expect(again.registered).toBe(true);
@@ -100,7 +100,7 @@ describe("an abort", () => {
   it("at every frame of a registration leaves either nothing or a registration that goes on", async () => {
     let ended = 0;
     for (let n = 0; ended < 2 && n < 20; n++) {
-      const node = new Puppet();
+      const node = await Puppet.make();
       const { socket, signal } = after(node, n);
       const { client, options } = await fresh(socket);
       const err = await client.register(node.invite, { signal }).then(() => undefined, (e: unknown) => e);
@@ -117,7 +117,7 @@ describe("an abort", () => {
   it("of a knock leaves either no contact or one that was asked", async () => {
     let asked = 0;
     for (let n = 0; asked < 2 && n < 20; n++) {
-      const node = new Puppet();
+      const node = await Puppet.make();
       const b = await someone(node);
       const a = await fresh(node.socket);
       await a.client.register(node.invite);

@@ -81,8 +81,8 @@ describe("callee", () => {
     ["channel bound", connecting, [{ type: "bound" }], "live", ["step"]],
   ])("%s", (_, s, events, phase, did) => expect(run(s, ...events)).toMatchObject({ phase, did }));
 
-  it("the ring of the lower key survives a glare", () => {
-    const keys = [id.SeedSigner.generate().publicKey, id.SeedSigner.generate().publicKey].sort((a, b) => (a.hex < b.hex ? -1 : 1)) as [id.PublicKey, id.PublicKey];
+  it("the ring of the lower key survives a glare", async () => {
+    const keys = [(await id.SeedSigner.generate()).publicKey, (await id.SeedSigner.generate()).publicKey].sort((a, b) => (a.hex < b.hex ? -1 : 1)) as [id.PublicKey, id.PublicKey];
     const [low, high] = keys;
     const device = id.DeviceId.of(low);
     expect([call.glareIsOurs(low, high, device, device), call.glareIsOurs(high, low, device, device)]).toEqual([true, false]);
@@ -146,9 +146,9 @@ describe("descriptions", () => {
 
 describe("gate of the control channel", () => {
   const [f, g] = [new Uint8Array(32).fill(1), new Uint8Array(32).fill(2)];
-  function pair(): [call.Gate, call.Gate] {
-    const home = { peerId: id.SeedSigner.generate().publicKey.peerId(), domain: "a.example" };
-    const peer = id.SeedSigner.generate().publicKey;
+  async function pair(): Promise<[call.Gate, call.Gate]> {
+    const home = { peerId: (await id.SeedSigner.generate()).publicKey.peerId(), domain: "a.example" };
+    const peer = (await id.SeedSigner.generate()).publicKey;
     const session = (role: Role) => new Session({
       role, keys: sessionKeys(new Uint8Array(32).fill(3), new Uint8Array(32).fill(4)), ownTag: new Uint8Array(16), id: new Uint8Array(16), peer, peerDevice: id.DeviceId.of(peer),
       reply: { home, tag: new Uint8Array(16), token: new Uint8Array(16).fill(1) },
@@ -156,8 +156,8 @@ describe("gate of the control channel", () => {
     return [new call.Gate(session(Role.initiator), f, g), new call.Gate(session(Role.responder), g, f)];
   }
 
-  it("is bound when both have proven themselves and said so", () => {
-    const [a, b] = pair();
+  it("is bound when both have proven themselves and said so", async () => {
+    const [a, b] = await pair();
     const toA = b.take(a.open()).send!;
     const toB = a.take(b.open()).send!;
     expect([a.bound, b.bound]).toEqual([false, false]);
@@ -173,7 +173,7 @@ describe("gate of the control channel", () => {
     ["content before Ready", (a, b) => (a.take(b.open()), a.take(call.marshalControlMessage({ case: "bye", value: {} }))), "binding"],
     ["a second binding", (a, b) => (a.take(b.open()), a.take(call.marshalControlMessage({ case: "ready", value: {} })), a.take(b.open())), "malformed"],
   ])("ends at %s", async (_, what, code) => {
-    const [a, b] = pair();
+    const [a, b] = await pair();
     expect((await refusal(() => what(a, b))).code).toBe(code);
   });
 

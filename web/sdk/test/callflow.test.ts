@@ -121,7 +121,7 @@ async function someone(node: Puppet, ether: Ether): Promise<Person> {
 }
 
 async function friends() {
-  const node = new Puppet();
+  const node = await Puppet.make();
   const ether = new Ether();
   const [a, b] = [await someone(node, ether), await someone(node, ether)];
   await a.client.knock(b.client.address);
@@ -304,7 +304,7 @@ describe("what the other side must not say", () => {
     return { type, sdp, fingerprint: from.fingerprint, ufrag: calling.parseSdp(sdp).ufrag, setup: setup === "actpass" ? 3 : 1, generation, ...change } as Description;
   };
   /** One side of a call that is live says something over the session. */
-  const say = (from: calling.Call, to: calling.Call, m: SessionMessage) => to.onFrame(from.session!.seal(marshalSessionMessage(m)));
+  const say = async (from: calling.Call, to: calling.Call, m: SessionMessage) => to.onFrame(await from.session!.seal(marshalSessionMessage(m)));
 
   it.each<[string, "caller" | "callee", (w: Awaited<ReturnType<typeof live>>) => SessionMessage, string]>([
     ["an offer by the side that answers", "callee", ({ callee }) => described(2, callee, 1), "malformed"],
@@ -316,21 +316,21 @@ describe("what the other side must not say", () => {
     const w = await live();
     const m = make(w);
     const [from, to, person] = who === "caller" ? [w.out, w.into, w.b] as const : [w.into, w.out, w.a] as const;
-    say(from, to, m);
+    await say(from, to, m);
     await phase(person, to, "ended");
     expect(to.why?.code).toBe(code);
   });
 
   it("an old offer, an old answer and a frame that does not open change nothing", async () => {
     const w = await live();
-    say(w.into, w.out, described(3, w.callee, 0));
+    await say(w.into, w.out, described(3, w.callee, 0));
     w.out.onFrame(new Uint8Array(200));
     w.into.onFrame(random(200));
     w.caller.o.onPath(false);
     while (w.callee.generation !== 1) await new Promise((r) => setImmediate(r));
-    say(w.out, w.into, { ...described(2, w.caller, 0) });
+    await say(w.out, w.into, { ...described(2, w.caller, 0) });
     // What comes after it is still heard.
-    say(w.out, w.into, { type: SessionType.ice, candidates: ["candidate:77 1 udp 1 192.0.2.77 9 typ host"], generation: 1 });
+    await say(w.out, w.into, { type: SessionType.ice, candidates: ["candidate:77 1 udp 1 192.0.2.77 9 typ host"], generation: 1 });
     while (!w.callee.candidates.some((c) => c?.includes("192.0.2.77"))) await new Promise((r) => setImmediate(r));
     expect([w.out.state.phase, w.into.state.phase]).toEqual(["live", "live"]);
   });

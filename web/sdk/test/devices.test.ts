@@ -13,9 +13,9 @@ const f = vectors<{
 const device = PublicKey.check(unhex(f.device_key));
 
 describe("the vectors of devices", () => {
-  it("reads the request and opens the approval", () => {
+  it("reads the request and opens the approval", async () => {
     expect(parseDeviceRequest(f.request).device.hex).toBe(f.device_key);
-    const p = openApproval(f.approval, device, unhex(f.once_secret));
+    const p = await openApproval(f.approval, device, unhex(f.once_secret));
     expect([hex(p.list.signed), p.url, p.domain, hex(p.peerId.bytes)]).toEqual([f.list, f.home_url, f.home_domain, f.home_peer_id]);
     expect(p.contacts.map((c) => ({ root: c.root.hex, state: c.state, name: c.name }))).toEqual(f.contacts);
   });

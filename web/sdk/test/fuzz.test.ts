@@ -2,10 +2,13 @@
 // nothing else; an error of another kind would end the client. The seed is printed with a failure: FUZZ_SEED=n.
 
 import { describe, it } from "vitest";
+import { base32, base58, base64, base64url } from "../src/base.ts";
 import { utf8, type Bytes } from "../src/bytes.ts";
 import * as calling from "../src/call/index.ts";
 import { openApproval, parseDeviceRequest, sealApproval, deviceRequest } from "../src/client/devices.ts";
 import * as env from "../src/envelope/index.ts";
+import { openAge, sealAge } from "../src/envelope/age.ts";
+import { xwingPublic } from "../src/envelope/hpke.ts";
 import { parseInner } from "../src/envelope/message.ts";
 import { TrunklineError } from "../src/errors.ts";
 import * as id from "../src/identity/index.ts";
@@ -41,15 +44,15 @@ function changed(b: Uint8Array): Bytes {
 }
 
 function fuzz(name: string, read: (b: Bytes) => unknown, inputs: readonly Uint8Array[], rounds = 1500): void {
-  it(`${name}, ${rounds} times`, () => {
-    for (const b of inputs) void attempt(name, read, new Uint8Array(b));
-    for (let i = 0; i < rounds; i++) attempt(name, read, changed(inputs[draw(inputs.length)]!));
+  it(`${name}, ${rounds} times`, async () => {
+    for (const b of inputs) await attempt(name, read, new Uint8Array(b));
+    for (let i = 0; i < rounds; i++) await attempt(name, read, changed(inputs[draw(inputs.length)]!));
   });
 }
 
-function attempt(name: string, read: (b: Bytes) => unknown, b: Bytes): void {
+async function attempt(name: string, read: (b: Bytes) => unknown, b: Bytes): Promise<void> {
   try {
-    read(b);
+    await read(b);
   } catch (err) {
     if (!(err instanceof TrunklineError)) throw new Error(`${name}: FUZZ_SEED=${seed}: ${Buffer.from(b).toString("hex")}`, { cause: err });
   }
@@ -58,7 +61,7 @@ function attempt(name: string, read: (b: Bytes) => unknown, b: Bytes): void {
 const bytesOf = (list: readonly { bytes?: string; body?: string; signed?: string; plain?: string }[]) => list.map((v) => unhex(v.bytes ?? v.body ?? v.signed ?? v.plain ?? ""));
 const text = (read: (s: string) => unknown) => (b: Bytes) => read(new TextDecoder().decode(b));
 
-describe(`readers, seed ${seed}`, () => {
+describe(`readers, seed ${seed}`, async () => {
   const frames = vectors<{ client_frames: { bytes: string }[]; node_frames: { bytes: string }[] }>("link.json");
   fuzz("node frame", link.parseNodeFrame, bytesOf(frames.node_frames).filter((b) => b.length < 2000));
   fuzz("client frame", link.parseClientFrame, bytesOf(frames.client_frames));
@@ -68,7 +71,7 @@ describe(`readers, seed ${seed}`, () => {
   for (const v of bodies.bodies) fuzz(`body of type ${v.type}`, (b) => env.parseBody(v.type, b), [unhex(v.body)], 150);
   fuzz("session message", env.parseSessionMessage, bytesOf(bodies.session_messages));
   fuzz("hop", env.parseHop, bytesOf(bodies.hop_plaintexts));
-  const list = id.parseDeviceList(unhex(bodies.bundle_list));
+  const list = await id.parseDeviceList(unhex(bodies.bundle_list));
   fuzz("bundle", (b) => env.parseBundle(b, list, bodies.now_ms), bodies.bundles.map((v) => unhex(v.bundle)), 200);
 
   const objects = vectors<{ accepted: { type: string; signed: string }[] }>("identity_objects.json").accepted;
@@ -77,9 +80,14 @@ describe(`readers, seed ${seed}`, () => {
   };
   for (const [type, read] of Object.entries(readers)) fuzz(type, read, bytesOf(objects.filter((o) => o.type === type)), 300);
 
+  const e0 = unhex("00000102030405fffefdfc");
   const sealed = vectors<{ sealed: { signed: string }; envelope: { box: string; destination: string } }>("envelope.json");
   fuzz("message", (b) => parseInner(b), [unhex(sealed.sealed.signed).subarray(64)]);
   const e = { destination: id.PeerId.fromBytes(unhex(sealed.envelope.destination)), hop: unhex(sealed.envelope.box), ttl: env.Ttl.week, payload: new Uint8Array(1024) };
+  const file0 = await sealAge(await xwingPublic(new Uint8Array(32)), env.pad(64, utf8("x")));
+  fuzz("sealed payload", (b) => openAge(new Uint8Array(32), b), [file0], 60);
+  fuzz("kept list", id.readKeptList, [unhex(bodies.bundle_list)], 300);
+  for (const [name, base] of Object.entries({ base32, base58, base64, base64url })) fuzz(name, text(base.decode), [utf8(base.encode(e0))]);
   fuzz("envelope", env.parseEnvelope, [env.marshalEnvelope(e)]);
   fuzz("padding", env.unpad, [env.pad(64, utf8("x"))]);
 
@@ -101,13 +109,13 @@ describe(`readers, seed ${seed}`, () => {
   fuzz("code of a card", text((s) => codes.take(s)), env.cardQrs(unhex(cards.good[0]!.signed)).map(utf8));
   fuzz("card message", env.parseCardMessage, [env.marshalCardMessage({ case: "key", value: { value: unhex(cards.session.xwing_key) } }), env.marshalCardMessage({ case: "binding", value: { mac: new Uint8Array(32).fill(1) } })]);
 
-  const key = id.SeedSigner.generate().publicKey;
+  const key = (await id.SeedSigner.generate()).publicKey;
   fuzz("id", text(id.parseId), [utf8(key.id())]);
   fuzz("address", text(id.parseAddress), [utf8(`${key.id()}@a.example/${key.peerId()}`)]);
   fuzz("phrase", text(id.normalizePhrase), [utf8(id.generatePhrase(12))], 300);
   fuzz("invite", text(link.parseInvite), [utf8("https://node.example/#invite=abc"), utf8("http://[::1]:7420/#invite=%41")]);
-  const request = deviceRequest(key);
+  const request = await deviceRequest(key);
   fuzz("device request", text(parseDeviceRequest), [utf8(request.text)], 300);
-  const approval = sealApproval(parseDeviceRequest(request.text), list, { url: "https://a.example", domain: "a.example", peerId: list.homes[0]!.peerId }, []);
+  const approval = await sealApproval(parseDeviceRequest(request.text), list, { url: "https://a.example", domain: "a.example", peerId: list.homes[0]!.peerId }, []);
   fuzz("approval", text((s) => openApproval(s, key, request.secret)), [utf8(approval)], 60);
 });

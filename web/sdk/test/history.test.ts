@@ -45,7 +45,7 @@ async function someone(node: Puppet) {
 }
 
 async function friends() {
-  const node = new Puppet();
+  const node = await Puppet.make();
   const [a, b] = [await someone(node), await someone(node)];
   await a.client.knock(b.client.address, "hi", "A");
   await b.hear((e) => e.type === "knock");

@@ -49,7 +49,7 @@ async function someone(node: Puppet): Promise<Person> {
 }
 
 async function friends(): Promise<{ node: Puppet; a: Person; b: Person }> {
-  const node = new Puppet();
+  const node = await Puppet.make();
   const a = await someone(node);
   const b = await someone(node);
   await a.client.knock(b.client.address, "hi", "A");
@@ -90,9 +90,9 @@ describe("a node that lies", () => {
 
   it("a device that the node adds to an answer is not written to (70)", async () => {
     const { node, a, b } = await friends();
-    const ghost = id.SeedSigner.generate();
+    const ghost = await id.SeedSigner.generate();
     const route = { home: { peerId: node.peerId, domain: node.domain }, tag: new Uint8Array(16).fill(9), tokenEpoch: 1n };
-    const extra = await signBundle(Prekey.generate(Date.now()), ghost, b.client.self, 1, route);
+    const extra = await signBundle(await Prekey.generate(Date.now()), ghost, b.client.self, 1, route);
     node.lie = (_, truth) => ({ ...truth, bundles: [extra.signed, ...truth.bundles] });
     a.client.directory.forget(b.client.self);
     const before = node.submitted.length;
@@ -104,11 +104,11 @@ describe("a node that lies", () => {
   });
 
   it("a node that is no home of the identity is an alarm", async () => {
-    const node = new Puppet();
+    const node = await Puppet.make();
     const a = await someone(node);
     const b = await someone(node);
     const list = node.accounts.get(b.client.self.hex)!.list;
-    const elsewhere = await id.signDeviceList(b.root, { ...list, homes: [{ peerId: id.SeedSigner.generate().publicKey.peerId(), domain: "elsewhere.example" }] });
+    const elsewhere = await id.signDeviceList(b.root, { ...list, homes: [{ peerId: (await id.SeedSigner.generate()).publicKey.peerId(), domain: "elsewhere.example" }] });
     node.lie = (root, truth) => (root === b.client.self.hex ? { ...truth, list: elsewhere.signed } : truth);
     expect((await refusal(() => a.client.knock(b.client.address))).code).toBe("key_alarm");
     await a.hear((e) => e.type === "alarm");
@@ -116,18 +116,18 @@ describe("a node that lies", () => {
   });
 
   it("another identity's list, a foreign descriptor and another domain key are refused", async () => {
-    const node = new Puppet();
+    const node = await Puppet.make();
     const a = await someone(node);
     const b = await someone(node);
     node.lie = (root, truth) => (root === b.client.self.hex ? { ...truth, list: node.accounts.get(a.client.self.hex)!.list.signed } : truth);
     expect((await refusal(() => a.client.find(b.client.address))).code).toBe("other_identity");
     node.lie = undefined;
-    const other = new Puppet();
+    const other = await Puppet.make();
     node.descriptors = [(await other.descriptor()).signed];
     expect((await refusal(() => a.client.find(b.client.address))).code).toBe("other_identity");
     node.descriptors = undefined;
     await a.client.find(b.client.address);
-    node.document = (await node.domainDocument(id.SeedSigner.generate())).signed;
+    node.document = (await node.domainDocument(await id.SeedSigner.generate())).signed;
     expect((await refusal(() => a.client.find(b.client.address))).code).toBe("key_changed");
   });
 
@@ -144,10 +144,10 @@ describe("a node that lies", () => {
   });
 
   it("a newer own list that the node holds is taken over, and one that contradicts ours is an alarm", async () => {
-    const node = new Puppet();
+    const node = await Puppet.make();
     const a = await someone(node);
     const mine = a.client.mustOwnList();
-    const sibling = id.SeedSigner.generate().publicKey;
+    const sibling = (await id.SeedSigner.generate()).publicKey;
     const newer = await id.nextList(a.root, mine, { kind: "add", device: sibling }, Date.now());
     node.conflict = (l) => l.epoch < newer.epoch;
     node.lie = (_, truth) => ({ ...truth, list: newer.signed });
@@ -162,9 +162,9 @@ describe("a node that lies", () => {
   });
 
   it("a list that leaves this device out ends the client with words", async () => {
-    const node = new Puppet();
+    const node = await Puppet.make();
     const a = await someone(node);
-    const sibling = id.SeedSigner.generate().publicKey;
+    const sibling = (await id.SeedSigner.generate()).publicKey;
     const two = await id.nextList(a.root, a.client.mustOwnList(), { kind: "add", device: sibling }, Date.now());
     const three = await id.nextList(a.root, two, { kind: "revoke", device: a.client.deviceId }, Date.now());
     node.conflict = (l) => l.epoch < three.epoch;

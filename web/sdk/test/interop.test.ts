@@ -106,7 +106,7 @@ describe("Go and TypeScript", () => {
 
   it("shows the same safety number", async () => {
     const shown = JSON.stringify(await bob.run("contact", "verify", alice.client.id));
-    const number = alice.client.safetyNumber(bob.id);
+    const number = await alice.client.safetyNumber(bob.id);
     expect(shown.replace(/\D/g, "")).toContain(number.replace(/\D/g, ""));
     await alice.client.verify(bob.id, number);
     expect(alice.client.contacts()[0]!.verified).toBe(true);

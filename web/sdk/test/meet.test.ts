@@ -47,11 +47,11 @@ describe("two participants without a node", () => {
   it("make a call like any other, and write within it", async () => {
     const [a, b] = [await loner(), await loner()];
     const offer = await a.cards.offerCard({ media: 0, name: "Ada" });
-    const seen = b.cards.read(offer.link("https://acme.example"));
+    const seen = await b.cards.read(offer.link("https://acme.example"));
     expect([seen.cert.root.id(), seen.name, seen.media, seen.home]).toEqual([a.client.id, "Ada", 0, undefined]);
     const answer = await b.cards.answerCard(seen, { name: "Bob" });
     const coming = answer.call();
-    const call = await offer.accept(offer.read(answer.link()));
+    const call = await offer.accept(await offer.read(answer.link()));
     const there = await coming;
     await Promise.all([live(a, call), live(b, there)]);
     expect([call.contact, there.contact, call.byCards, call.bound, there.bound]).toEqual([b.client.id, a.client.id, true, true, true]);
@@ -71,7 +71,7 @@ describe("two participants without a node", () => {
     const [a, b, c] = [await loner(), await loner(), await loner()];
     const offer = await a.cards.offerCard({ media: 0 });
     const other = await a.cards.offerCard({ media: 0 });
-    const [first, second] = [await b.cards.answerCard(b.cards.read(offer.link())), await c.cards.answerCard(c.cards.read(offer.link()))];
+    const [first, second] = [await b.cards.answerCard(await b.cards.read(offer.link())), await c.cards.answerCard(await c.cards.read(offer.link()))];
     const words = (...f: (() => unknown)[]) => Promise.all(f.map(codeWord));
     expect(await words(
       () => b.cards.read(offer.link()), () => b.cards.answerCard(offer.card), () => a.cards.read(offer.link()), () => c.cards.read(first.link()),
@@ -82,7 +82,7 @@ describe("two participants without a node", () => {
     // Its text stays; its checks would reach the offer, and the library of these tests takes the first that come.
     second.close();
     const coming = first.call();
-    await offer.accept(offer.read(first.link()));
+    await offer.accept(await offer.read(first.link()));
     await coming;
     expect(await words(() => offer.read(first.link()), () => offer.read(second.link()))).toEqual(["card_replayed", "card_second"]);
     for (const x of [other, theirs]) x.close();
@@ -92,7 +92,7 @@ describe("two participants without a node", () => {
   it("come too late", async () => {
     const [a, b] = [await loner(), await loner()];
     const offer = await a.cards.offerCard({ media: 0 });
-    const answer = await b.cards.answerCard(b.cards.read(offer.link()));
+    const answer = await b.cards.answerCard(await b.cards.read(offer.link()));
     b.pass(11 * 60_000);
     expect(await codeWord(() => b.cards.read(offer.link()))).toBe("card_expired");
     expect((await refusal(() => answer.call())).code).toBe("card_expired");
@@ -105,7 +105,7 @@ describe("two participants without a node", () => {
     const [a, b] = [await loner(), await loner()];
     const stop = new AbortController();
     const offer = await a.cards.offerCard({ media: 0 });
-    const answer = await b.cards.answerCard(b.cards.read(offer.link()));
+    const answer = await b.cards.answerCard(await b.cards.read(offer.link()));
     const coming = answer.call({ signal: stop.signal });
     stop.abort();
     expect((await refusal(() => coming)).code).toBe("aborted");
@@ -121,8 +121,8 @@ describe("two participants without a node", () => {
     changed[10]! ^= 1;
     expect(await codeWord(() => b.cards.read(env.cardText(changed)))).toBe("card_tampered");
     // Eve answers in Bob's place; what she cannot do is be Bob.
-    const answer = await eve.cards.answerCard(eve.cards.read(offer.link()));
-    expect(offer.read(answer.link()).cert.root.id()).toBe(eve.client.id);
+    const answer = await eve.cards.answerCard(await eve.cards.read(offer.link()));
+    expect((await offer.read(answer.link())).cert.root.id()).toBe(eve.client.id);
     answer.close();
     offer.close();
   }, 60_000);
@@ -139,9 +139,9 @@ describe("two participants without a node", () => {
     };
     const [a, eve] = [await loner(), await loner(hostile)];
     const offer = await a.cards.offerCard({ media: 0 });
-    const answer = await eve.cards.answerCard(eve.cards.read(offer.link()));
+    const answer = await eve.cards.answerCard(await eve.cards.read(offer.link()));
     const coming = answer.call().catch(() => undefined);
-    expect((await refusal(() => offer.accept(offer.read(answer.link())))).code).toBe(code);
+    expect((await refusal(async () => offer.accept(await offer.read(answer.link())))).code).toBe(code);
     await coming;
   }, 60_000);
 });
@@ -189,7 +189,7 @@ describe("with the Go command line", () => {
     const offer = await a.cards.offerCard({ media: 0, name: "Ada" });
     const terminal = card("answer", offer.link("https://acme.example"), "--name", "Bob");
     expect((await terminal.event("peer"))["id"]).toBe(a.client.id);
-    const answer = offer.read((await terminal.event("card"))["link"] as string);
+    const answer = await offer.read((await terminal.event("card"))["link"] as string);
     expect([answer.cert.root.id(), answer.name]).toEqual([bob, "Bob"]);
     const call = await offer.accept(answer);
     await live(a, call);
@@ -206,7 +206,7 @@ describe("with the Go command line", () => {
   it("an offer of a terminal is answered on this side", async () => {
     const a = await loner();
     const terminal = card("offer");
-    const seen = a.cards.read((await terminal.event("card"))["qr"] as string);
+    const seen = await a.cards.read((await terminal.event("card"))["qr"] as string);
     const answer = await a.cards.answerCard(seen);
     const coming = answer.call();
     terminal.say(answer.link("https://globex.example"));

@@ -248,7 +248,7 @@ describe("in a client", () => {
   afterEach(async () => { await Promise.all(open.splice(0).map((c) => c.close())); });
 
   it("a text is changed before it is sent, both sides' plugins read it, and they end with the client", async () => {
-    const node = new Puppet();
+    const node = await Puppet.make();
     const someone = async () => {
       const store = new MemoryStore();
       const { client } = await createIdentity({ store, vault: new StoreVault(store), socket: node.socket });

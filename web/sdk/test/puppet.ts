@@ -45,9 +45,9 @@ class PuppetSocket implements link.Socket {
 
 export class Puppet {
   readonly domain = "puppet.example";
-  readonly host = id.SeedSigner.generate();
-  readonly domainKey = id.SeedSigner.generate();
-  readonly peerId = this.host.publicKey.peerId();
+  readonly host: id.SeedSigner;
+  readonly domainKey: id.SeedSigner;
+  readonly peerId: id.PeerId;
   readonly accounts = new Map<string, Account>();
   readonly mailboxes = new Map<string, Mailbox>();
   readonly acked: bigint[] = [];
@@ -67,6 +67,14 @@ export class Puppet {
   #onAck: (() => void)[] = [];
   /** How often each stored envelope is delivered. */
   times = 1;
+
+  private constructor(host: id.SeedSigner, domainKey: id.SeedSigner) {
+    this.host = host;
+    this.domainKey = domainKey;
+    this.peerId = host.publicKey.peerId();
+  }
+
+  static async make(): Promise<Puppet> { return new Puppet(await id.SeedSigner.generate(), await id.SeedSigner.generate()); }
 
   readonly socket: link.SocketFactory = () => {
     const s = new PuppetSocket(this);
@@ -97,10 +105,10 @@ export class Puppet {
   async take(s: PuppetSocket, n: bigint, k: ClientKind): Promise<void> {
     switch (k.case) {
       case "authenticate":
-        s.device = id.parseDeviceCert(k.value.cert).deviceId.hex;
+        s.device = (await id.parseDeviceCert(k.value.cert)).deviceId.hex;
         return s.say({ case: "authenticated", value: { epoch: 0n, idleMs: 100_000n } }, n);
       case "publish": {
-        const list = id.parseDeviceList(k.value.list);
+        const list = await id.parseDeviceList(k.value.list);
         if (this.conflict?.(list)) return s.say({ case: "error", value: { code: "epoch_conflict", retryAfterMs: 0n } }, n);
         const a = this.accounts.get(list.root.hex) ?? { list, bundles: new Map() };
         a.list = list;
@@ -124,8 +132,8 @@ export class Puppet {
         return s.say({ case: "domain", value: { document: document as Bytes, descriptors, code: "" } }, n);
       }
       case "query": {
-        const q = openQuery(k.value.box, this.peerId, this.#routing);
-        return s.say({ case: "answer", value: { box: sealAnswer(q.operation, q.responseKey, q.hash, random(32), this.#answer(q.operation, q.argument)), code: "" } }, n);
+        const q = await openQuery(k.value.box, this.peerId, this.#routing);
+        return s.say({ case: "answer", value: { box: await sealAnswer(q.operation, q.responseKey, q.hash, random(32), this.#answer(q.operation, q.argument)), code: "" } }, n);
       }
       case "submit": return this.#submit(s, n, k.value.envelope);
       case "ack":
@@ -161,13 +169,13 @@ export class Puppet {
     return { status: AnswerStatus.found, ...(this.lie?.(hex(argument), truth) ?? truth) };
   }
 
-  #submit(s: PuppetSocket, n: bigint, raw: Uint8Array): void {
+  async #submit(s: PuppetSocket, n: bigint, raw: Uint8Array): Promise<void> {
     this.submitted.push(raw);
     const e = parseEnvelope(raw);
     const eid = envelopeId(e);
     const receipt = (c: number, code = "") => s.say({ case: "receipt", value: { envelopeId: eid, class: c, durable: false, code, retryAfterMs: 0n } }, n);
     receipt(link.ReceiptClass.accepted);
-    const hop = openHop(e, this.peerId, this.#routing);
+    const hop = await openHop(e, this.peerId, this.#routing);
     const box = this.mailboxes.get(hex(hop.tag));
     if (box === undefined || (!hop.knock && hex(sha256(hop.token)) !== box.tokenHash)) return receipt(link.ReceiptClass.refused, "refused");
     const d = { storedId: e.ttl === Ttl.live ? 0n : this.#next++, knock: hop.knock, hint: hop.hint as Bytes, payload: e.payload, envelopeId: eid };

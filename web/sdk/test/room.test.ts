@@ -41,7 +41,7 @@ const room = unhex(v.room);
 const keys = await RoomKeys.of(unhex(v.link.secret));
 async function person(i: number): Promise<Self> {
   const p = v.people[i]!;
-  return { device: new SeedSigner(unhex(p.device_seed)), cert: await parseDeviceCert(unhex(p.cert)), name: p.name };
+  return { device: await SeedSigner.from(unhex(p.device_seed)), cert: await parseDeviceCert(unhex(p.cert)), name: p.name };
 }
 
 describe("a room's link", () => {
@@ -163,10 +163,10 @@ describe("frames of rooms on the link", () => {
     const link = { node: { peerId: PeerId.fromBytes(c.node) }, nonce: c.nonce } as unknown as frames.Challenged;
     const [r, j] = [unhex(fl.room), unhex(fl.join_id)];
     expect(hex(concat(context("gate"), frames.gateBody(link, r, j)))).toBe(fl.gate_signed);
-    expect(hex(await frames.signGate(new SeedSigner(unhex(fl.gate_seed)), link, r, j))).toBe(fl.gate_signature);
-    expect(hex(await frames.signSteward(new SeedSigner(unhex(fl.steward_seed)), link, r, j))).toBe(fl.steward_signature);
+    expect(hex(await frames.signGate(await SeedSigner.from(unhex(fl.gate_seed)), link, r, j))).toBe(fl.gate_signature);
+    expect(hex(await frames.signSteward(await SeedSigner.from(unhex(fl.steward_seed)), link, r, j))).toBe(fl.steward_signature);
     const gate = fl.commands.find((x) => x.name === "gate")!;
-    expect(hex(frames.roomFrames.marshal(4n, await frames.signCommand(new SeedSigner(unhex(fl.steward_seed)), link, r, frames.parseCommand(unhex(gate.bytes)))))).toBe(fl.control);
+    expect(hex(frames.roomFrames.marshal(4n, await frames.signCommand(await SeedSigner.from(unhex(fl.steward_seed)), link, r, frames.parseCommand(unhex(gate.bytes)))))).toBe(fl.control);
   });
 });
 

@@ -63,27 +63,27 @@ export class Desk {
   }
 
   /** Looks at a card that was pasted, scanned or opened. Nothing is sent, whatever it is. */
-  open(text: string): void {
+  async open(text: string): Promise<void> {
     try {
-      const offer = this.cards.read(text);
+      const offer = await this.cards.read(text);
       if (this.offer) return this.found('is-offer');
       // A second link that is opened does not take the place of what is under way.
       if (this.answer) return;
       this.show({ is: 'seen', peer: this.peer(offer), text, video: offer.media === 2, expires: offer.expires * 1000 });
     } catch (error) {
       if (!(error instanceof TrunklineError)) throw error;
-      if (error.code === 'card_order') return this.take(text);
+      if (error.code === 'card_order') return await this.take(text);
       if (this.offer) return this.found(problemOf(error));
       this.stop(problemOf(error));
     }
   }
 
   /** An answer: to the offer of this page, or to nothing that is alive here. */
-  private take(text: string): void {
+  private async take(text: string): Promise<void> {
     const offer = this.offer ?? this.used;
     if (!offer) return this.stop('is-answer');
     try {
-      const card = offer.read(text);
+      const card = await offer.read(text);
       const { card: view } = this.store.state;
       if (view.is === 'offered') this.show({ ...view, problem: null, found: { peer: this.peer(card), text } });
     } catch (error) {
@@ -160,7 +160,7 @@ export class Desk {
     this.show({ is: 'making', kind: 'answer' });
     return this.attempt(async (signal) => {
       await this.leave(video);
-      const answer = await this.cards.answerCard(this.cards.read(text), { relayOnly: hide, name: this.store.state.prefs.name, signal });
+      const answer = await this.cards.answerCard(await this.cards.read(text), { relayOnly: hide, name: this.store.state.prefs.name, signal });
       this.answer = answer;
       this.show({ is: 'answered', own: this.own('answer', answer), peer });
       this.meet(answer.call({ signal }), signal);
@@ -175,7 +175,7 @@ export class Desk {
     const { offer } = this;
     const { signal } = this.abort;
     this.show({ is: 'meeting', peer });
-    this.meet((async () => offer.accept(offer.read(text), { signal }))(), signal);
+    this.meet((async () => offer.accept(await offer.read(text), { signal }))(), signal);
   }
 
   private meet(coming: Promise<call.Call>, signal: AbortSignal): void {

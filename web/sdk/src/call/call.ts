@@ -207,7 +207,7 @@ export class Call {
       case "send-first":
         if (session !== undefined) this.#adopt(session);
         await this.#connect();
-        this.#payload = this.#post!.seal(await this.#connection!.offer());
+        this.#payload = await this.#post!.seal(await this.#connection!.offer());
         return this.#resend();
       case "resend-first": case "resend-answer": return this.#resend();
       case "accept": return this.#answer(Type.accept);
@@ -342,7 +342,7 @@ export class Call {
       if (s === undefined || this.#state.phase === "ended") return;
       let m: SessionMessage;
       try {
-        m = parseSessionMessage(s.open(payload));
+        m = parseSessionMessage(await s.open(payload));
       } catch (err) {
         if (err instanceof TrunklineError) return; // a frame that does not belong is dropped
         throw err;

@@ -148,13 +148,13 @@ export class Calls implements CallHandler, CallBook {
     const call = this.#byHandle.get(handle);
     if (call !== undefined) return call.onFrame(copy(payload));
     const ring = this.#rings.get(handle);
-    if (ring !== undefined) this.#onAnswer(ring.call, ring.ring, payload);
+    if (ring !== undefined) this.#c.background("an answer to a ring", () => this.#onAnswer(ring.call, ring.ring, copy(payload)));
   }
 
-  #onAnswer(call: Call, ring: OutRing, payload: Bytes): void {
+  async #onAnswer(call: Call, ring: OutRing, payload: Bytes): Promise<void> {
     const device = ring.state.device.hex;
     try {
-      const got = ring.state.finish(payload, this.#c.opener);
+      const got = await ring.state.finish(payload, this.#c.opener);
       const type = ({ [Type.accept]: "accepted", [Type.decline]: "declined", [Type.busy]: "busy" } as const)[got.kind];
       call.happen({ type, device }, got.session === undefined ? undefined : { session: got.session });
     } catch (err) {

@@ -57,14 +57,14 @@ export class Cards {
    * @throws TrunklineError card_malformed, card_version, card_tampered, card_own, card_order (it is an answer),
    *   card_not_yet, card_expired, card_device, card_replayed (it was answered here), policy (blocked), key_alarm
    */
-  read(text: string): Card {
-    const card = this.#read(text, CardKind.offer);
+  async read(text: string): Promise<Card> {
+    const card = await this.#read(text, CardKind.offer);
     if (this.#used(card)) throw refuse("card_replayed", "this offer was answered here before");
     return card;
   }
 
-  #read(text: string, kind: CardKind, offer?: Card): Card {
-    const card = parseCard(parseCardText(text));
+  async #read(text: string, kind: CardKind, offer?: Card): Promise<Card> {
+    const card = await parseCard(parseCardText(text));
     const k = this.#c.contactRecord(card.cert.root);
     checkCard(card, { kind, nowMs: this.#c.now(), own: this.#c.deviceId, pinned: k === undefined ? undefined : listOf(k.list), offer });
     if (k !== undefined && k.evidence.length > 0) throw refuse("key_alarm", "the devices of this contact contradict what was seen before");
@@ -102,7 +102,7 @@ export class Cards {
    */
   async answerCard(offer: Card, o: CardOptions = {}): Promise<OpenAnswer> {
     checkAbort(o.signal);
-    const again = this.#read(cardLink("", offer.signed), CardKind.offer);
+    const again = await this.#read(cardLink("", offer.signed), CardKind.offer);
     await this.#use(again);
     return new OpenAnswer(await this.#own(o, again), again);
   }
@@ -122,7 +122,7 @@ export class Cards {
       const candidates = cardCandidates(sdp, relayOnly);
       if (candidates.length === 0) throw refuse("unreachable", "this device has no address that a card could name");
       const card = await signCard(this.#c.device, {
-        kind: offer === undefined ? CardKind.offer : CardKind.answer, cert: await this.#cert(), nowMs: this.#c.now(), life, ephemeral: x25519Public(secret),
+        kind: offer === undefined ? CardKind.offer : CardKind.answer, cert: await this.#cert(), nowMs: this.#c.now(), life, ephemeral: await x25519Public(secret),
         ufrag, pwd, fingerprint, candidates, relayOnly, name: o.name ?? "", home: this.#c.registered ? this.#c.homeOf() : undefined,
         ...(offer === undefined ? { media: o.media ?? 2 } : { offer: offer.hash }),
       });
@@ -282,7 +282,7 @@ class OwnCard {
     };
     cancels.push(this.#c.timers.after(againMs, again));
     try {
-      const m = new Meeting(role, this.#secret, offer, answer);
+      const m = await Meeting.of(role, this.#secret, offer, answer);
       await unlessAborted(Promise.race([channel.opened, late]), signal);
       const bound = new Promise<never>((_, reject) => {
         cancels.push(this.#c.timers.after(bindingMs, () => reject(refuse("binding", "the channel binding did not come"))));
@@ -327,14 +327,14 @@ class OwnCard {
   async #upgrade(m: Meeting): Promise<Session> {
     const { channel } = this;
     if (m.role === Role.initiator) {
-      channel.say({ case: "key", value: { value: m.initiate() } });
+      channel.say({ case: "key", value: { value: await m.initiate() } });
       const answer = await channel.hear();
       if (answer.case !== "encapsulation") throw refuse("binding", "something else came in place of the exchange");
       return m.finish(answer.value.value);
     }
     const key = await channel.hear();
     if (key.case !== "key") throw refuse("binding", "something else came in place of the exchange");
-    const { enc, session } = m.respond(key.value.value);
+    const { enc, session } = await m.respond(key.value.value);
     channel.say({ case: "encapsulation", value: { value: enc } });
     return session;
   }
@@ -362,11 +362,11 @@ class OwnCard {
 export class OpenOffer {
   readonly card: Card;
   readonly #own: OwnCard;
-  readonly #read: (text: string) => Card;
+  readonly #read: (text: string) => Promise<Card>;
   #taken: Bytes | undefined;
   #closed = false;
 
-  constructor(own: OwnCard, read: (text: string) => Card) {
+  constructor(own: OwnCard, read: (text: string) => Promise<Card>) {
     this.#own = own;
     this.card = own.card;
     this.#read = read;
@@ -381,12 +381,16 @@ export class OpenOffer {
    * @throws TrunklineError as {@link Cards.read}; card_order (it is an offer), card_foreign (it is for another offer, or
    *   for this one before a reload), card_replayed (this answer was taken), card_second (another one was)
    */
-  read(text: string): Card {
-    const answer = this.#read(text);
+  async read(text: string): Promise<Card> {
+    const answer = await this.#read(text);
+    this.#mayTake(answer);
+    return answer;
+  }
+
+  #mayTake(answer: Card): void {
     if (this.#own.leftMs === 0) throw refuse("card_expired", "the offer has expired");
     if (this.#taken !== undefined) throw equal(this.#taken, answer.hash) ? refuse("card_replayed", "this answer was taken before") : refuse("card_second", "another answer was taken before");
     if (this.#closed) throw refuse("card_foreign", "this offer was given up");
-    return answer;
   }
 
   /**
@@ -396,7 +400,8 @@ export class OpenOffer {
    */
   async accept(answer: Card, o: Abortable = {}): Promise<Call> {
     checkAbort(o.signal);
-    const again = this.read(cardLink("", answer.signed));
+    const again = await this.read(cardLink("", answer.signed));
+    this.#mayTake(again); // another one may have been taken while this one was read
     this.#taken = again.hash;
     try {
       await this.#own.channel.peer.accept(cardDescription(again, this.card.relayOnly));

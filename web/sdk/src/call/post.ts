@@ -39,10 +39,10 @@ export class FramePost {
   }
 
   /** What a message becomes. The first frame is kept by the call: the same bytes go out again. */
-  seal(m: SessionMessage): Bytes { return this.#session.seal(marshalSessionMessage(m)); }
+  seal(m: SessionMessage): Promise<Bytes> { return this.#session.seal(marshalSessionMessage(m)); }
 
   async send(m: SessionMessage, t = 0): Promise<void> {
-    const payload = this.seal(m);
+    const payload = await this.seal(m);
     if (this.#carrier !== undefined) return this.#carrier.send(payload);
     const to = this.#reply();
     await this.#c.ledger.post({

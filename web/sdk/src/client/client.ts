@@ -92,7 +92,7 @@ export class Client {
     if (map.has("profile")) throw refuse("storage", "this storage holds an identity already");
     const timers = o.timers ?? systemTimers;
     await o.vault.device();
-    const prekey = Prekey.generate(timers.now());
+    const prekey = await Prekey.generate(timers.now());
     const profile: ProfileRecord = { version: formatVersion, root: root.publicKey.hex, createdMs: timers.now() };
     const text = (v: unknown) => utf8(JSON.stringify(v));
     await o.store.write([
@@ -112,9 +112,9 @@ export class Client {
   static async join(o: ClientOptions, request: { readonly secret: Uint8Array }, approval: string): Promise<Client> {
     const map = await o.store.load();
     if (map.has("profile")) throw refuse("storage", "this storage holds an identity already");
-    const p = openApproval(approval, (await o.vault.device()).publicKey, request.secret);
+    const p = await openApproval(approval, (await o.vault.device()).publicKey, request.secret);
     const now = (o.timers ?? systemTimers).now();
-    const prekey = Prekey.generate(now);
+    const prekey = await Prekey.generate(now);
     const text = (v: unknown) => utf8(JSON.stringify(v));
     const profile: ProfileRecord = { version: formatVersion, root: p.list.root.hex, createdMs: now };
     const home: HomeRecord = { peerId: hex(p.peerId.bytes), domain: p.domain, url: p.url, tag: hex(random(16)), tokenEpoch: 1, grace: false };
@@ -337,7 +337,7 @@ export class Client {
   rename(id: string, petname: string): Promise<void> { return this.#c.contacts.rename(id, petname); }
 
   /** What two people compare to be sure of each other's root keys: 60 digits (identity.md, section 4). Takes a fifth of a second. */
-  safetyNumber(id: string): string { return this.#c.contacts.safetyNumber(id); }
+  safetyNumber(id: string): Promise<string> { return this.#c.contacts.safetyNumber(id); }
 
   /**
    * Compares what the other person read out, or what a scan gave, with the safety number. Everything but digits is

@@ -6,7 +6,7 @@ import { type BodyOf, marshalBody, Type } from "../envelope/bodies.ts";
 import type { Known, Standing } from "../envelope/open.ts";
 import { Ttl } from "../envelope/types.ts";
 import { isCode, refuse } from "../errors.ts";
-import { type Address, formatAddress, parseAddress, parseId, safetyNumber } from "../identity/address.ts";
+import { type Address, formatAddress, parseAddress, parseId } from "../identity/address.ts";
 import { advancePin, checkPin, type DeviceList, findDevice, type Home } from "../identity/device.ts";
 import { DeviceId, PeerId, PublicKey } from "../identity/key.ts";
 import { type Core, weekMs } from "./core.ts";
@@ -230,12 +230,14 @@ export class Contacts {
   }
 
   /** What two people compare to be sure of each other's root keys: 60 digits. */
-  safetyNumber(id: string): string { return safetyNumber(this.#c.self, parseId(id)); }
+  async safetyNumber(id: string): Promise<string> {
+    return (await import("../identity/safety.ts")).safetyNumber(this.#c.self, parseId(id));
+  }
 
   /** Compares what the other person read out, or what a scan gave, with the safety number. */
   async verify(id: string, spoken: string): Promise<void> {
     const digits = (s: string) => s.replace(/[^0-9]/g, "");
-    if (digits(spoken) !== digits(this.safetyNumber(id))) throw refuse("key_alarm", "the numbers differ; somebody may stand between you, or one of you has another contact in mind");
+    if (digits(spoken) !== digits(await this.safetyNumber(id))) throw refuse("key_alarm", "the numbers differ; somebody may stand between you, or one of you has another contact in mind");
     this.update(parseId(id), (k) => {
       k.verified = true;
       k.changed = false;
@@ -246,7 +248,7 @@ export class Contacts {
 
   /** Counts a contact as verified whose code was read and matched, and tells it so (docs/spec/identity.md, section 7). */
   async compared(id: string): Promise<void> {
-    await this.verify(id, this.safetyNumber(id));
+    await this.verify(id, await this.safetyNumber(id));
     await this.#c.sending.deliverAll(this.writable(parseId(id)), { body: { type: Type.compared }, lifeMs: weekMs, ttl: Ttl.week });
   }
 

@@ -115,7 +115,7 @@ export class Core {
   async root(): Promise<SeedSigner> {
     const wrapped = this.records.raw("secret/root");
     if (wrapped === undefined) throw refuse("storage", "the root key is not on this device");
-    return new SeedSigner(await this.options.vault.unwrap(wrapped));
+    return SeedSigner.from(await this.options.vault.unwrap(wrapped));
   }
 
   /** Waits for a registered link, for at most 30 seconds. */

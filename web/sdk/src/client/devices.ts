@@ -1,7 +1,7 @@
 // Another device joins (docs/spec/client-link.md, section 13). Two texts that the person carries: a request from
 // the new device, which is on both screens and holds nothing secret, and an approval sealed to its one-time key.
 
-import { base64urlnopad } from "@scure/base";
+import { base64url } from "../base.ts";
 import { concat, copy, random, readU32, text, u32, utf8, type Bytes } from "../bytes.ts";
 import { parseBody, Type, type BodyOf } from "../envelope/bodies.ts";
 import { recipientX25519, senderX25519, x25519Public } from "../envelope/hpke.ts";
@@ -22,16 +22,16 @@ function body(prefix: string, s: string, what: string, most: number): Uint8Array
   if (!t.startsWith(prefix)) throw refuse("malformed", `this is not ${what}: it begins with ${prefix}`);
   if (t.length > most) throw refuse("too_large", `${what} is too long`);
   try {
-    return base64urlnopad.decode(t.slice(prefix.length));
+    return base64url.decode(t.slice(prefix.length));
   } catch (err) {
     throw refuse("malformed", `${what} is damaged: copy it whole`, err);
   }
 }
 
 /** Begins on a new device. Show the text; keep the secret until the approval is there. */
-export function deviceRequest(device: PublicKey): { readonly text: string; readonly secret: Bytes } {
+export async function deviceRequest(device: PublicKey): Promise<{ readonly text: string; readonly secret: Bytes }> {
   const secret = random(32);
-  return { text: requestPrefix + base64urlnopad.encode(concat(device.bytes, x25519Public(secret))), secret };
+  return { text: requestPrefix + base64url.encode(concat(device.bytes, await x25519Public(secret))), secret };
 }
 
 export interface DeviceRequest { readonly device: PublicKey; readonly once: Bytes }
@@ -53,21 +53,21 @@ export interface Pack {
   readonly contacts: readonly BodyOf<typeof Type.contactSync>[];
 }
 
-export function sealApproval(r: DeviceRequest, list: DeviceList, home: { readonly url: string; readonly domain: string; readonly peerId: PeerId }, contacts: readonly Uint8Array[]): string {
+export async function sealApproval(r: DeviceRequest, list: DeviceList, home: { readonly url: string; readonly domain: string; readonly peerId: PeerId }, contacts: readonly Uint8Array[]): Promise<string> {
   const pieces = [list.signed, utf8(home.url), utf8(home.domain), home.peerId.bytes, ...contacts];
   const plain = concat(...pieces.flatMap((p) => [u32(p.length), p]));
   if (plain.length > maxApproval) throw refuse("too_large", "there are too many contacts to hand over at once");
-  const { enc, context: c } = senderX25519(r.once, context("pairing"));
-  return approvalPrefix + base64urlnopad.encode(concat(enc, c.seal(plain, none)));
+  const { enc, context: c } = await senderX25519(r.once, context("pairing"));
+  return approvalPrefix + base64url.encode(concat(enc, await c.seal(plain, none)));
 }
 
 /** Opens an approval for the device that made the request. */
-export function openApproval(s: string, device: PublicKey, secret: Uint8Array): Pack {
+export async function openApproval(s: string, device: PublicKey, secret: Uint8Array): Promise<Pack> {
   const box = body(approvalPrefix, s, "an approval", 2 * maxApproval);
   if (box.length < 48) throw refuse("malformed", "the approval is damaged: copy it whole");
   let plain: Bytes;
   try {
-    plain = recipientX25519(box.subarray(0, 32), secret, context("pairing")).open(box.subarray(32), none);
+    plain = await (await recipientX25519(box.subarray(0, 32), secret, context("pairing"))).open(box.subarray(32), none);
   } catch (err) {
     throw refuse("other_identity", "the approval was made for another request", err);
   }
@@ -81,7 +81,7 @@ export function openApproval(s: string, device: PublicKey, secret: Uint8Array): 
   }
   const [signed, url, domain, peer, ...syncs] = pieces;
   if (signed === undefined || url === undefined || domain === undefined || peer === undefined) throw refuse("malformed", "approval");
-  const list = parseDeviceList(signed);
+  const list = await parseDeviceList(signed);
   if (findDevice(list, DeviceId.of(device)) === undefined) throw refuse("not_listed", "the device list does not name this device");
   const peerId = PeerId.fromBytes(peer);
   if (!hasHome(list, peerId)) throw refuse("other_identity", "the home is not in the device list");

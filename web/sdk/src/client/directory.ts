@@ -36,9 +36,9 @@ export interface DirectoryHost {
 }
 
 export async function askOver(w: Wire, n: NodeDescriptor, operation: number, argument?: Uint8Array, signal?: AbortSignal): Promise<Answer> {
-  const q = sealQuery(n.routingKey, n.peerId, operation, argument);
+  const q = await sealQuery(n.routingKey, n.peerId, operation, argument);
   const { box } = await w.call({ case: "query", value: { destination: n.peerId.bytes, box: q.box } }, "answer", signal);
-  const a = q.open(box);
+  const a = await q.open(box);
   if (a.status === AnswerStatus.limited) throw nodeRefusal("rate", Number(a.retryAfterMs));
   if (a.status === AnswerStatus.unsupported) throw refuse("node", "the other node does not know this kind of question");
   return a;
@@ -58,7 +58,7 @@ export class Directory {
     descriptorValidAt(n, this.#h.now());
     const key = `document/node/${n.peerId.hex}`;
     const old = this.#h.records.get<string>(key);
-    const last = old === undefined ? undefined : parseDescriptor(unhex(old));
+    const last = old === undefined ? undefined : await parseDescriptor(unhex(old));
     checkFollows(n, last);
     if (last === undefined || n.notBefore > last.notBefore) {
       this.#h.records.set(key, hex(n.signed));
@@ -86,7 +86,7 @@ export class Directory {
     const doc = await this.#admit(name, got.document);
     const out: NodeDescriptor[] = [];
     for (const raw of got.descriptors) {
-      const n = parseDescriptor(raw);
+      const n = await parseDescriptor(raw);
       if (n.domain !== name || !doc.nodes.some((x) => x.peerId.equals(n.peerId))) {
         throw refuse("other_identity", "a descriptor that is not of the domain was given as its own");
       }
@@ -100,10 +100,10 @@ export class Directory {
   // The first document of a domain is believed on the own node's word (docs/THREAT-MODEL.md); an address that
   // carries the home's peer id closes that.
   async #admit(name: string, raw: Uint8Array): Promise<DomainDocument> {
-    const doc = parseDomain(raw);
+    const doc = await parseDomain(raw);
     const key = `document/domain/${name}`;
     const old = this.#h.records.get<string>(key);
-    const pin = old === undefined ? { domain: name, key: doc.key, epoch: 0, hash: new Uint8Array(32) } : pinDomain(parseDomain(unhex(old)));
+    const pin = old === undefined ? { domain: name, key: doc.key, epoch: 0, hash: new Uint8Array(32) } : pinDomain(await parseDomain(unhex(old)));
     if (checkDomainPin(pin, doc, this.#h.now()).change !== "same") {
       this.#h.records.set(key, hex(raw));
       await this.#h.records.commit();
@@ -144,7 +144,7 @@ export class Directory {
   }
 
   async #take(root: PublicKey, n: NodeDescriptor, answer: Answer): Promise<Person> {
-    const list = parseDeviceList(answer.list);
+    const list = await parseDeviceList(answer.list);
     if (!list.root.equals(root)) throw refuse("other_identity", "the node answered with another identity's devices");
     if (!hasHome(list, n.peerId)) {
       // The owner says which nodes are its homes. Another one that answers may stand in the middle.
@@ -157,7 +157,7 @@ export class Directory {
     for (const raw of answer.bundles) {
       // A bundle of a device that the signed list does not name is somebody else's idea.
       try {
-        const b = parseBundle(raw, list, now);
+        const b = await parseBundle(raw, list, now);
         bundles.set(b.deviceId.hex, b);
       } catch (err) {
         if (!(err instanceof TrunklineError)) throw err;

@@ -130,7 +130,7 @@ export class Incoming {
   }
 
   async #onListUpdate(o: Opened, body: BodyOf<typeof Type.listUpdate>): Promise<void> {
-    const list = parseDeviceList(body.list);
+    const list = await parseDeviceList(body.list);
     if (!list.root.equals(o.sender)) throw refuse("sender", "a list of another identity");
     if (o.standing === "own") return this.#c.own.take(list);
     this.#c.directory.forget(list.root);

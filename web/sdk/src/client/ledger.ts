@@ -94,16 +94,16 @@ export class Ledger {
     const node = await this.#h.directory.node(o.home.domain, o.home.peerId);
     let e;
     if (o.shared === undefined) {
-      e = newEnvelope(node.routingKey, node.peerId, o.ttl, o.hop, o.payload);
+      e = await newEnvelope(node.routingKey, node.peerId, o.ttl, o.hop, o.payload);
     } else {
       const handle = hex(o.payload.subarray(0, 8));
       const make = () => o.shared!.sender(node.routingKey, node.peerId, o.hop, handle).envelope(o.payload);
       try {
-        e = make();
+        e = await make();
       } catch (err) {
         if (!(err instanceof TrunklineError) || err.code !== "exhausted") throw err;
         o.shared.renew();
-        e = make();
+        e = await make();
       }
     }
     const now = this.#h.now();

@@ -1,10 +1,9 @@
 // Where this device can be reached: its home node, the mailbox there, the keys that are published for it, and the
 // delivery token that contacts are given.
 
-import { hmac } from "@noble/hashes/hmac.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { checkAbort } from "../abort.ts";
 import { type Bytes, concat, hex, random, u64, unhex } from "../bytes.ts";
+import { hmac, sha256 } from "../crypto/hash.ts";
 import type { Grant } from "../envelope/bodies.ts";
 import { signBundle } from "../envelope/prekey.ts";
 import { AnswerStatus, Operation } from "../envelope/query.ts";
@@ -69,7 +68,7 @@ export class Mailbox {
     let own = this.#c.ownList();
     const answer = await askOver(w, w.node.descriptor, Operation.lookup, this.#c.self.bytes, signal);
     if (answer.status === AnswerStatus.found) {
-      const theirs = parseDeviceList(answer.list);
+      const theirs = await parseDeviceList(answer.list);
       if (!theirs.root.equals(this.#c.self)) throw refuse("other_identity", "the node keeps a device list that is not ours");
       if (own === undefined || theirs.epoch > own.epoch) own = theirs;
     }
@@ -84,7 +83,7 @@ export class Mailbox {
   async #token(epoch: number): Promise<Bytes> {
     const wrapped = this.#c.records.raw("secret/mailbox");
     if (wrapped === undefined) throw refuse("not_registered", "this device has no mailbox");
-    return hmac(sha256, await this.#c.options.vault.unwrap(wrapped), concat(context("token"), u64(epoch))).slice(0, 16) as Bytes;
+    return hmac(await this.#c.options.vault.unwrap(wrapped), concat(context("token"), u64(epoch))).slice(0, 16);
   }
 
   async ownGrant(): Promise<Grant> {

@@ -27,7 +27,7 @@ export class OwnList {
   async adopt(w: Wire): Promise<void> {
     const answer = await askOver(w, w.node.descriptor, Operation.lookup, this.#c.self.bytes);
     if (answer.status !== AnswerStatus.found) throw refuse("node", "the own node says it has another device list and does not show it");
-    const list = parseDeviceList(answer.list);
+    const list = await parseDeviceList(answer.list);
     if (!list.root.equals(this.#c.self)) throw refuse("other_identity", "the own node keeps a device list that is not ours");
     await this.take(list);
   }

@@ -25,9 +25,9 @@ export class Prekeys {
   }
 
   async #make(): Promise<void> {
-    let p = Prekey.generate(this.#c.now());
+    let p = await Prekey.generate(this.#c.now());
     // Two live prekeys with one hint would make a device try both.
-    while (this.all.some((x) => equal(x.hint, p.hint))) p = Prekey.generate(this.#c.now());
+    while (this.all.some((x) => equal(x.hint, p.hint))) p = await Prekey.generate(this.#c.now());
     this.#c.records.setRaw(`secret/prekey/${hex(p.id)}`, await wrapPrekey(this.#c.options.vault, p));
     await this.#c.records.commit();
     this.all.push(p);
@@ -50,7 +50,7 @@ export async function loadPrekeys(vault: Vault, map: ReadonlyMap<string, Uint8Ar
   for (const [key, wrapped] of map) {
     if (!key.startsWith("secret/prekey/")) continue;
     const r = JSON.parse(new TextDecoder().decode(await vault.unwrap(wrapped))) as PrekeyRecord;
-    prekeys.push(new Prekey(unhex(r.seed), r.createdMs));
+    prekeys.push(await Prekey.from(unhex(r.seed), r.createdMs));
   }
   return prekeys.sort((a, b) => a.createdMs - b.createdMs);
 }

@@ -3,7 +3,7 @@
 
 import { hex, unhex } from "../bytes.ts";
 import type { Grant } from "../envelope/bodies.ts";
-import { parseDeviceList, type DeviceList, type Pin } from "../identity/device.ts";
+import { readKeptList, type DeviceList, type Pin } from "../identity/device.ts";
 import { DeviceId, PeerId } from "../identity/key.ts";
 
 export const formatVersion = 2;
@@ -143,7 +143,7 @@ export function setGrant(k: ContactRecord, g: GrantRecord): void {
   k.grants.push(g);
 }
 
-// Reading a list costs a signature for each device, and the same lists are asked for with every message.
+// The same lists are asked for with every message. Their signatures were checked before they were written down.
 const parsed = new Map<string, DeviceList>();
 const maxParsed = 512;
 
@@ -151,7 +151,7 @@ export function listOf(signed: string): DeviceList | undefined {
   if (signed === "") return undefined;
   let l = parsed.get(signed);
   if (l === undefined) {
-    l = parseDeviceList(unhex(signed));
+    l = readKeptList(unhex(signed));
     if (parsed.size >= maxParsed) parsed.delete(parsed.keys().next().value!);
     parsed.set(signed, l);
   }

@@ -7,13 +7,13 @@ import type { ClientOptions } from "./core.ts";
 export async function createIdentity(o: ClientOptions): Promise<{ readonly client: Client; readonly phrase: string }> {
   const { deriveRoot, generatePhrase } = await phrases();
   const phrase = generatePhrase(24);
-  return { client: await Client.create(o, deriveRoot(phrase)), phrase };
+  return { client: await Client.create(o, await deriveRoot(phrase)), phrase };
 }
 
 /** Makes this storage a new device of the identity that the phrase gives. register then finds its device list. */
 export async function recoverIdentity(o: ClientOptions, phrase: string, passphrase = "", account = 0): Promise<Client> {
   const { deriveRoot } = await phrases();
-  return Client.create(o, deriveRoot(phrase, passphrase, account));
+  return Client.create(o, await deriveRoot(phrase, passphrase, account));
 }
 
 /** The one form of a phrase, before anything is done with it. Throws WordError for a word that is in no list. */

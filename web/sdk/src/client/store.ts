@@ -70,8 +70,8 @@ export class StoreVault implements Vault {
   device(): Promise<Signer> {
     return this.#device ??= (async () => {
       const seed = (await this.#store.load()).get(deviceSeedKey);
-      if (seed !== undefined) return new SeedSigner(seed);
-      const fresh = SeedSigner.generate();
+      if (seed !== undefined) return SeedSigner.from(seed);
+      const fresh = await SeedSigner.generate();
       await this.#store.write([{ key: deviceSeedKey, value: fresh.seed() }]);
       return fresh;
     })();

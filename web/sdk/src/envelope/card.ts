@@ -1,9 +1,9 @@
 // Cards: what two people hand each other to meet without a node (docs/spec/cards.md, sections 1 to 4).
 
-import { base32nopad, base64urlnopad } from "@scure/base";
-import { sha256 } from "@noble/hashes/sha2.js";
+import { base32, base64url } from "../base.ts";
 import { copy, equal, hex, isZero, random, type Bytes } from "../bytes.ts";
 import { decode, encode, type Of } from "../canon.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { isCode, refuse, TrunklineError, type Code } from "../errors.ts";
 import { admit, certValidAt, parseDeviceCert, type DeviceCert, type DeviceList, type Home } from "../identity/device.ts";
 import { checkX25519, mustVerify, PeerId, signObject, type DeviceId, type PublicKey, type Signer } from "../identity/key.ts";
@@ -98,24 +98,35 @@ function as<T>(code: Code, why: string, f: () => T): T {
   try {
     return f();
   } catch (err) {
-    if (!(err instanceof TrunklineError) || err.code.startsWith("card_")) throw err;
-    throw refuse(code, why, err);
+    throw recoded(code, why, err);
   }
 }
 
+async function asLater<T>(code: Code, why: string, f: () => Promise<T>): Promise<T> {
+  try {
+    return await f();
+  } catch (err) {
+    throw recoded(code, why, err);
+  }
+}
+
+function recoded(code: Code, why: string, err: unknown): unknown {
+  return !(err instanceof TrunklineError) || err.code.startsWith("card_") ? err : refuse(code, why, err);
+}
+
 /** Reads a signed card and checks everything but the clock and what the reader expects; checkCard does the rest. */
-export function parseCard(signed: Uint8Array): Card {
+export async function parseCard(signed: Uint8Array): Promise<Card> {
   if (signed.length > maxCard || signed.length < 66) throw bad(`${signed.length} bytes`);
   const message = signed.subarray(64);
   // A later version may have fields that this one does not know, and is told apart first.
   if (message[0] === 8 && message[1]! > 1 && message[1]! < 0x80) throw refuse("card_version", "card of another version");
   const m = as("card_malformed", "not a card", () => decode(CardBody, message, maxCard));
-  const c = cardFrom(m, signed);
-  as("card_tampered", "the card was changed, or is not its sender's", () => mustVerify(c.cert.device, "card", message, signed.subarray(0, 64)));
+  const c = await cardFrom(m, signed);
+  await asLater("card_tampered", "the card was changed, or is not its sender's", () => mustVerify(c.cert.device, "card", message, signed.subarray(0, 64)));
   return c;
 }
 
-function cardFrom(m: Of<typeof CardBody>, signed: Uint8Array): Card {
+async function cardFrom(m: Of<typeof CardBody>, signed: Uint8Array): Promise<Card> {
   if (m.version !== 1) throw bad(`version ${m.version}`);
   if (m.kind !== CardKind.offer && m.kind !== CardKind.answer) throw bad(`kind ${m.kind}`);
   const isAnswer = m.kind === CardKind.answer;
@@ -139,11 +150,11 @@ function cardFrom(m: Of<typeof CardBody>, signed: Uint8Array): Card {
     return { peerId, domain: m.domain };
   });
   as("card_tampered", "the card's ephemeral key is none", () => checkX25519(m.ephemeral));
-  const cert = as("card_tampered", "the card's device is not certified", () => parseDeviceCert(m.cert));
+  const cert = await asLater("card_tampered", "the card's device is not certified", () => parseDeviceCert(m.cert));
   return {
     kind: m.kind, cert, id: m.id, created: Number(m.created), expires: Number(m.expires), ephemeral: m.ephemeral, ufrag: m.ufrag, pwd: m.pwd,
     fingerprint: m.fingerprint, candidates, media: m.media, relayOnly: m.relayOnly, name: m.name, home, offer: isAnswer ? m.offer : undefined,
-    signed: copy(signed), hash: sha256(signed) as Bytes,
+    signed: copy(signed), hash: sha256(signed),
   };
 }
 
@@ -239,7 +250,7 @@ const scheme = "web+trunkline:";
 
 /** The text of a signed card. */
 export function cardText(signed: Uint8Array): string {
-  return `c1.${base64urlnopad.encode(signed)}`;
+  return `c1.${base64url.encode(signed)}`;
 }
 
 /** A link to a signed card in the app at this origin; without one, for the installed app. */
@@ -249,7 +260,7 @@ export function cardLink(origin: string, signed: Uint8Array): string {
 
 /** The text of a signed card for a QR code, in capitals, which take less room there. */
 export function cardQr(signed: Uint8Array): string {
-  return `${scheme.toUpperCase()}C1.${base32nopad.encode(signed)}`;
+  return `${scheme.toUpperCase()}C1.${base32.encode(signed)}`;
 }
 
 /** What of a text may be a card's: behind the # of a link, or behind the scheme. */
@@ -270,8 +281,8 @@ export function parseCardText(text: string): Bytes {
   if (text.length > maxCardText) throw bad(`a text of ${text.length} characters`);
   const s = bare(text);
   try {
-    if (s.startsWith("c1.")) return copy(base64urlnopad.decode(s.slice(3)));
-    if (s.startsWith("C1.")) return copy(base32nopad.decode(s.slice(3)));
+    if (s.startsWith("c1.")) return copy(base64url.decode(s.slice(3)));
+    if (s.startsWith("C1.")) return copy(base32.decode(s.slice(3)));
   } catch (err) {
     throw bad("a character that does not belong", err);
   }
@@ -288,10 +299,10 @@ const maxParts = 9;
 export function cardQrs(signed: Uint8Array): string[] {
   const whole = cardQr(signed);
   if (whole.length <= maxQrText) return [whole];
-  const b32 = base32nopad.encode(signed);
+  const b32 = base32.encode(signed);
   const n = Math.ceil(b32.length / (maxQrText - 40));
   const size = Math.ceil(b32.length / n);
-  const check = base32nopad.encode(sha256(signed)).slice(0, 6);
+  const check = base32.encode(sha256(signed)).slice(0, 6);
   return Array.from({ length: n }, (_, i) => `${scheme.toUpperCase()}P1.${i + 1}.${n}.${check}.${b32.slice(i * size, (i + 1) * size)}`);
 }
 
@@ -317,7 +328,7 @@ export class CardParts {
     if (this.#parts.some((p) => p === undefined)) return "part";
     const text = `C1.${this.#parts.join("")}`;
     try {
-      if (base32nopad.encode(sha256(parseCardText(text))).startsWith(check)) return text;
+      if (base32.encode(sha256(parseCardText(text))).startsWith(check)) return text;
     } catch (err) {
       if (!(err instanceof TrunklineError)) throw err;
     }

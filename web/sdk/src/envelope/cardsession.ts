@@ -1,11 +1,9 @@
 // The session of two cards (docs/spec/cards.md, section 5): bound to both at once, and mixed with an X-Wing exchange
 // before anything else is said.
 
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { hmac } from "@noble/hashes/hmac.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, copy, equal, random, type Bytes } from "../bytes.ts";
 import { decode, encode, type Init, type Of } from "../canon.ts";
+import { hkdf, hmac, sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { hash } from "../identity/key.ts";
 import { context } from "../labels.ts";
@@ -26,22 +24,27 @@ export class Meeting {
   #seed: Bytes | undefined; // initiator, from initiate to finish
   #stage: "fresh" | "asked" | "over" = "fresh";
 
-  constructor(role: Role, secret: Uint8Array, offer: Card, answer: Card) {
+  private constructor(role: Role, peer: Card, th: Bytes, secret: Bytes) {
+    this.role = role;
+    this.peer = peer;
+    this.#secret = secret;
+    this.#th = th;
+    this.#binding = hkdf(secret, th, context("card-binding"), 32);
+  }
+
+  static async of(role: Role, secret: Uint8Array, offer: Card, answer: Card): Promise<Meeting> {
     if (offer.kind !== CardKind.offer || answer.kind !== CardKind.answer) throw refuse("card_order", "a meeting is of an offer and an answer");
     if (answer.offer === undefined || !equal(answer.offer, offer.hash)) throw refuse("card_foreign", "the answer is to another card");
     const mine = role === Role.initiator ? offer : answer;
-    if (!equal(x25519Public(secret), mine.ephemeral)) throw refuse("card_malformed", "not the key of the own card");
-    this.role = role;
-    this.peer = role === Role.initiator ? answer : offer;
-    this.#secret = x25519SharedSecret(secret, this.peer.ephemeral);
-    this.#th = hash("card-transcript", offer.hash, answer.hash);
-    this.#binding = hkdf(sha256, this.#secret, this.#th, context("card-binding"), 32) as Bytes;
+    if (!equal(await x25519Public(secret), mine.ephemeral)) throw refuse("card_malformed", "not the key of the own card");
+    const peer = role === Role.initiator ? answer : offer;
+    return new Meeting(role, peer, hash("card-transcript", offer.hash, answer.hash), await x25519SharedSecret(secret, peer.ephemeral));
   }
 
   get transcript(): Bytes { return copy(this.#th); }
 
   #mac(role: Role, own: Uint8Array, peer: Uint8Array): Bytes {
-    return hmac(sha256, this.#binding, concat(new Uint8Array([role]), own, peer, this.#th)) as Bytes;
+    return hmac(this.#binding, concat(new Uint8Array([role]), own, peer, this.#th));
   }
 
   /** The first message on the data channel, over the certificates that are really in use. */
@@ -57,27 +60,27 @@ export class Meeting {
   }
 
   /** The offerer's step, once the other side's binding has verified: its X-Wing key. */
-  initiate(seed: Uint8Array = random(32)): Bytes {
+  async initiate(seed: Uint8Array = random(32)): Promise<Bytes> {
     this.#advance(Role.initiator, "fresh", "asked");
     this.#seed = copy(seed);
     return xwingPublic(this.#seed);
   }
 
   /** The answerer's step: takes the key, gives the encapsulation to it and the session. */
-  respond(key: Uint8Array): { readonly enc: Bytes; readonly session: Session } {
+  async respond(key: Uint8Array): Promise<{ readonly enc: Bytes; readonly session: Session }> {
     this.#advance(Role.responder, "fresh", "over");
     checkXWing(key);
-    const { enc, context: c } = senderXWing(key, concat(context("card-session"), this.#th));
+    const { enc, context: c } = await senderXWing(key, concat(context("card-session"), this.#th));
     return { enc, session: this.#session(c, key, enc) };
   }
 
   /** The offerer's last step: takes the encapsulation, gives the session. */
-  finish(enc: Uint8Array): Session {
+  async finish(enc: Uint8Array): Promise<Session> {
     this.#advance(Role.initiator, "asked", "over");
     checkXWingEnc(enc);
     const seed = this.#seed!;
-    const c = recipientXWing(enc, seed, concat(context("card-session"), this.#th));
-    const session = this.#session(c, xwingPublic(seed), enc);
+    const c = await recipientXWing(enc, seed, concat(context("card-session"), this.#th));
+    const session = this.#session(c, await xwingPublic(seed), enc);
     seed.fill(0);
     return session;
   }
@@ -99,7 +102,7 @@ export class Meeting {
 /** Mixes both secrets, so that breaking either of them is not enough. */
 export function cardKeys(weak: Uint8Array, strong: Uint8Array, th0: Uint8Array, key: Uint8Array, enc: Uint8Array): SessionKeys {
   const th = hash("card-upgrade", th0, sha256(key), sha256(enc));
-  return sessionKeys(hkdf(sha256, concat(weak, strong), th, context("card-secret"), 32), th);
+  return sessionKeys(hkdf(concat(weak, strong), th, context("card-secret"), 32), th);
 }
 
 export type CardMessage = NonNullable<Of<typeof CardMessageMessage>["kind"]>;

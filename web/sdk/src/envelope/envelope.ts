@@ -1,8 +1,8 @@
 // The envelope and its hop (docs/spec/envelope.md, sections 2 and 3).
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, empty, isZero, u16, type Bytes } from "../bytes.ts";
 import { decode, encode } from "../canon.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { hash, PeerId } from "../identity/key.ts";
 import { context } from "../labels.ts";
@@ -90,15 +90,15 @@ function hopKey(c: Context): Bytes {
   return c.export(context("hopkey"), 32);
 }
 
-function sealHop(key: Uint8Array, enc: Uint8Array, number: number, plain: Uint8Array, destination: PeerId, ttl: Ttl, payload: Uint8Array): Bytes {
-  return concat(enc, u16(number), sealBox(key, hopNonce(number), plain, hopAad(destination, ttl, payload)));
+async function sealHop(key: Uint8Array, enc: Uint8Array, number: number, plain: Uint8Array, destination: PeerId, ttl: Ttl, payload: Uint8Array): Promise<Bytes> {
+  return concat(enc, u16(number), await sealBox(key, hopNonce(number), plain, hopAad(destination, ttl, payload)));
 }
 
 /** Seals h to a node's routing key and puts the envelope around the payload. */
-export function newEnvelope(routingKey: Uint8Array, destination: PeerId, ttl: Ttl, h: Hop, payload: Bytes): Envelope {
+export async function newEnvelope(routingKey: Uint8Array, destination: PeerId, ttl: Ttl, h: Hop, payload: Bytes): Promise<Envelope> {
   checkHop(ttl, payload.length, h);
-  const { enc, context: c } = senderX25519(routingKey, context("hop"));
-  return { destination, ttl, payload, hop: sealHop(hopKey(c), enc, 0, hopPlain(h), destination, ttl, payload) };
+  const { enc, context: c } = await senderX25519(routingKey, context("hop"));
+  return { destination, ttl, payload, hop: await sealHop(hopKey(c), enc, 0, hopPlain(h), destination, ttl, payload) };
 }
 
 /**
@@ -108,36 +108,35 @@ export function newEnvelope(routingKey: Uint8Array, destination: PeerId, ttl: Tt
 export class HopSender {
   readonly #destination: PeerId;
   readonly #plain: Bytes;
-  readonly #enc: Bytes;
-  readonly #key: Bytes;
+  readonly #shared: Promise<{ readonly enc: Bytes; readonly key: Bytes }>;
   #next = 0;
 
   constructor(routingKey: Uint8Array, destination: PeerId, h: Hop) {
     if (h.knock) throw refuse("malformed", "the live class needs a token");
-    const { enc, context: c } = senderX25519(routingKey, context("hop"));
     this.#destination = destination;
     this.#plain = hopPlain(h);
-    this.#enc = enc;
-    this.#key = hopKey(c);
+    this.#shared = senderX25519(routingKey, context("hop")).then(({ enc, context: c }) => ({ enc, key: hopKey(c) }));
+    this.#shared.catch(() => undefined); // whoever asks for an envelope is told
   }
 
   /** The next envelope; throws exhausted after number 65,535. */
-  envelope(payload: Bytes): Envelope {
+  async envelope(payload: Bytes): Promise<Envelope> {
     checkHop(Ttl.live, payload.length, { tag: this.#plain });
     if (this.#next >= maxHops) throw refuse("exhausted", "the encapsulation has carried all its hops");
     const number = this.#next++;
     const destination = this.#destination;
-    return { destination, ttl: Ttl.live, payload, hop: sealHop(this.#key, this.#enc, number, this.#plain, destination, Ttl.live, payload) };
+    const { enc, key } = await this.#shared;
+    return { destination, ttl: Ttl.live, payload, hop: await sealHop(key, enc, number, this.#plain, destination, Ttl.live, payload) };
   }
 }
 
 /** Opens a hop as its destination does: for tests, and for the page that shows what a node sees. */
-export function openHop(e: Envelope, self: PeerId, routingSecret: Uint8Array): Required<Hop> {
+export async function openHop(e: Envelope, self: PeerId, routingSecret: Uint8Array): Promise<Required<Hop>> {
   if (!e.destination.equals(self)) throw refuse("malformed", "hop for another node");
   const number = e.hop[32]! << 8 | e.hop[33]!;
   if (e.ttl !== Ttl.live && number !== 0) throw refuse("malformed", "a shared encapsulation outside the live class");
-  const c = recipientX25519(e.hop.subarray(0, 32), routingSecret, context("hop"));
-  const h = parseHop(openBox(hopKey(c), hopNonce(number), e.hop.subarray(hopHeader), hopAad(self, e.ttl, e.payload)));
+  const c = await recipientX25519(e.hop.subarray(0, 32), routingSecret, context("hop"));
+  const h = parseHop(await openBox(hopKey(c), hopNonce(number), e.hop.subarray(hopHeader), hopAad(self, e.ttl, e.payload)));
   checkHop(e.ttl, e.payload.length, h);
   return h;
 }

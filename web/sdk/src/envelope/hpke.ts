@@ -2,13 +2,11 @@
 // and X-Wing 0x647a, both with HKDF-SHA256 and ChaCha20-Poly1305. Every key is used for one message or
 // one export, so there is no sequence number.
 
-import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
-import { expand, extract } from "@noble/hashes/hkdf.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, random, u16, utf8, type Bytes } from "../bytes.ts";
+import { expand, extract } from "../crypto/hash.ts";
+import { primitive } from "../crypto/index.ts";
 import { refuse } from "../errors.ts";
 import { checkX25519 } from "../identity/key.ts";
-import { x25519 } from "../identity/x25519.ts";
 import { decapsulate, encapsulate, publicKeyOf } from "./xwing.ts";
 
 export const xwingPublicSize = 1216;
@@ -19,11 +17,11 @@ const mlkemCiphertextSize = 1088;
 const version = utf8("HPKE-v1");
 
 function labeledExtract(suite: Uint8Array, salt: Uint8Array | undefined, label: string, ikm: Uint8Array): Uint8Array {
-  return extract(sha256, concat(version, suite, utf8(label), ikm), salt);
+  return extract(concat(version, suite, utf8(label), ikm), salt);
 }
 
 function labeledExpand(suite: Uint8Array, prk: Uint8Array, label: string, info: Uint8Array, n: number): Bytes {
-  return expand(sha256, prk, concat(u16(n), version, suite, utf8(label), info), n) as Bytes;
+  return expand(prk, concat(u16(n), version, suite, utf8(label), info), n);
 }
 
 /** An HPKE context for one message and any number of exports. */
@@ -46,11 +44,11 @@ export class Context {
   }
 
   /** Call it once: a second message would have the same nonce. */
-  seal(plain: Uint8Array, aad: Uint8Array): Bytes {
-    return chacha20poly1305(this.#key, this.#nonce, aad).encrypt(plain) as Bytes;
+  seal(plain: Uint8Array, aad: Uint8Array): Promise<Bytes> {
+    return sealBox(this.#key, this.#nonce, plain, aad);
   }
 
-  open(box: Uint8Array, aad: Uint8Array): Bytes {
+  open(box: Uint8Array, aad: Uint8Array): Promise<Bytes> {
     return openBox(this.#key, this.#nonce, box, aad);
   }
 
@@ -60,16 +58,17 @@ export class Context {
 }
 
 /** Opens a ChaCha20-Poly1305 box, or says that it does not open. */
-export function openBox(key: Uint8Array, nonce: Uint8Array, box: Uint8Array, aad: Uint8Array): Bytes {
+export async function openBox(key: Uint8Array, nonce: Uint8Array, box: Uint8Array, aad: Uint8Array): Promise<Bytes> {
+  const aead = await primitive("aead");
   try {
-    return chacha20poly1305(key, nonce, aad).decrypt(box) as Bytes;
+    return await aead.open(key, nonce, box, aad);
   } catch (err) {
     throw refuse("decrypt", "does not decrypt", err);
   }
 }
 
-export function sealBox(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array, aad: Uint8Array): Bytes {
-  return chacha20poly1305(key, nonce, aad).encrypt(plain) as Bytes;
+export async function sealBox(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array, aad: Uint8Array): Promise<Bytes> {
+  return (await primitive("aead")).seal(key, nonce, plain, aad);
 }
 
 const kemX25519 = 0x0020;
@@ -80,49 +79,44 @@ function x25519Shared(dh: Uint8Array, enc: Uint8Array, recipient: Uint8Array): B
   return labeledExpand(suite, labeledExtract(suite, undefined, "eae_prk", dh), "shared_secret", concat(enc, recipient), 32);
 }
 
-function diffieHellman(secret: Uint8Array, pub: Uint8Array): Uint8Array {
-  // Low order and encodings that are none are refused here as on receipt.
+/** The secret that two X25519 keys share. Low order and encodings that are none are refused here as on receipt. */
+export async function x25519SharedSecret(secret: Uint8Array, pub: Uint8Array): Promise<Bytes> {
   checkX25519(pub);
-  return x25519.scalarMult(secret, pub);
+  return (await primitive("x25519")).shared(secret, pub);
 }
 
-/** The secret that two X25519 keys share, for other uses than HPKE. */
-export function x25519SharedSecret(secret: Uint8Array, pub: Uint8Array): Bytes {
-  return diffieHellman(secret, pub) as Bytes;
+export async function x25519Public(secret: Uint8Array): Promise<Bytes> {
+  return (await primitive("x25519")).publicKey(secret);
 }
 
-export function x25519Public(secret: Uint8Array): Bytes {
-  return x25519.scalarMultBase(secret) as Bytes;
-}
-
-export function senderX25519(to: Uint8Array, info: Uint8Array): { enc: Bytes; context: Context } {
+export async function senderX25519(to: Uint8Array, info: Uint8Array): Promise<{ enc: Bytes; context: Context }> {
   const secret = random(32);
-  const enc = x25519Public(secret);
-  return { enc, context: new Context(kemX25519, x25519Shared(diffieHellman(secret, to), enc, to), info) };
+  const enc = await x25519Public(secret);
+  return { enc, context: new Context(kemX25519, x25519Shared(await x25519SharedSecret(secret, to), enc, to), info) };
 }
 
-export function recipientX25519(enc: Uint8Array, secret: Uint8Array, info: Uint8Array): Context {
+export async function recipientX25519(enc: Uint8Array, secret: Uint8Array, info: Uint8Array): Promise<Context> {
   try {
-    return new Context(kemX25519, x25519Shared(diffieHellman(secret, enc), enc, x25519Public(secret)), info);
+    return new Context(kemX25519, x25519Shared(await x25519SharedSecret(secret, enc), enc, await x25519Public(secret)), info);
   } catch (err) {
     throw refuse("decrypt", "does not decrypt", err);
   }
 }
 
 /** Public key of the X-Wing key with this seed of 32 bytes. */
-export function xwingPublic(seed: Uint8Array): Bytes {
+export function xwingPublic(seed: Uint8Array): Promise<Bytes> {
   return publicKeyOf(seed);
 }
 
-export function senderXWing(to: Uint8Array, info: Uint8Array): { enc: Bytes; context: Context } {
+export async function senderXWing(to: Uint8Array, info: Uint8Array): Promise<{ enc: Bytes; context: Context }> {
   checkXWing(to);
-  const { enc, shared } = encapsulate(to);
+  const { enc, shared } = await encapsulate(to);
   return { enc, context: new Context(kemXWing, shared, info) };
 }
 
-export function recipientXWing(enc: Uint8Array, seed: Uint8Array, info: Uint8Array): Context {
+export async function recipientXWing(enc: Uint8Array, seed: Uint8Array, info: Uint8Array): Promise<Context> {
   try {
-    return new Context(kemXWing, decapsulate(enc, seed), info);
+    return new Context(kemXWing, await decapsulate(enc, seed), info);
   } catch (err) {
     throw refuse("decrypt", "does not decrypt", err);
   }

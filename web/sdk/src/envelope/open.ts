@@ -1,8 +1,8 @@
 // Opening what arrives, in the order of docs/spec/envelope.md, section 8. Every error means: drop it, count
 // it by its code, say nothing to the network.
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { equal, type Bytes } from "../bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { isCode, refuse, TrunklineError, type Code } from "../errors.ts";
 import { admit, certValidAt, listIsStale, parseDeviceCert, type DeviceCert, type DeviceList } from "../identity/device.ts";
 import { PublicKey, verify, type DeviceId } from "../identity/key.ts";
@@ -133,27 +133,29 @@ export class Opener {
     if (!(knock ? this.#strangers : this.#contacts).take(now)) throw refuse("rate", "too many messages at once");
     const prekey = this.#c.prekey(hint);
     if (prekey === undefined) throw refuse("prekey", "no such prekey");
-    const { opened, body } = this.openSigned(await openSealed(payload, prekey), prekey.id, this.#c.tag(), now);
+    const { opened, body } = await this.openSigned(await openSealed(payload, prekey), prekey.id, this.#c.tag(), now);
     this.#vouched(opened);
     return this.#admit({ ...opened, knock }, body, now);
   }
 
   /** Steps 5 to 9, which sealed messages and ring answers share. The prekey id is empty for a ring answer. */
-  openSigned(signed: Uint8Array, prekeyId: Uint8Array, tag: Uint8Array, now: number): { opened: Omit<Opened, "content">; body: Bytes } {
+  async openSigned(signed: Uint8Array, prekeyId: Uint8Array, tag: Uint8Array, now: number): Promise<{ opened: Omit<Opened, "content">; body: Bytes }> {
     if (signed.length <= 64 || signed.length > maxSigned) throw refuse("malformed", `message of ${signed.length} bytes`);
     const message = signed.subarray(64);
     const m = malformed(() => parseInner(message));
     // 6. Who.
-    const { sender, cert } = as("sender", () => {
+    const { sender, cert } = await asLater("sender", async () => {
       const sender = PublicKey.check(m.senderRoot);
-      const cert = parseDeviceCert(m.senderCert);
+      const cert = await parseDeviceCert(m.senderCert);
       if (!cert.root.equals(sender)) throw refuse("other_identity", "certificate of another root");
       certValidAt(cert, now);
       return { sender, cert };
     });
-    const { standing, list, state } = this.#place(sender, cert, now);
+    this.#place(sender, cert, now);
     // 7. Signature.
-    if (!verify(cert.device, "inner", message, signed.subarray(0, 64))) throw refuse("sender", "signature does not verify");
+    if (!await verify(cert.device, "inner", message, signed.subarray(0, 64))) throw refuse("sender", "signature does not verify");
+    // Once more behind the last wait: it is judged by what is known now.
+    const { standing, list, state } = this.#place(sender, cert, now);
     // 8. For us, by this prekey, under this tag.
     const c = this.#c;
     if (!equal(m.recipientRoot, c.root.bytes) || !equal(m.recipientDevice, c.device.bytes) || !equal(m.prekeyId, prekeyId) || !equal(m.routeTag, tag)) {
@@ -166,7 +168,7 @@ export class Opener {
       body: m.body,
       opened: {
         type: m.type, id: m.id, sender, cert, createdMs: m.createdMs, expiresMs: m.expiresMs, sessionId: m.sessionId,
-        grant: m.grant, ownEpoch: m.ownEpoch, hash: sha256(signed) as Bytes, standing, list: state, senderList: list,
+        grant: m.grant, ownEpoch: m.ownEpoch, hash: sha256(signed), standing, list: state, senderList: list,
         echo: this.#echo(m), knock: false, late: now > m.expiresMs,
       },
     };
@@ -230,9 +232,20 @@ function as<T>(code: Code, f: () => T): T {
   try {
     return f();
   } catch (err) {
-    if (err instanceof TrunklineError) throw refuse(code, err.message, err);
-    throw err;
+    throw recoded(code, err);
   }
+}
+
+async function asLater<T>(code: Code, f: () => Promise<T>): Promise<T> {
+  try {
+    return await f();
+  } catch (err) {
+    throw recoded(code, err);
+  }
+}
+
+function recoded(code: Code, err: unknown): unknown {
+  return err instanceof TrunklineError ? refuse(code, err.message, err) : err;
 }
 
 function malformed<T>(f: () => T): T {

@@ -30,15 +30,17 @@ export class Prekey {
   readonly hint: Bytes;
   readonly #seed: Bytes;
 
-  constructor(seed: Uint8Array, createdMs: number) {
-    this.#seed = copy(seed);
+  private constructor(seed: Bytes, recipient: Bytes, createdMs: number) {
+    this.#seed = seed;
     this.createdMs = createdMs;
-    this.recipient = xwingPublic(this.#seed);
+    this.recipient = recipient;
     this.id = prekeyIdOf(this.recipient);
     this.hint = this.id.slice(0, 2);
   }
 
-  static generate(nowMs: number): Prekey { return new Prekey(random(32), nowMs); }
+  static async from(seed: Uint8Array, createdMs: number): Promise<Prekey> { return new Prekey(copy(seed), await xwingPublic(seed), createdMs); }
+
+  static generate(nowMs: number): Promise<Prekey> { return Prekey.from(random(32), nowMs); }
 
   /** The secret, for the key store. */
   seed(): Bytes { return copy(this.#seed); }
@@ -74,15 +76,15 @@ export async function signBundle(p: Prekey, device: Signer, root: PublicKey, epo
     notBefore: BigInt(day), notAfter: BigInt(day + prekeyOfferedMs / 1000), suites: [suite],
     route: { peerId: route.home.peerId.bytes, domain: route.home.domain, routeTag: route.tag, tokenEpoch: route.tokenEpoch },
   }));
-  return readBundle(signed).bundle;
+  return (await readBundle(signed)).bundle;
 }
 
 /**
  * Reads a bundle of a device that the list names. The caller has checked the list against its pin. Throws
  * list_epoch when the bundle is newer than the list: then someone holds a list back.
  */
-export function parseBundle(signed: Uint8Array, list: DeviceList, nowMs: number): Bundle {
-  const { bundle: b, suites } = readBundle(signed);
+export async function parseBundle(signed: Uint8Array, list: DeviceList, nowMs: number): Promise<Bundle> {
+  const { bundle: b, suites } = await readBundle(signed);
   if (!list.root.equals(b.root)) throw refuse("bundle", "list of another identity");
   try {
     if (listIsStale(list, nowMs)) throw refuse("stale", "the device list has ended");
@@ -100,16 +102,16 @@ export function parseBundle(signed: Uint8Array, list: DeviceList, nowMs: number)
   return b;
 }
 
-function readBundle(signed: Uint8Array): { bundle: Bundle; suites: readonly number[] } {
+async function readBundle(signed: Uint8Array): Promise<{ bundle: Bundle; suites: readonly number[] }> {
   try {
-    return checkedBundle(signed);
+    return await checkedBundle(signed);
   } catch (err) {
     if (err instanceof TrunklineError && !isCode(err, "bundle")) throw refuse("bundle", "prekey bundle refused", err);
     throw err;
   }
 }
 
-function checkedBundle(signed: Uint8Array): { bundle: Bundle; suites: readonly number[] } {
+async function checkedBundle(signed: Uint8Array): Promise<{ bundle: Bundle; suites: readonly number[] }> {
   if (signed.length <= 64 || signed.length > maxBundle) throw refuse("bundle", `bundle of ${signed.length} bytes`);
   const message = signed.subarray(64);
   const m = decode(PrekeyBundleMessage, message, maxBundle);
@@ -117,7 +119,7 @@ function checkedBundle(signed: Uint8Array): { bundle: Bundle; suites: readonly n
   const root = PublicKey.check(m.rootKey);
   const device = PublicKey.check(m.deviceKey);
   // The key that verifies is inside; the list decides whether it may speak.
-  mustVerify(device, "prekey", message, signed.subarray(0, 64));
+  await mustVerify(device, "prekey", message, signed.subarray(0, 64));
   checkXWing(m.recipient);
   const id = prekeyIdOf(m.recipient);
   if (!equal(id, m.prekeyId)) throw refuse("bundle", "prekey id");

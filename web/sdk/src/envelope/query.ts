@@ -1,10 +1,9 @@
 // Oblivious queries (docs/spec/envelope.md, section 13). A query travels like a hop: the own node sees the
 // destination node and one size.
 
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, empty, random, type Bytes } from "../bytes.ts";
 import { decode, encode, type Init, type Of } from "../canon.ts";
+import { hkdf, sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { maxList } from "../identity/device.ts";
 import { PeerId, PublicKey } from "../identity/key.ts";
@@ -45,43 +44,43 @@ function aad(destination: PeerId): Bytes {
 export interface PendingQuery {
   readonly box: Bytes;
   /** Opens the answer. What it carries is still only what the node chose to say. */
-  open(box: Uint8Array): Answer;
+  open(box: Uint8Array): Promise<Answer>;
 }
 
-export function sealQuery(routingKey: Uint8Array, destination: PeerId, operation: number, argument: Uint8Array = empty): PendingQuery {
+export async function sealQuery(routingKey: Uint8Array, destination: PeerId, operation: number, argument: Uint8Array = empty): Promise<PendingQuery> {
   checkArgument(operation, argument);
   const responseKey = random(32);
   const plain = pad(queryPlain, encode(QueryMessage, { operation, responseKey, argument }));
-  const { enc, context: c } = senderX25519(routingKey, context("query"));
-  const box = concat(enc, c.seal(plain, aad(destination)));
+  const { enc, context: c } = await senderX25519(routingKey, context("query"));
+  const box = concat(enc, await c.seal(plain, aad(destination)));
   return { box, open: (answer) => openAnswer(operation, responseKey, sha256(box), answer) };
 }
 
 /** Opens a query as its node does. */
-export function openQuery(box: Uint8Array, self: PeerId, routingSecret: Uint8Array): { operation: number; argument: Bytes; responseKey: Bytes; hash: Bytes } {
+export async function openQuery(box: Uint8Array, self: PeerId, routingSecret: Uint8Array): Promise<{ operation: number; argument: Bytes; responseKey: Bytes; hash: Bytes }> {
   if (box.length !== querySize) throw refuse("size", "query of another size");
-  const plain = recipientX25519(box.subarray(0, 32), routingSecret, context("query")).open(box.subarray(32), aad(self));
+  const plain = await (await recipientX25519(box.subarray(0, 32), routingSecret, context("query"))).open(box.subarray(32), aad(self));
   const m = decode(QueryMessage, unpad(plain), queryPlain);
   if (m.responseKey.length !== 32) throw refuse("malformed", "query: response key");
   checkArgument(m.operation, m.argument);
-  return { operation: m.operation, argument: m.argument, responseKey: m.responseKey, hash: sha256(box) as Bytes };
+  return { operation: m.operation, argument: m.argument, responseKey: m.responseKey, hash: sha256(box) };
 }
 
 const zeroNonce = new Uint8Array(12);
 
 // The salt keys each answer freshly, which is why the nonce may be zero.
 function answerKey(responseKey: Uint8Array, salt: Uint8Array): Bytes {
-  return hkdf(sha256, responseKey, salt, context("answer"), 32) as Bytes;
+  return hkdf(responseKey, salt, context("answer"), 32);
 }
 
-export function sealAnswer(operation: number, responseKey: Uint8Array, queryHash: Uint8Array, salt: Uint8Array, a: Init<typeof AnswerMessage>): Bytes {
+export async function sealAnswer(operation: number, responseKey: Uint8Array, queryHash: Uint8Array, salt: Uint8Array, a: Init<typeof AnswerMessage>): Promise<Bytes> {
   const plain = pad(answerSize(operation) - 48, encode(AnswerMessage, a));
-  return concat(salt, sealBox(answerKey(responseKey, salt), zeroNonce, plain, queryHash));
+  return concat(salt, await sealBox(answerKey(responseKey, salt), zeroNonce, plain, queryHash));
 }
 
-export function openAnswer(operation: number, responseKey: Uint8Array, queryHash: Uint8Array, box: Uint8Array): Answer {
+export async function openAnswer(operation: number, responseKey: Uint8Array, queryHash: Uint8Array, box: Uint8Array): Promise<Answer> {
   if (box.length !== answerSize(operation)) throw refuse("size", "answer of another size");
-  const plain = openBox(answerKey(responseKey, box.subarray(0, 32)), zeroNonce, box.subarray(32), queryHash);
+  const plain = await openBox(answerKey(responseKey, box.subarray(0, 32)), zeroNonce, box.subarray(32), queryHash);
   const a = decode(AnswerMessage, unpad(plain), 16384);
   const ok = a.status >= 1 && a.status <= 4 && a.list.length <= maxList && a.bundles.length <= 8 && a.descriptor.length <= 512
     && a.logProof.length <= 1024 && a.fate >= 0 && a.fate <= 4 && a.bundles.every((b) => b.length > 64 && b.length <= maxBundle);

@@ -1,7 +1,7 @@
 // Rings and their answers (docs/spec/session.md, sections 1 to 4).
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, copy, empty, equal, hex, random, type Bytes } from "../bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { admit, listIsStale, sameHome, type DeviceCert, type DeviceList } from "../identity/device.ts";
 import type { DeviceId, PublicKey, Signer } from "../identity/key.ts";
@@ -51,6 +51,7 @@ export class RingState {
   #seed: Bytes | undefined;
   #tries = 0;
   #answered: Bytes | undefined;
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(s: {
     payload: Bytes; hash: Bytes; collapse: Bytes; to: Pick<Bundle, "root" | "deviceId" | "prekeyId" | "route">; sessionId: Bytes;
@@ -81,7 +82,14 @@ export class RingState {
    * can make up bytes under a handle. The very same bytes again are replay: the callee has not seen our first
    * frame. Any other answer after the first is ring_over.
    */
-  finish(payload: Uint8Array, opener: Opener): Answered {
+  finish(payload: Uint8Array, opener: Opener): Promise<Answered> {
+    // One after the other: of two answers the first that opens counts.
+    const done = this.#turn.then(() => this.#finish(payload, opener));
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  async #finish(payload: Uint8Array, opener: Opener): Promise<Answered> {
     if (this.#seed === undefined) {
       if (this.#answered !== undefined && equal(sha256(payload), this.#answered)) throw refuse("replay", "the same answer again");
       throw refuse("ring_over", "ring is over");
@@ -93,9 +101,10 @@ export class RingState {
     }
     const enc = payload.subarray(8, 8 + xwingEncSize);
     checkXWingEnc(enc);
-    const c = recipientXWing(enc, this.#seed, sessionInfo(this.hash));
-    const signed = unpad(c.open(payload.subarray(8 + xwingEncSize), this.#reply.tag));
-    const { opened, answer } = this.#check(signed, enc, opener);
+    const c = await recipientXWing(enc, this.#seed, sessionInfo(this.hash));
+    const signed = unpad(await c.open(payload.subarray(8 + xwingEncSize), this.#reply.tag));
+    const { opened, answer } = await this.#check(signed, enc, opener);
+    if (this.#seed === undefined) throw refuse("ring_over", "ring is over"); // it was given up while the answer was opened
     let session: Session | undefined;
     if (answer.type === Type.accept) {
       const secret = c.export(context("session-secret"), 32);
@@ -106,12 +115,12 @@ export class RingState {
       secret.fill(0);
     }
     this.close();
-    this.#answered = sha256(payload) as Bytes;
+    this.#answered = sha256(payload);
     return { kind: answer.type, reason: answer.type === Type.accept ? undefined : answer.reason, session, opened };
   }
 
-  #check(signed: Uint8Array, enc: Uint8Array, opener: Opener): { opened: Omit<Opened, "content">; answer: BodyOf<6 | 7 | 8> } {
-    const { opened: o, body } = opener.openSigned(signed, empty, this.#reply.tag, opener.now);
+  async #check(signed: Uint8Array, enc: Uint8Array, opener: Opener): Promise<{ opened: Omit<Opened, "content">; answer: BodyOf<6 | 7 | 8> }> {
+    const { opened: o, body } = await opener.openSigned(signed, empty, this.#reply.tag, opener.now);
     if (!o.sender.equals(this.peer) || !o.cert.deviceId.equals(this.device)) throw refuse("answer", "from a device that was not rung");
     if (!isRingAnswer(o.type) || !equal(o.sessionId, this.sessionId)) throw refuse("answer", "answer to another ring");
     if (o.standing !== "accepted" && o.standing !== "own") throw refuse("policy", "the sender may not send this");
@@ -154,10 +163,10 @@ export async function newRing(device: Signer, cert: DeviceCert, to: Bundle, c: R
   const collapse = random(16);
   const expiresMs = c.nowMs + maxLifetimeMs(Type.ring);
   const { payload, signed } = await sealMessage(device, cert, to, {
-    body: { type: Type.ring, ephemeral: xwingPublic(seed), media: c.media, reply, collapse },
+    body: { type: Type.ring, ephemeral: await xwingPublic(seed), media: c.media, reply, collapse },
     createdMs: c.nowMs, expiresMs, sessionId: c.sessionId, ownList: c.ownList, theirList: c.theirList,
   });
-  return new RingState({ payload, hash: sha256(signed) as Bytes, collapse, to, sessionId: c.sessionId, expiresMs, reply, seed });
+  return new RingState({ payload, hash: sha256(signed), collapse, to, sessionId: c.sessionId, expiresMs, reply, seed });
 }
 
 export interface AnswerConfig {
@@ -181,15 +190,15 @@ export async function answerRing(
   const body = ring.content;
   if (body.type !== Type.ring) throw refuse("malformed", "no ring to answer");
   if (c.kind === Type.accept) checkCaller(ring, body, c);
-  const { enc, context: hpke } = senderXWing(body.ephemeral, sessionInfo(ring.hash));
-  const head = { ringHash: ring.hash, encHash: sha256(enc) as Bytes };
+  const { enc, context: hpke } = await senderXWing(body.ephemeral, sessionInfo(ring.hash));
+  const head = { ringHash: ring.hash, encHash: sha256(enc) };
   const { signed } = await signMessage(device, cert, { root: ring.sender, device: ring.cert.deviceId, tag: body.reply.tag }, {
     body: c.kind === Type.accept
       ? { type: c.kind, ...head, reply: { home: c.reply.home, tag: c.reply.tag, token: c.reply.token } }
       : { type: c.kind, ...head, reason: c.reason ?? (c.kind === Type.busy ? Reason.busy : Reason.declined) },
     createdMs: c.nowMs, expiresMs: c.nowMs + maxLifetimeMs(c.kind), sessionId: ring.sessionId, ownList: c.ownList, theirList: c.callerList,
   });
-  const payload = concat(body.reply.handle ?? empty, enc, hpke.seal(pad(ringAnswerPlain, signed), body.reply.tag));
+  const payload = concat(body.reply.handle ?? empty, enc, await hpke.seal(pad(ringAnswerPlain, signed), body.reply.tag));
   if (c.kind !== Type.accept) return { payload, session: undefined };
   const secret = hpke.export(context("session-secret"), 32);
   const session = new Session({

@@ -1,11 +1,10 @@
-// Sealing and opening of the age file around a signed message. This module and age.ts know age.
+// Sealing and opening of the age file around a signed message.
 
-import { Decrypter, Encrypter } from "age-encryption";
 import { copy, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import type { DeviceCert } from "../identity/device.ts";
 import type { Signer } from "../identity/key.ts";
-import { hybridIdentity, hybridRecipient } from "./age.ts";
+import { intro, openAge, sealAge } from "./age.ts";
 import { isRingAnswer } from "./bodies.ts";
 import { ageOverhead, signMessage, type Draft } from "./message.ts";
 import type { Bundle, Prekey } from "./prekey.ts";
@@ -29,30 +28,13 @@ export async function sealMessage(device: Signer, cert: DeviceCert, to: Bundle, 
   const { signed, id } = await signMessage(device, cert, { root: to.root, device: to.deviceId, prekeyId: to.prekeyId, tag: to.route.tag }, d);
   const size = buckets.find((b) => signed.length <= sealedBody(b));
   if (size === undefined) throw refuse("too_large", "message");
-  const e = new Encrypter();
-  e.addRecipient(hybridRecipient(to.recipient));
-  const payload = copy(await e.encrypt(pad(size - ageOverhead, signed)));
-  // The library promises no size; what is off a bucket would show more than the size class.
-  if (payload.length !== size) throw refuse("size", "the age library writes another header");
-  return { payload, signed, id };
+  return { payload: await sealAge(to.recipient, pad(size - ageOverhead, signed)), signed, id };
 }
 
 /** Steps 2 to 4 of opening. The result is signature and message, not yet looked at. */
-export async function openSealed(payload: Uint8Array, ...prekeys: readonly Pick<Prekey, "seed">[]): Promise<Bytes> {
-  let plain: Uint8Array;
-  try {
-    const d = new Decrypter();
-    for (const p of prekeys) d.addIdentity(hybridIdentity(p.seed()));
-    plain = await d.decrypt(payload);
-  } catch (err) {
-    throw refuse("decrypt", "does not decrypt", err);
-  }
-  // One hybrid recipient and no other: libraries differ in which mixtures they open.
-  if (payload.length - plain.length !== ageOverhead) throw refuse("recipients", "not sealed to exactly one hybrid recipient");
-  return copy(unpad(plain));
+export async function openSealed(payload: Uint8Array, prekey: Pick<Prekey, "seed">): Promise<Bytes> {
+  return copy(unpad(await openAge(prekey.seed(), payload)));
 }
-
-const intro = new TextEncoder().encode("age-encryption.org/v1\n");
 
 /** Whether a payload is a sealed message; any other is looked up by its first eight bytes. */
 export function isSealed(payload: Uint8Array): boolean {

@@ -1,9 +1,7 @@
 // Session keys and frames (docs/spec/session.md, sections 4 to 8).
 
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { hmac } from "@noble/hashes/hmac.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, copy, equal, hex, random, readU32, readU64, u32, type Bytes } from "../bytes.ts";
+import { hkdf, hmac, sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { hash, type DeviceId, type PublicKey } from "../identity/key.ts";
 import { context, type Context } from "../labels.ts";
@@ -33,7 +31,7 @@ export function frameSize(n: number): number {
 }
 
 function derive(key: Uint8Array, salt: Uint8Array | undefined, c: Context, n: number, extra?: Uint8Array): Bytes {
-  return hkdf(sha256, key, salt, extra === undefined ? context(c) : concat(context(c), extra), n) as Bytes;
+  return hkdf(key, salt, extra === undefined ? context(c) : concat(context(c), extra), n);
 }
 
 /** Binds the keys to both signed messages. */
@@ -87,21 +85,22 @@ export class Direction {
     this.#next = next;
   }
 
-  seal(body: Uint8Array): Bytes {
+  async seal(body: Uint8Array): Promise<Bytes> {
     const size = frameSize(body.length);
-    // The nonce is the counter: a wrap would repeat one.
+    // The nonce is the counter: a wrap would repeat one. It is spent before the first wait.
     if (this.#next > 0xffffffff) throw refuse("exhausted", "session frame counter exhausted");
     const header = concat(this.handle, u32(this.#next++));
-    return concat(header, sealBox(this.#key, nonce(header), pad(size - frameHeader - 16, body), concat(this.#tag, header)));
+    return concat(header, await sealBox(this.#key, nonce(header), pad(size - frameHeader - 16, body), concat(this.#tag, header)));
   }
 
   /** A frame that does not verify moves nothing. */
-  open(frame: Uint8Array): Bytes {
+  async open(frame: Uint8Array): Promise<Bytes> {
     const header = frame.subarray(0, frameHeader);
     const counter = readU32(frame, 8);
-    const back = BigInt(this.#next - 1 - counter);
-    if (counter < this.#next && (back >= window || (this.#seen >> back & 1n) === 1n)) throw refuse("replay", "frame seen before");
-    const plain = openBox(this.#key, nonce(header), frame.subarray(frameHeader), concat(this.#tag, header));
+    this.#fresh(counter);
+    const plain = await openBox(this.#key, nonce(header), frame.subarray(frameHeader), concat(this.#tag, header));
+    // The same frame may have opened while this one was waited for.
+    const back = this.#fresh(counter);
     // Authentic from here on: the counter is used up even if the peer padded it wrongly.
     if (counter < this.#next) {
       this.#seen |= 1n << back;
@@ -111,6 +110,13 @@ export class Direction {
       this.#next = counter + 1;
     }
     return copy(unpad(plain));
+  }
+
+  /** How far behind the newest a counter is that was not seen yet; throws for one that was. */
+  #fresh(counter: number): bigint {
+    const back = BigInt(this.#next - 1 - counter);
+    if (counter < this.#next && (back >= window || (this.#seen >> back & 1n) === 1n)) throw refuse("replay", "frame seen before");
+    return back;
   }
 }
 
@@ -172,13 +178,13 @@ export class Session {
     return [this.#in, this.#next, this.#old].flatMap((d) => (d === undefined ? [] : [hex(d.handle)]));
   }
 
-  seal(body: Uint8Array): Bytes {
+  async seal(body: Uint8Array): Promise<Bytes> {
     this.#open();
     return this.#out.seal(body);
   }
 
   /** The body of a frame from the peer. Every error means: drop the frame. */
-  open(frame: Uint8Array): Bytes {
+  async open(frame: Uint8Array): Promise<Bytes> {
     this.#open();
     if (!isFrameSize(frame.length)) throw refuse("size", `frame of ${frame.length} bytes`);
     const h = frame.subarray(0, 8);
@@ -245,7 +251,7 @@ export class Session {
 }
 
 export function bind(k: SessionKeys, sender: Role, own: Uint8Array, peer: Uint8Array): Bytes {
-  return hmac(sha256, k.binding, concat(new Uint8Array([sender]), own, peer, k.th)) as Bytes;
+  return hmac(k.binding, concat(new Uint8Array([sender]), own, peer, k.th));
 }
 
 /** One run of the call code. A step out of order, twice, or with another nonce fails for good: alarm. */
@@ -275,7 +281,7 @@ export class CallCode {
   /** The initiator's first message. */
   commit(): Bytes {
     this.#advance(Role.initiator, 0);
-    return sha256(this.#own) as Bytes;
+    return sha256(this.#own);
   }
 
   /** Takes the commitment and gives the responder's nonce. */

@@ -1,9 +1,6 @@
-// Ids, peer ids, addresses and safety numbers as people see them.
+// Ids, peer ids and addresses as people see them.
 
-import { sha512 } from "@noble/hashes/sha2.js";
-import { concat } from "../bytes.ts";
 import { refuse } from "../errors.ts";
-import { context } from "../labels.ts";
 import { hash, PeerId, PublicKey } from "./key.ts";
 import { checkDomain, decodeId, decodePeerId } from "./text.ts";
 
@@ -37,26 +34,6 @@ export function parseAddress(s: string): Address {
 
 export function formatAddress(a: Address): string {
   return `${a.root.id()}@${a.domain}` + (a.home === undefined ? "" : `/${a.home}`);
-}
-
-const rounds = 5200;
-
-function safetyHalf(key: PublicKey): string {
-  const k = key.bytes;
-  let state: Uint8Array = concat(context("safety"), k);
-  for (let i = 0; i < rounds; i++) state = sha512(concat(state, k));
-  const groups: string[] = [];
-  for (let i = 0; i < 6; i++) {
-    let v = 0;
-    for (let j = 0; j < 5; j++) v = v * 256 + state[5 * i + j]!;
-    groups.push(String(v % 100_000).padStart(5, "0"));
-  }
-  return groups.join(" ");
-}
-
-/** The 60 digits that two people compare; the same on both sides. It costs milliseconds on purpose. */
-export function safetyNumber(a: PublicKey, b: PublicKey): string {
-  return [safetyHalf(a), safetyHalf(b)].sort().join(" ");
 }
 
 /** What a device list carries of the recovery key on the second paper. */

@@ -1,8 +1,8 @@
 // Device certificates and device lists (docs/spec/identity.md, sections 8 to 10).
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { copy, equal, isZero, type Bytes } from "../bytes.ts";
-import { decode, encode } from "../canon.ts";
+import { decode, encode, type Of } from "../canon.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { DeviceId, mustVerify, PeerId, PublicKey, signObject, splitSigned, type Signer } from "./key.ts";
 import { checkDomain } from "./text.ts";
@@ -39,8 +39,20 @@ export interface DeviceCert {
 }
 
 /** Reads a signed certificate and checks everything but the clock. */
-export function parseDeviceCert(signed: Uint8Array): DeviceCert {
-  const { signature, message } = splitSigned(signed, maxCert);
+export async function parseDeviceCert(signed: Uint8Array): Promise<DeviceCert> {
+  const cert = readDeviceCert(signed);
+  await verifyCert(cert);
+  return cert;
+}
+
+async function verifyCert(c: DeviceCert): Promise<void> {
+  const { signature, message } = splitSigned(c.signed, maxCert);
+  await mustVerify(c.root, "devcert", message, signature);
+}
+
+/** All but the signature. */
+function readDeviceCert(signed: Uint8Array): DeviceCert {
+  const { message } = splitSigned(signed, maxCert);
   const m = decode(DeviceCertMessage, message, maxCert);
   checkVersion(m.version);
   const root = PublicKey.check(m.rootKey);
@@ -49,7 +61,6 @@ export function parseDeviceCert(signed: Uint8Array): DeviceCert {
   if (root.equals(device)) throw refuse("malformed", "the root key is no device key");
   const epoch = checkEpoch(m.epoch);
   const { begin, end } = span(m.notBefore, m.notAfter, certLifetime);
-  mustVerify(root, "devcert", message, signature);
   return { root, device, deviceId: DeviceId.of(device), epoch, notBefore: begin, notAfter: end, signed: copy(signed) };
 }
 
@@ -84,13 +95,29 @@ export interface DeviceList {
 }
 
 /** Reads a signed list and checks everything but the clock and the history; checkPin does the rest. */
-export function parseDeviceList(signed: Uint8Array): DeviceList {
+export async function parseDeviceList(signed: Uint8Array): Promise<DeviceList> {
   const { signature, message } = splitSigned(signed, maxList);
+  const { root, m } = listHead(message);
+  // The signature comes before the certificates: a forger pays one verification of ours, not nine.
+  await mustVerify(root, "devicelist", message, signature);
+  const list = listFrom(root, m, signed);
+  for (const c of list.devices) await verifyCert(c);
+  return list;
+}
+
+/** Reads a list whose signatures were checked when it was written down. It is for the own store and for nothing that comes in. */
+export function readKeptList(signed: Uint8Array): DeviceList {
+  const { root, m } = listHead(splitSigned(signed, maxList).message);
+  return listFrom(root, m, signed);
+}
+
+function listHead(message: Uint8Array): { root: PublicKey; m: Of<typeof DeviceListMessage> } {
   const m = decode(DeviceListMessage, message, maxList);
   checkVersion(m.version);
-  const root = PublicKey.check(m.rootKey);
-  // The signature comes before the certificates: a forger pays one verification of ours, not nine.
-  mustVerify(root, "devicelist", message, signature);
+  return { root: PublicKey.check(m.rootKey), m };
+}
+
+function listFrom(root: PublicKey, m: Of<typeof DeviceListMessage>, signed: Uint8Array): DeviceList {
   const epoch = checkEpoch(m.epoch);
   const previous = checkPrevious(epoch, m.previous);
   const { begin, end } = span(m.issued, m.expires, listLifetime);
@@ -108,7 +135,7 @@ export function parseDeviceList(signed: Uint8Array): DeviceList {
   if (m.devices.length === 0 || m.devices.length > maxDevices) throw refuse("malformed", `it has ${m.devices.length} devices`);
   const devices: DeviceCert[] = [];
   for (const b of m.devices) {
-    const c = parseDeviceCert(b);
+    const c = readDeviceCert(b);
     if (!c.root.equals(root)) throw refuse("other_identity", "it has a certificate of another identity");
     if (c.epoch > epoch) throw refuse("malformed", "it has a certificate of a later epoch");
     if (devices.some((x) => x.device.equals(c.device))) throw refuse("malformed", "it has a device twice");
@@ -125,7 +152,7 @@ export function parseDeviceList(signed: Uint8Array): DeviceList {
   }
   return {
     root, epoch, previous, issued: begin, expires: end, devices, revoked, lowestSuite: m.lowestSuite,
-    recovery: m.recovery.length === 0 ? undefined : m.recovery, homes, signed: copy(signed), hash: sha256(signed) as Bytes,
+    recovery: m.recovery.length === 0 ? undefined : m.recovery, homes, signed: copy(signed), hash: sha256(signed),
   };
 }
 

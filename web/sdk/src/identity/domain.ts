@@ -1,8 +1,8 @@
 // Nodes and domains (docs/spec/identity.md, section 11).
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { copy, equal, utf8, type Bytes } from "../bytes.ts";
 import { decode, encode } from "../canon.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { succession, type Change } from "./device.ts";
 import { checkX25519, mustVerify, PeerId, PublicKey, signObject, splitSigned, type Signer } from "./key.ts";
@@ -24,14 +24,14 @@ export interface NodeDescriptor {
   readonly signed: Bytes;
 }
 
-export function parseDescriptor(signed: Uint8Array): NodeDescriptor {
+export async function parseDescriptor(signed: Uint8Array): Promise<NodeDescriptor> {
   const { signature, message } = splitSigned(signed, maxDescriptor);
   const m = decode(NodeDescriptorMessage, message, maxDescriptor);
   checkVersion(m.version);
   const peerId = PeerId.fromBytes(m.peerId);
   checkDomain(m.domain);
   const { begin, end } = span(m.notBefore, m.notAfter, descriptorLifetime);
-  mustVerify(peerId.key, "descriptor", message, signature);
+  await mustVerify(peerId.key, "descriptor", message, signature);
   checkX25519(m.routingKey);
   return { peerId, domain: m.domain, routingKey: m.routingKey, notBefore: begin, notAfter: end, signed: copy(signed) };
 }
@@ -68,7 +68,7 @@ export interface Handover {
   readonly signed: Bytes;
 }
 
-export function parseHandover(signed: Uint8Array): Handover {
+export async function parseHandover(signed: Uint8Array): Promise<Handover> {
   const { signature, message } = splitSigned(signed, maxHandover);
   const m = decode(DomainHandoverMessage, message, maxHandover);
   checkVersion(m.version);
@@ -78,7 +78,7 @@ export function parseHandover(signed: Uint8Array): Handover {
   if (oldKey.equals(newKey)) throw refuse("malformed", "the new key is the old one");
   const epoch = checkEpoch(m.epoch);
   if (epoch < 2) throw refuse("malformed", "epoch 1 has no key before it");
-  mustVerify(oldKey, "handover", message, signature);
+  await mustVerify(oldKey, "handover", message, signature);
   return { domain: m.domain, oldKey, newKey, epoch, signed: copy(signed) };
 }
 
@@ -107,12 +107,12 @@ export interface DomainDocument {
   readonly hash: Bytes;
 }
 
-export function parseDomain(signed: Uint8Array): DomainDocument {
+export async function parseDomain(signed: Uint8Array): Promise<DomainDocument> {
   const { signature, message } = splitSigned(signed, maxDocument);
   const m = decode(DomainDocumentMessage, message, maxDocument);
   checkVersion(m.version);
   const key = PublicKey.check(m.domainKey);
-  mustVerify(key, "domain", message, signature);
+  await mustVerify(key, "domain", message, signature);
   checkDomain(m.domain);
   const epoch = checkEpoch(m.epoch);
   const previous = checkPrevious(epoch, m.previous);
@@ -128,10 +128,10 @@ export function parseDomain(signed: Uint8Array): DomainDocument {
   }
   const directoryKey = m.directoryKey.length === 0 ? undefined : PublicKey.check(m.directoryKey);
   checkWords(m.contact, m.services);
-  const handovers = readHandovers(m.handovers, m.domain, epoch, key);
+  const handovers = await readHandovers(m.handovers, m.domain, epoch, key);
   return {
     domain: m.domain, key, epoch, previous, issued: begin, expires: end, nodes, directoryKey, contact: m.contact,
-    services: m.services, handovers, signed: copy(signed), hash: sha256(signed) as Bytes,
+    services: m.services, handovers, signed: copy(signed), hash: sha256(signed),
   };
 }
 
@@ -151,11 +151,11 @@ function checkWords(contact: string, services: readonly string[]): void {
   });
 }
 
-function readHandovers(signed: readonly Bytes[], domain: string, epoch: number, key: PublicKey): Handover[] {
+async function readHandovers(signed: readonly Bytes[], domain: string, epoch: number, key: PublicKey): Promise<Handover[]> {
   if (signed.length > 4) throw refuse("malformed", "it has too many handovers");
   const out: Handover[] = [];
   for (const b of signed) {
-    const h = parseHandover(b);
+    const h = await parseHandover(b);
     if (h.domain !== domain || h.epoch > epoch) throw refuse("malformed", "a handover is of another domain or a later epoch");
     const before = out.at(-1);
     if (before !== undefined && (!before.newKey.equals(h.oldKey) || before.epoch >= h.epoch)) {

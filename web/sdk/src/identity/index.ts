@@ -5,6 +5,7 @@ export * from "./device.ts";
 export * from "./domain.ts";
 export * from "./key.ts";
 export * from "./phrase.ts";
+export * from "./safety.ts";
 export { WordError } from "../errors.ts";
 export { checkDomain } from "./text.ts";
 export * from "./times.ts";

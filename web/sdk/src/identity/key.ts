@@ -1,15 +1,13 @@
 // Ed25519 and X25519 keys, and the door through which every public key enters
 // (docs/spec/identity.md, section 5).
 
-import { getPublicKey, hashes, Point, sign as edSign } from "@noble/ed25519";
-import { sha256, sha512 } from "@noble/hashes/sha2.js";
-import { concat, copy, equal, hex, isZero, random, type Bytes } from "../bytes.ts";
+import { concat, copy, equal, hex, random, type Bytes } from "../bytes.ts";
+import { isX25519, keyFault } from "../crypto/edwards.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { primitive } from "../crypto/index.ts";
 import { refuse } from "../errors.ts";
 import { context, type Context } from "../labels.ts";
 import { encodeBase58, encodeFingerprint, encodeId } from "./text.ts";
-import { x25519 } from "./x25519.ts";
-
-hashes.sha512 = sha512;
 
 // Keys that passed. The check costs two milliseconds here, and the same contact's keys come with
 // every message. Two generations, because strangers choose what enters.
@@ -50,7 +48,8 @@ export class PublicKey {
     if (b.length !== 32) throw refuse("key", `key of ${b.length} bytes`);
     const h = hex(b);
     if (!known(h)) {
-      checkPoint(b);
+      const fault = keyFault(b);
+      if (fault !== undefined) throw refuse("key", fault);
       remember(h);
     }
     return new PublicKey(copy(b), h);
@@ -68,18 +67,6 @@ export class PublicKey {
 
   toString(): string { return this.fingerprint().slice(0, 4); }
   toJSON(): string { return this.toString(); }
-}
-
-function checkPoint(b: Uint8Array): void {
-  let p;
-  try {
-    p = Point.fromBytes(b, false);
-  } catch (err) {
-    throw refuse("key", "not a point in its canonical encoding", err);
-  }
-  if (!equal(p.toBytes(), b)) throw refuse("key", "not the canonical encoding");
-  if (p.isSmallOrder()) throw refuse("key", "small order");
-  if (!p.isTorsionFree()) throw refuse("key", "small-order part");
 }
 
 const peerPrefix = new Uint8Array([0x00, 0x24, 0x08, 0x01, 0x12, 0x20]);
@@ -135,41 +122,25 @@ export class DeviceId {
 
 /** SHA-256(context string || parts). */
 export function hash(c: Context, ...parts: readonly Uint8Array[]): Bytes {
-  return sha256(concat(context(c), ...parts)) as Bytes;
-}
-
-const order = Point.CURVE().n;
-
-function littleEndian(b: Uint8Array): bigint {
-  let v = 0n;
-  for (let i = b.length - 1; i >= 0; i--) v = v << 8n | BigInt(b[i]!);
-  return v;
+  return sha256(concat(context(c), ...parts));
 }
 
 /**
  * Verifies in the cofactorless equation, with S below the group order and R compared as bytes, as every
- * implementation of Trunkline does. noble's own verify multiplies by the cofactor and so accepts more.
+ * implementation of Trunkline does.
  */
-export function verify(key: PublicKey, c: Context, msg: Uint8Array, signature: Uint8Array): boolean {
+export async function verify(key: PublicKey, c: Context, msg: Uint8Array, signature: Uint8Array): Promise<boolean> {
   return verifyBytes(key, concat(context(c), msg), signature);
 }
 
 /** Like verify, over bytes without a context string: for test vectors of others. */
-export function verifyBytes(key: PublicKey, b: Uint8Array, signature: Uint8Array): boolean {
-  if (signature.length !== 64) return false;
-  const r = signature.subarray(0, 32);
-  const s = littleEndian(signature.subarray(32));
-  if (s >= order) return false;
-  const a = key.bytes;
-  const k = littleEndian(sha512(concat(r, a, b))) % order;
-  const minusA = Point.fromBytes(a, false).negate();
-  const sum = Point.BASE.multiplyUnsafe(s).add(minusA.multiplyUnsafe(k));
-  return equal(sum.toBytes(), r);
+export async function verifyBytes(key: PublicKey, b: Uint8Array, signature: Uint8Array): Promise<boolean> {
+  return signature.length === 64 && (await primitive("ed25519")).verify(key.bytes, b, signature);
 }
 
-/** Like verify, but throws. */
-export function mustVerify(key: PublicKey, c: Context, msg: Uint8Array, signature: Uint8Array): void {
-  if (!verify(key, c, msg, signature)) throw refuse("signature", "signature does not verify");
+/** Like verify, but throws. Without the await nothing was verified. */
+export async function mustVerify(key: PublicKey, c: Context, msg: Uint8Array, signature: Uint8Array): Promise<void> {
+  if (!await verify(key, c, msg, signature)) throw refuse("signature", "signature does not verify");
 }
 
 /** Splits a signed object, signature || message, after checking its length. */
@@ -201,15 +172,20 @@ export class SeedSigner implements Signer {
   readonly publicKey: PublicKey;
   readonly #seed: Bytes;
 
-  constructor(seed: Uint8Array) {
-    if (seed.length !== 32) throw refuse("key", `seed of ${seed.length} bytes`);
-    this.#seed = copy(seed);
-    this.publicKey = PublicKey.check(getPublicKey(this.#seed));
+  private constructor(seed: Bytes, publicKey: PublicKey) {
+    this.#seed = seed;
+    this.publicKey = publicKey;
   }
 
-  static generate(): SeedSigner { return new SeedSigner(random(32)); }
+  static async from(seed: Uint8Array): Promise<SeedSigner> {
+    if (seed.length !== 32) throw refuse("key", `seed of ${seed.length} bytes`);
+    const own = copy(seed);
+    return new SeedSigner(own, PublicKey.check(await (await primitive("ed25519")).publicKey(own)));
+  }
 
-  async signRaw(b: Uint8Array): Promise<Uint8Array> { return edSign(b, this.#seed); }
+  static generate(): Promise<SeedSigner> { return SeedSigner.from(random(32)); }
+
+  async signRaw(b: Uint8Array): Promise<Uint8Array> { return (await primitive("ed25519")).sign(this.#seed, b); }
 
   /** The secret. Keep it wrapped or nowhere. */
   seed(): Bytes { return copy(this.#seed); }
@@ -217,17 +193,8 @@ export class SeedSigner implements Signer {
   toJSON(): string { return "[redacted]"; }
 }
 
-const probe = new Uint8Array(32).fill(0x40);
-
 /** Refuses an X25519 public key that is not canonical or of low order. */
 export function checkX25519(b: Uint8Array): void {
   if (b.length !== 32) throw refuse("key", `X25519: ${b.length} bytes`);
-  if (littleEndian(b) >= Point.CURVE().p) throw refuse("key", "X25519: not the canonical encoding");
-  let shared: Uint8Array;
-  try {
-    shared = x25519.scalarMult(probe, b);
-  } catch (err) {
-    throw refuse("key", "X25519: low order", err);
-  }
-  if (isZero(shared)) throw refuse("key", "X25519: low order");
+  if (!isX25519(b)) throw refuse("key", "X25519: low order, or not the canonical encoding");
 }

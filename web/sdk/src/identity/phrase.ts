@@ -72,8 +72,8 @@ function derive(phrase: string, passphrase: string, account: number, role: 0 | 1
 }
 
 /** The root key of an account. It signs certificates and device lists and nothing else. */
-export function deriveRoot(phrase: string, passphrase = "", account = 0): SeedSigner {
-  return new SeedSigner(derive(phrase, passphrase, account, 0));
+export async function deriveRoot(phrase: string, passphrase = "", account = 0): Promise<SeedSigner> {
+  return SeedSigner.from(derive(phrase, passphrase, account, 0));
 }
 
 /** Seed of the age hybrid identity that opens the owner's backups. */

@@ -1,6 +1,6 @@
 // How keys are written (docs/spec/identity.md, section 6), as far as it needs no curve.
 
-import { base58, bech32m, base32nopad } from "@scure/base";
+import { base32, base58, decodeBech32m, encodeBech32m } from "../base.ts";
 import { concat, utf8, type Bytes } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 
@@ -8,7 +8,7 @@ const idPrefix = "tl";
 const idLength = 62;
 
 export function encodeId(key: Uint8Array): string {
-  return bech32m.encode(idPrefix, bech32m.toWords(concat(new Uint8Array([0]), key)));
+  return encodeBech32m(idPrefix, concat(new Uint8Array([0]), key));
 }
 
 /** The 32 bytes of a text id; the caller checks the key. */
@@ -16,9 +16,7 @@ export function decodeId(s: string): Bytes {
   if (s.length !== idLength) throw refuse("malformed", `id of ${s.length} characters: an id begins with tl1 and has ${idLength}`);
   let payload: Uint8Array;
   try {
-    const { prefix, words } = bech32m.decode(s as `${string}1${string}`, idLength);
-    if (prefix !== idPrefix) throw new Error("prefix");
-    payload = bech32m.fromWords(words);
+    payload = decodeBech32m(idPrefix, s);
   } catch (err) {
     throw refuse("malformed", "id: checksum or form is wrong; copy it again in full", err);
   }
@@ -36,14 +34,14 @@ export function decodePeerId(s: string): Bytes {
   // 38 bytes that begin 00 24 08 01 12 20 always have 52 characters.
   if (s.length !== 52) throw refuse("malformed", `peer id of ${s.length} characters: it begins with 12D3KooW and has 52`);
   try {
-    return base58.decode(s) as Bytes;
+    return base58.decode(s);
   } catch (err) {
     throw refuse("malformed", "peer id: a character is not base58", err);
   }
 }
 
 export function encodeFingerprint(b: Uint8Array): string {
-  return base32nopad.encode(b).toLowerCase().match(/.{4}/g)!.join("-");
+  return base32.encode(b).toLowerCase().match(/.{4}/g)!.join("-");
 }
 
 /** Accepts a DNS name in its one written form. */

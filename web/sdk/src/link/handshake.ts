@@ -1,8 +1,8 @@
 // The handshake of a link (docs/spec/client-link.md, section 3).
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, u64, utf8, type Bytes } from "../bytes.ts";
 import { encode, type Init, type Of } from "../canon.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import type { DeviceCert } from "../identity/device.ts";
 import { parseDescriptor, type NodeDescriptor } from "../identity/domain.ts";
@@ -26,12 +26,12 @@ export function challengeBody(c: Challenge): Bytes {
 }
 
 /** Checks that the node named in c made it. Whether it is the right one: see mayAnswerAt, or compare with a pin. */
-export function verifyChallenge(c: Challenge): Node {
+export async function verifyChallenge(c: Challenge): Promise<Node> {
   if (c.version !== 1 || c.nonce.length !== 32 || c.signature.length !== 64) throw refuse("signature", "link handshake does not verify");
   const peerId = PeerId.fromBytes(c.node);
   checkDomain(c.domain);
-  if (!verify(peerId.key, "challenge", challengeBody(c), c.signature)) throw refuse("signature", "link handshake does not verify");
-  const descriptor = parseDescriptor(c.descriptor);
+  if (!await verify(peerId.key, "challenge", challengeBody(c), c.signature)) throw refuse("signature", "link handshake does not verify");
+  const descriptor = await parseDescriptor(c.descriptor);
   if (!descriptor.peerId.equals(peerId) || descriptor.domain !== c.domain) throw refuse("signature", "the descriptor is another node's");
   return { peerId, domain: c.domain, timeMs: Number(c.timeMs), descriptor };
 }

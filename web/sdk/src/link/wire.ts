@@ -153,7 +153,7 @@ export class Wire {
     try {
       const first = await next();
       if (first.case !== "challenge") throw first.case === "error" ? nodeRefusal(first.value.code, Number(first.value.retryAfterMs)) : refuse("malformed", "the node did not begin with a challenge");
-      const node = verifyChallenge(first.value);
+      const node = await verifyChallenge(first.value);
       if (o.pin === undefined) {
         const id = node.peerId.toString();
         if (!mayAnswerAt(node.domain, host) && o.confirmed !== id) throw new UnknownNodeError(node.domain, id);

@@ -1,7 +1,7 @@
 // The plugins of a client. One that throws, hangs or answers nonsense is cut off and reported, and nothing else suffers:
 // a text goes out as it was written, and the other plugins go on.
 
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "../crypto/hash.ts";
 import { concat, hex, random, utf8, type Bytes } from "../bytes.ts";
 import { maxNoteText } from "../envelope/bodies.ts";
 import type { ClientEvent } from "../client/events.ts";

@@ -2,9 +2,8 @@
 // The key moves one step when somebody comes, so that who comes cannot read what was sent before, and is drawn anew when
 // somebody goes. This runs where the frames are: in the rooms' worker.
 
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { sha256 } from "@noble/hashes/sha2.js";
 import { copy, equal, random, type Bytes } from "../bytes.ts";
+import { hkdf } from "../crypto/hash.ts";
 import { refuse } from "../errors.ts";
 import { context } from "../labels.ts";
 import { clearPrefix, kidOf, parseHeader, SFrameReceiver, SFrameSender, type SFrameCodec } from "../sframe.ts";
@@ -17,7 +16,7 @@ export function newGroupKey(): GroupKey { return { generation: 0, base: random(3
 
 /** The key one step on. There is no way back from it. */
 export function ratchet(k: GroupKey): GroupKey {
-  return { generation: k.generation + 1, base: hkdf(sha256, k.base, undefined, context("room-ratchet"), 32) as Bytes };
+  return { generation: k.generation + 1, base: hkdf(k.base, undefined, context("room-ratchet"), 32) };
 }
 
 /** A new key, one generation on, that nobody can derive. */

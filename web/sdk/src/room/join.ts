@@ -4,8 +4,8 @@
 //   door 8 || box around MAC 32 || signed JOIN                                                               4,096
 //   handle 8 || encapsulation 1,120 || HPKE Seal(length 4 || MAC 32 || signed WELCOME || zeros) || tag 16    4,096
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, copy, equal, hex, random, type Bytes } from "../bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { encode } from "../canon.ts";
 import { checkXWing, checkXWingEnc, recipientXWing, senderXWing, xwingEncSize, xwingPublic } from "../envelope/hpke.ts";
 import { Role, Session, sessionKeys } from "../envelope/session.ts";

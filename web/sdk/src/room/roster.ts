@@ -1,7 +1,7 @@
 // The chair's word on who is in a room and who must not be (docs/spec/rooms.md, section 7).
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { copy, equal, type Bytes } from "../bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { encode } from "../canon.ts";
 import { refuse } from "../errors.ts";
 import { certValidAt, type DeviceCert } from "../identity/device.ts";

@@ -2,11 +2,9 @@
 // node: from it come the key of the gate, the key by which members recognise each other, and what card and JOINs are
 // sealed under; never a key of media.
 
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { hmac } from "@noble/hashes/hmac.js";
-import { sha256 } from "@noble/hashes/sha2.js";
-import { base64urlnopad } from "@scure/base";
+import { base64url } from "../base.ts";
 import { concat, copy, equal, random, u16, type Bytes } from "../bytes.ts";
+import { hkdf, hmac } from "../crypto/hash.ts";
 import { openBox, sealBox } from "../envelope/hpke.ts";
 import { pad, unpad } from "../envelope/types.ts";
 import { refuse } from "../errors.ts";
@@ -27,7 +25,7 @@ export interface RoomLink {
 }
 
 /** The text of 32 bytes in a link. */
-export function idText(b: Uint8Array): string { return base64urlnopad.encode(b); }
+export function idText(b: Uint8Array): string { return base64url.encode(b); }
 
 /** The one function whose result holds a secret in readable form. */
 export function formatRoomLink(l: RoomLink): string {
@@ -49,7 +47,7 @@ export function readRoomLink(text: string): RoomLink {
   const part = (t: string): Bytes => {
     let b: Bytes;
     try {
-      b = copy(base64urlnopad.decode(t));
+      b = copy(base64url.decode(t));
     } catch (err) {
       throw refuse("malformed", "the link is damaged: copy the whole link", err);
     }
@@ -86,8 +84,8 @@ export class RoomKeys {
   }
 
   static async of(secret: Uint8Array): Promise<RoomKeys> {
-    const k = (c: Context, n = 32) => hkdf(sha256, secret, undefined, context(c), n) as Bytes;
-    return new RoomKeys(new SeedSigner(k("room-gate")), k("room-door", 8), k("room-join"), k("room-hall"));
+    const k = (c: Context, n = 32) => hkdf(secret, undefined, context(c), n);
+    return new RoomKeys(await SeedSigner.from(k("room-gate")), k("room-door", 8), k("room-join"), k("room-hall"));
   }
 
   /** salt || ChaCha20-Poly1305(padded content) || tag. The key is another one for each salt: so the nonce may be zero. */
@@ -100,7 +98,7 @@ export class RoomKeys {
     return copy(unpad(await openBox(this.#key(box.subarray(0, saltSize), c), new Uint8Array(12), box.subarray(saltSize), room)));
   }
 
-  #key(salt: Uint8Array, c: Context): Bytes { return hkdf(sha256, this.#hall, salt, context(c), 32) as Bytes; }
+  #key(salt: Uint8Array, c: Context): Bytes { return hkdf(this.#hall, salt, context(c), 32); }
 
   /** MAC || signed: shows that whoever made a signed object has the link. A signature alone, anybody can make. */
   withMac(signed: Uint8Array): Bytes { return concat(this.#mac(signed), signed); }
@@ -112,7 +110,7 @@ export class RoomKeys {
     return signed;
   }
 
-  #mac(signed: Uint8Array): Bytes { return hmac(sha256, this.#join, concat(context("room-mac"), signed)) as Bytes; }
+  #mac(signed: Uint8Array): Bytes { return hmac(this.#join, concat(context("room-mac"), signed)); }
 
   toJSON(): string { return "[redacted]"; }
 }

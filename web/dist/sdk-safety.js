@@ -1,0 +1,1 @@
+import{g as t}from"./sha2.js";import{t as o,k as r}from"./app.js";function s(s){const e=s.bytes;let n=o(r("safety"),e);for(let r=0;r<5200;r++)n=t(o(n,e));const a=[];for(let t=0;t<6;t++){let o=0;for(let r=0;r<5;r++)o=256*o+n[5*t+r];a.push(String(o%1e5).padStart(5,"0"))}return a.join(" ")}function e(t,o){return[s(t),s(o)].sort().join(" ")}export{e as safetyNumber};
