@@ -33,7 +33,13 @@ type queue struct {
 func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
 
 // packet reports whether there was room.
-func (q *queue) packet(s *Seat, p *track.Packet, rtcp bool) bool {
+func (q *queue) packet(s *Seat, p *track.Packet) bool { return q.add(s, p, false, true) }
+
+// control does the same for RTCP. What is not urgent waits for the next packet or tick: feedback of every client each
+// 50 to 100 ms would otherwise wake the room more often than media does.
+func (q *queue) control(s *Seat, p *track.Packet, urgent bool) bool { return q.add(s, p, true, urgent) }
+
+func (q *queue) add(s *Seat, p *track.Packet, rtcp, now bool) bool {
 	q.mu.Lock()
 	full := len(q.items) >= queueMost || s.queued >= queueSeatMost || len(q.items) >= queueMost/2 && !rtcp && p.Size() > soundSize
 	if !full {
@@ -41,7 +47,7 @@ func (q *queue) packet(s *Seat, p *track.Packet, rtcp bool) bool {
 		s.queued++
 	}
 	q.mu.Unlock()
-	if !full {
+	if !full && now {
 		q.wake()
 	}
 	return !full

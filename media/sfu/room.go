@@ -94,6 +94,7 @@ func (r *room) loop() {
 		case <-tick.C:
 			began := time.Now()
 			r.setNow(began)
+			r.work() // what did not wake the room
 			r.tick()
 			r.flush()
 			r.busy.worked.Add(int64(time.Since(began)))

@@ -194,7 +194,7 @@ func (i inlet) RTP(b []byte) {
 		return
 	}
 	p := s.s.pool.Get(b, s.r.micros(now))
-	if !s.r.queue.packet(s, p, false) {
+	if !s.r.queue.packet(s, p) {
 		c.queue.Add(1)
 		s.s.pool.Put(p)
 	}
@@ -215,7 +215,7 @@ func (i inlet) RTCP(b []byte) {
 		return
 	}
 	p := s.s.pool.Get(b, s.r.micros(now))
-	if !s.r.queue.packet(s, p, true) {
+	if !s.r.queue.control(s, p, wire.Urgent(b)) {
 		c.queue.Add(1)
 		s.s.pool.Put(p)
 	}

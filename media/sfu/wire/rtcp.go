@@ -70,6 +70,18 @@ func (c *Compound) Next() (Control, bool) {
 // Bad reports whether the compound ended because it contradicts itself.
 func (c *Compound) Bad() bool { return c.bad }
 
+// Urgent reports whether a compound asks for something that is waited for: a repeat, or a key frame. Reports and
+// feedback are as good a few milliseconds later.
+func Urgent(compound []byte) bool {
+	c := NewCompound(compound)
+	for q, ok := c.Next(); ok; q, ok = c.Next() {
+		if q.Type == TypePayload || q.Type == TypeTransport && q.Format == FormatNACK {
+			return true
+		}
+	}
+	return false
+}
+
 // Feedback gives sender, media source and the rest of a feedback packet (RFC 4585, 6.1).
 func (c Control) Feedback() (media uint32, fci []byte, ok bool) {
 	if len(c.Body) < 8 {

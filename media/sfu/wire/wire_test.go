@@ -361,3 +361,24 @@ func FuzzAllocation(f *testing.F) {
 		wire.AudioLevel(b)
 	})
 }
+
+func TestRequestsAreUrgentAndReportsAreNot(t *testing.T) {
+	for name, c := range map[string]struct {
+		b    []byte
+		want bool
+	}{
+		"a report":              {wire.AppendRR(nil, 1, nil), false},
+		"a key frame":           {wire.AppendPLI(nil, 1, 2), true},
+		"a report and a repeat": {wire.AppendNACK(wire.AppendRR(nil, 1, nil), 1, 2, []uint16{3}), true},
+		"nothing":               {nil, false},
+		"what ends too early":   {wire.AppendPLI(nil, 1, 2)[:5], false},
+	} {
+		if got := wire.Urgent(c.b); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+	feedback, _ := wire.AppendTWCC(nil, 1, 2, 0, []int64{1000, 2000}, 0)
+	if wire.Urgent(feedback) {
+		t.Error("transport-wide feedback is urgent")
+	}
+}
