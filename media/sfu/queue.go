@@ -36,7 +36,7 @@ func newQueue() *queue { return &queue{ready: make(chan struct{}, 1)} }
 func (q *queue) packet(s *Seat, p *track.Packet) bool { return q.add(s, p, false, true) }
 
 // control does the same for RTCP. What is not urgent waits for the next packet or tick: feedback of every client each
-// 50 to 100 ms would otherwise wake the room more often than media does.
+// 50 to 100 ms would otherwise make the room work more often than media does.
 func (q *queue) control(s *Seat, p *track.Packet, urgent bool) bool { return q.add(s, p, true, urgent) }
 
 func (q *queue) add(s *Seat, p *track.Packet, rtcp, now bool) bool {

@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-net/trunkline/media/sfu/forward"
@@ -27,6 +28,7 @@ type room struct {
 	quit  chan struct{}
 	busy  meter
 	epoch time.Time
+	due   atomic.Int64 // when the next tick is, on the room's clock
 
 	seated int            // guarded by Server.mu
 	taken  map[uint16]int // guarded by Server.mu: seats of each participant
@@ -80,24 +82,17 @@ func (r *room) ask(f func() error) error {
 	}
 }
 
+// loop works when something came, and ticks each tickTime. A tick comes along with other work where there is some: for
+// the machine to wake up costs more than what a tick does.
 func (r *room) loop() {
-	tick := time.NewTicker(tickTime)
-	defer tick.Stop()
+	timer := time.NewTimer(tickTime)
+	defer timer.Stop()
 	for {
+		late := false
 		select {
 		case <-r.queue.ready:
-			began := time.Now()
-			r.setNow(began)
-			r.work()
-			r.flush()
-			r.busy.worked.Add(int64(time.Since(began)))
-		case <-tick.C:
-			began := time.Now()
-			r.setNow(began)
-			r.work() // what did not wake the room
-			r.tick()
-			r.flush()
-			r.busy.worked.Add(int64(time.Since(began)))
+		case <-timer.C:
+			late = true
 		case <-r.quit:
 			for _, i := range r.queue.take() {
 				if i.p != nil {
@@ -107,6 +102,16 @@ func (r *room) loop() {
 			r.lane.Release()
 			return
 		}
+		began := time.Now()
+		r.setNow(began)
+		r.work()
+		if late || r.micro >= r.due.Load() {
+			r.tick()
+			r.due.Store(r.micro + tickTime.Microseconds())
+			timer.Reset(tickTime)
+		}
+		r.flush()
+		r.busy.worked.Add(int64(time.Since(began)))
 	}
 }
 

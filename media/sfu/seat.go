@@ -215,7 +215,7 @@ func (i inlet) RTCP(b []byte) {
 		return
 	}
 	p := s.s.pool.Get(b, s.r.micros(now))
-	if !s.r.queue.control(s, p, wire.Urgent(b)) {
+	if !s.r.queue.control(s, p, p.At >= s.r.due.Load() || wire.Urgent(b)) {
 		c.queue.Add(1)
 		s.s.pool.Put(p)
 	}

@@ -32,7 +32,7 @@ func Parts() map[string]Part { return map[string]Part{"sfu": playServer, "sfu-ba
 
 // order is a line to the server: what the node's link would bring.
 type order struct {
-	Op    string    `json:"op"` // join, want, leave, stats, profile
+	Op    string    `json:"op"` // join, offer, want, leave, stats, profile
 	Room  byte      `json:"room"`
 	Grant sfu.Grant `json:"grant"`
 	SDP   string    `json:"sdp"`
@@ -124,6 +124,14 @@ func (all *seats) do(ctx context.Context, o *order) (a answer, err error) {
 		}()
 		all.all[o.Grant.Index] = seat
 		a.SDP = d.SDP
+	case "offer":
+		seat := all.all[o.Index]
+		if seat == nil {
+			return a, errors.New("nobody sits there")
+		}
+		d, err := seat.Renegotiate(ctx, sfu.Description{SDP: o.SDP})
+		a.SDP = d.SDP
+		return a, err
 	case "want":
 		return a, all.all[o.Index].Want(o.Wants)
 	case "leave":
