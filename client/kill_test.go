@@ -39,6 +39,9 @@ func TestMain(m *testing.M) {
 // child opens the client of a folder and does one thing until it is killed. It reports on its
 // standard output, a line for each step.
 func child(job []string) error {
+	if job[0] == "serve" {
+		return serveChild(job[1])
+	}
 	c, err := client.Open(client.Config{Dir: job[1], Loopback: true})
 	if err != nil {
 		return err

@@ -1,12 +1,9 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +14,6 @@ import (
 	roompb "github.com/trunkline-net/trunkline/envelope/room/pb"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
-	"github.com/trunkline-net/trunkline/internal/store/keep"
 	"github.com/trunkline-net/trunkline/media/sframe"
 )
 
@@ -69,9 +65,11 @@ type member struct {
 	join     *room.Join        // until it is welcomed
 	session  *envelope.Session // nil until then
 	receiver *sframe.GroupReceiver
-	in       bool // it gets our keys, and is connected with
-	gave     int  // Keys that were sent and not answered
-	held     bool // it holds our newest key
+	in       bool    // it gets our keys, and is connected with
+	gave     int     // Keys that were sent and not answered
+	held     bool    // it holds our newest key
+	told     telling // the last Key to it
+	roster   telling // and the last roster
 	pair     *pair
 
 	viaSFU  bool        // we get its media over the SFU, and have said so
@@ -104,35 +102,6 @@ const (
 	keyLife = 24 * time.Hour
 )
 
-// enter takes a seat at the node and opens the card.
-func (r *Room) enter(ctx context.Context) (*stay, error) {
-	l := r.Link()
-	s := &stay{
-		r: r, room: l.Room, keys: l.Secret.Keys(), joinID: room.NewJoinID(),
-		frames: make(chan *pb.NodeFrame, stayFrames), asks: make(chan func()), over: make(chan struct{}),
-		present: map[room.Index]bool{}, before: map[room.Index]bool{}, unknown: map[room.Index]bool{}, waiting: map[room.Index]*waiter{}, approved: map[room.Index]room.Seat{},
-		joins: map[room.JoinID]bool{}, used: map[room.Index]bool{}, members: map[room.Index]*member{}, handles: map[envelope.Handle]*member{},
-	}
-	seed, err := r.a.steward(l.Room)
-	if err != nil {
-		return nil, err
-	}
-	if seed != ([32]byte{}) {
-		s.steward = stewardKey(seed)
-	}
-	if s.w, s.stop, err = r.a.dial(ctx, l.Base, s.take); err != nil {
-		return nil, err
-	}
-	if err := s.join(ctx, l); err != nil {
-		s.stop()
-		return nil, err
-	}
-	r.mu.Lock()
-	r.now = s
-	r.mu.Unlock()
-	return s, nil
-}
-
 // take is called by the wire's read loop. More than fits ends the link: what was missed cannot
 // be had again.
 func (s *stay) take(f *pb.NodeFrame) {
@@ -141,67 +110,6 @@ func (s *stay) take(f *pb.NodeFrame) {
 	default:
 		s.w.close()
 	}
-}
-
-func (s *stay) join(ctx context.Context, l room.Link) error {
-	join := &pb.RoomJoin{Room: l.Room[:], JoinId: s.joinID[:], GateSignature: link.SignGate(s.keys.Gate(), s.w.challenge, l.Room, s.joinID)}
-	if s.steward != nil {
-		join.StewardSignature = link.SignSteward(s.steward, s.w.challenge, l.Room, s.joinID)
-	}
-	answer, err := s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomJoin{RoomJoin: join}})
-	if err != nil {
-		return err
-	}
-	joined := answer.GetRoomJoined()
-	if joined == nil || joined.Index == 0 {
-		return errors.New("the node answered a join with something else")
-	}
-	card, err := s.keys.OpenCard(l.Room, joined.Card)
-	if err != nil {
-		return fmt.Errorf("%w: the room's card: %w", ErrVerification, err)
-	}
-	if old := s.r.card.Load(); old != nil && card.Serial < old.Serial {
-		return fmt.Errorf("%w: the node has an older card of the room than it had", ErrVerification)
-	}
-	if card.Entry == room.Members && !card.MayEnter(s.r.a.self.Cert.Root) {
-		return ErrNotListed // nobody there would say a word to us
-	}
-	s.card, s.rosters, s.lobby = card, room.NewRosters(card), joined.Waiting
-	s.r.card.Store(card)
-	s.own = room.Member{Index: room.Index(joined.Index), Cert: s.r.a.self.Cert, Name: s.r.a.self.Name}
-	s.found(joined.Present)
-	s.sending = newRoomKeys(s.own.Index)
-	s.promotion = promotion{topology: card.Topology, limit: card.MeshLimit(), sfu: joined.Sfu}
-	if err := s.r.a.remember(func(k *keep.Room) {
-		k.Base, k.Secret, k.Card, k.Expires = l.Base, l.Secret, card.Bytes(), time.Unix(int64(joined.Expires), 0)
-	}, l.Room); err != nil {
-		return err
-	}
-	if !s.lobby {
-		s.enterInside()
-	}
-	return s.announce()
-}
-
-// found are those who were in before us.
-func (s *stay) found(present []uint32) {
-	for _, p := range present {
-		i := room.Index(p)
-		s.present[i], s.before[i], s.unknown[i] = true, true, true
-	}
-}
-
-// announce shows the others, or in the lobby the stewards, who we are.
-func (s *stay) announce() error {
-	if s.joining != nil {
-		s.joining.Close()
-	}
-	var err error
-	if s.joining, err = room.NewJoin(s.r.a.self, s.keys, s.room, s.joinID, s.own.Index, s.r.a.now()); err != nil {
-		return err
-	}
-	s.own = s.joining.Own
-	return s.post(0, s.joining.Payload)
 }
 
 // post sends a payload to one member, or to all.
@@ -255,7 +163,9 @@ func (s *stay) drive(ctx context.Context) error {
 		case <-renew.C:
 			err = s.rekey()
 		case <-look.C:
-			err = s.topology()
+			if err = s.remind(); err == nil {
+				err = s.topology()
+			}
 		case <-settle.C:
 			s.settled = true
 			err = s.chair()
@@ -305,19 +215,6 @@ func (r *Room) leave(s *stay) {
 		r.now = nil
 	}
 	clear(r.members)
-}
-
-func (s *stay) enterInside() {
-	s.lobby = false
-	s.r.mu.Lock()
-	if !isClosed(s.r.inside) {
-		close(s.r.inside)
-	}
-	s.r.mu.Unlock()
-	s.r.flow.use(s.sending.sender)
-	if len(s.unknown) == 0 {
-		s.settled = true
-	}
 }
 
 func (s *stay) handle(f *pb.NodeFrame) error {
@@ -381,213 +278,6 @@ func (s *stay) frame(from room.Index, payload []byte) error {
 	}
 }
 
-// joined takes somebody's JOIN.
-func (s *stay) joined(from room.Index, payload []byte) error {
-	if s.lobby {
-		return nil
-	}
-	j, err := s.keys.OpenJoin(s.room, payload, s.r.a.now())
-	if err != nil || j.Index != from || from == s.own.Index || j.Device() == s.own.Device() {
-		return nil
-	}
-	if err := s.mayBeHere(&j.Member); err != nil {
-		s.r.log.Info("somebody who came was not taken", "error", errorKind(err))
-		return nil
-	}
-	if w := s.waiting[from]; w != nil {
-		if !w.shown {
-			w.Member, w.shown = j.Member, true
-			s.r.tell(MemberWaits{s.describe(&j.Member)})
-		}
-		return nil
-	}
-	// Of two who came at once each may see the other's JOIN: the one who was in first welcomes.
-	if !s.present[from] || s.before[from] || s.used[from] || s.joins[j.ID] || len(s.members) >= room.MaxSeats {
-		return nil
-	}
-	s.used[from], s.joins[j.ID] = true, true
-	m := &member{Member: j.Member, s: s, join: j, receiver: sframe.NewGroupReceiver(uint32(from))}
-	s.members[from] = m
-	return s.changed()
-}
-
-// mayBeHere is what is asked of everybody before anything else: it was not sent away, and its
-// device is one of those that its identity is known to have.
-func (s *stay) mayBeHere(m *room.Member) error {
-	if r := s.rosters.Current(); r != nil && r.Bans(m.Root()) {
-		return errBanned
-	}
-	return s.r.a.knows(m.Cert)
-}
-
-var errBanned = errors.New("it was sent away from this room")
-
-// welcomed takes the answer of somebody who was there.
-func (s *stay) welcomed(from room.Index, payload []byte) error {
-	who, session, err := s.joining.Finish(payload, s.r.a.now())
-	if err != nil {
-		return nil
-	}
-	if who.Index != from || !s.present[from] || !s.before[from] || s.used[from] || s.mayBeHere(who) != nil {
-		session.Close()
-		return nil
-	}
-	s.used[from] = true
-	m := &member{Member: *who, s: s, receiver: sframe.NewGroupReceiver(uint32(from))}
-	s.members[from] = m
-	s.adopt(m, session)
-	return s.changed()
-}
-
-func (s *stay) adopt(m *member, session *envelope.Session) {
-	m.session = session
-	for _, h := range session.Handles() {
-		s.handles[h] = m
-	}
-	delete(s.unknown, m.Index)
-	if len(s.unknown) == 0 {
-		s.settled = true
-	}
-}
-
-// welcome answers a JOIN.
-func (s *stay) welcome(m *member) error {
-	payload, session, err := m.join.Welcome(s.r.a.self, s.keys, s.room, s.own, s.r.a.now())
-	if err != nil {
-		return err
-	}
-	m.join = nil
-	s.adopt(m, session)
-	return s.post(m.Index, payload)
-}
-
-// changed is called when somebody came or went, or a roster did: the chair signs, and whoever
-// may be brought in is.
-func (s *stay) changed() error {
-	if err := s.chair(); err != nil {
-		return err
-	}
-	if err := s.review(); err != nil {
-		return err
-	}
-	return s.topology()
-}
-
-// review brings those in who may be and are not yet, and ends those who may not be any more.
-func (s *stay) review() error {
-	var came []*member
-	gone := false
-	for _, m := range sortedMembers(s.members) {
-		admitted := s.rosters.Admits(&m.Member)
-		switch {
-		case m.in && !admitted:
-			s.drop(m, link.CodeRemoved)
-			gone = true
-		case admitted && !m.in:
-			if m.session == nil {
-				if err := s.welcome(m); err != nil {
-					return err
-				}
-			}
-			came = append(came, m)
-		}
-	}
-	if gone {
-		if err := s.rekey(); err != nil {
-			return err
-		}
-	}
-	if len(came) == 0 {
-		return nil
-	}
-	for _, m := range came {
-		m.in = true
-		if err := s.greet(m); err != nil {
-			return err
-		}
-	}
-	if err := s.giveKey(came); err != nil {
-		return err
-	}
-	for _, m := range came {
-		if _, err := s.r.flow.tile(m); err != nil {
-			return err
-		}
-		s.r.mu.Lock()
-		s.r.members[m.Index] = m
-		s.r.mu.Unlock()
-		s.r.tell(MemberCame{m.facts()})
-		if s.r.flow.hasEnded() {
-			if err := s.say(m, endedMessage()); err != nil {
-				return err
-			}
-		}
-		if !s.up {
-			s.connect(m)
-		}
-	}
-	return nil
-}
-
-// left is the node's word that a seat is free.
-func (s *stay) left(i room.Index, code string) error {
-	delete(s.present, i)
-	delete(s.waiting, i)
-	delete(s.approved, i)
-	delete(s.unknown, i)
-	if len(s.unknown) == 0 && !s.lobby {
-		s.settled = true
-	}
-	m := s.members[i]
-	if m == nil {
-		return s.chair()
-	}
-	was := m.in
-	s.drop(m, code)
-	if was {
-		if err := s.rekey(); err != nil {
-			return err
-		}
-	}
-	return s.changed()
-}
-
-// drop ends everything with a member.
-func (s *stay) drop(m *member, code string) {
-	facts := m.facts()
-	s.end(m)
-	delete(s.members, m.Index)
-	s.r.mu.Lock()
-	delete(s.r.members, m.Index)
-	s.r.mu.Unlock()
-	if m.in {
-		s.r.tell(MemberWent{facts, code})
-	}
-}
-
-func (s *stay) end(m *member) {
-	m.receiver.Drop()
-	if m.session != nil {
-		for _, h := range m.session.Handles() {
-			delete(s.handles, h)
-		}
-		m.session.Close()
-	}
-	if m.media == nil {
-		return
-	}
-	if m.pair != nil {
-		m.pair.stop()
-	}
-	// Its goodbye takes a moment, and nobody here waits for it.
-	s.parts.Go(func() {
-		if m.pair != nil {
-			<-m.pair.done
-		}
-		m.media.end()
-	})
-}
-
 // message is what a member says over the pair's own keys.
 func (s *stay) message(m *member, msg *roompb.Message) error {
 	switch k := msg.Kind.(type) {
@@ -598,6 +288,7 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 	case *roompb.Message_Roster:
 		return s.gotRoster(m, k.Roster.Signed)
 	case *roompb.Message_RosterWanted:
+		m.roster = telling{}
 		return s.giveRoster(m)
 	case *roompb.Message_NewLink:
 		return s.newLink(m, room.Secret(k.NewLink.Secret))
@@ -618,35 +309,4 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 		}
 	}
 	return nil
-}
-
-func (s *stay) describe(m *room.Member) RoomMember {
-	at, moderator := s.card.Position(m.Root())
-	return RoomMember{
-		Index: m.Index, Root: m.Root(), Device: m.Device(), Name: m.Name,
-		Owner: moderator && at == 0, Moderator: moderator && at > 0,
-	}
-}
-
-// facts may be called from any goroutine.
-func (m *member) facts() RoomMember {
-	out := m.s.describe(&m.Member)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if out.Connected, out.Route = m.connected, m.route; m.leg != nil {
-		out.Route = rtc.Route{Path: "sfu/" + m.leg.Route()}
-	}
-	if m.media != nil {
-		out.Stats, out.Media, out.Frames = m.media.stats()
-	}
-	return out
-}
-
-func sortedMembers(all map[room.Index]*member) []*member {
-	out := make([]*member, 0, len(all))
-	for _, m := range all {
-		out = append(out, m)
-	}
-	slices.SortFunc(out, func(a, b *member) int { return cmp.Compare(a.Index, b.Index) })
-	return out
 }

@@ -95,6 +95,11 @@ func (s *stay) giveRoster(m *member) error {
 	if r == nil || !s.rosters.Admits(&m.Member) {
 		return nil
 	}
+	given := telling{at: s.r.a.now(), epoch: r.Epoch}
+	if m.roster.covers(given) {
+		return nil
+	}
+	m.roster = given
 	return s.say(m, &roompb.Message{Kind: &roompb.Message_Roster{Roster: &roompb.RosterUpdate{Signed: r.Bytes()}}})
 }
 

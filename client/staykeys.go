@@ -17,7 +17,23 @@ const (
 	// forgetTime is how long frames under the key before are taken once a fresh one has come: its
 	// sender switches within switchTime, and what it had sent is on its way.
 	forgetTime = 2 * switchTime
+	// tellTime is how long a member has to say what it holds before it is told again: what the
+	// node does not pass on it does not keep either.
+	tellTime = 3 * time.Second
 )
+
+// telling is what a member was told last, and when. The same is not said again before the member
+// had time to answer: in a room that fills, everybody would say everything to everybody each time.
+type telling struct {
+	at         time.Time
+	epoch      uint64 // of the roster
+	generation uint32 // of the key
+	whole      bool   // the key itself, not that it has moved a step
+}
+
+func (t telling) covers(o telling) bool {
+	return t.epoch == o.epoch && t.generation == o.generation && (t.whole || !o.whole) && !t.at.IsZero() && o.at.Sub(t.at) < tellTime
+}
 
 // roomKeys are this side's own.
 type roomKeys struct {
@@ -25,6 +41,7 @@ type roomKeys struct {
 	key    sframe.GroupKey  // in use
 	next   *sframe.GroupKey // drawn because somebody went, and not used yet
 	stale  bool             // somebody holds a newer roster: nothing is given before we have it
+	wanted telling          // the roster that was asked for
 	timer  *time.Timer      // until next is used in any case
 }
 
@@ -90,13 +107,14 @@ func (s *stay) tellKey(m *member, whole bool) error {
 		msg.RosterEpoch, msg.RosterHash = r.Epoch, r.Hash[:]
 	}
 	m.gave++
+	m.told = telling{s.r.a.now(), msg.RosterEpoch, key.Generation, whole}
 	return s.say(m, &roompb.Message{Kind: &roompb.Message_Key{Key: msg}})
 }
 
-// tellAgain gives our key to everybody who does not hold it yet.
+// tellAgain gives our key to everybody who does not hold it yet, unless it is on its way.
 func (s *stay) tellAgain() error {
 	for _, m := range sortedMembers(s.members) {
-		if m.in && !m.held {
+		if m.in && !m.held && !m.told.covers(s.telling()) {
 			m.gave = 0
 			if err := s.tellKey(m, true); err != nil {
 				return err
@@ -104,6 +122,38 @@ func (s *stay) tellAgain() error {
 		}
 	}
 	return nil
+}
+
+// telling is what would be told now with a whole key.
+func (s *stay) telling() telling {
+	t := telling{at: s.r.a.now(), generation: s.sending.newest().Generation, whole: true}
+	if r := s.rosters.Current(); r != nil {
+		t.epoch = r.Epoch
+	}
+	return t
+}
+
+// remind gives our key again to whoever has not said in time that it holds it, and asks again for
+// a roster that did not come.
+func (s *stay) remind() error {
+	if s.sending.stale {
+		for _, m := range sortedMembers(s.members) {
+			if m.in {
+				return s.wantRoster(m, s.sending.wanted.epoch)
+			}
+		}
+	}
+	return s.tellAgain()
+}
+
+// wantRoster asks a member for a roster that it is known to hold.
+func (s *stay) wantRoster(m *member, epoch uint64) error {
+	asked := telling{at: s.r.a.now(), epoch: epoch}
+	if s.sending.wanted.covers(asked) {
+		return nil
+	}
+	s.sending.stale, s.sending.wanted = true, asked
+	return s.say(m, &roompb.Message{Kind: &roompb.Message_RosterWanted{RosterWanted: &roompb.RosterWanted{}}})
 }
 
 // rekey draws a fresh key because somebody went: all that remain get it, and it is used when
@@ -157,7 +207,7 @@ func (s *stay) gotKey(m *member, k *roompb.Key) error {
 	}
 	if r := s.rosters.Current(); k.RosterEpoch > 0 && (r == nil || k.RosterEpoch > r.Epoch) {
 		s.sending.stale = true
-		if err := s.say(m, &roompb.Message{Kind: &roompb.Message_RosterWanted{RosterWanted: &roompb.RosterWanted{}}}); err != nil {
+		if err := s.wantRoster(m, k.RosterEpoch); err != nil {
 			return err
 		}
 	}
@@ -199,7 +249,7 @@ func (s *stay) keyHeld(m *member, generation uint32) error {
 		m.gave--
 	}
 	if generation != s.sending.newest().Generation {
-		if m.gave == 0 { // it has seen all that was sent, and missed something
+		if m.gave == 0 && !m.told.covers(s.telling()) { // it has seen all that was sent, and missed something
 			return s.tellKey(m, true)
 		}
 		return nil

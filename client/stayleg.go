@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
@@ -18,8 +19,15 @@ import (
 // who has said SFU gets nothing over the mesh any more. The frames are the same ones, sealed once,
 // so no key changes and a copy that comes twice is seen to be one.
 
-// legPause is between an attempt at the SFU and the next.
-const legPause = 2 * time.Second
+const (
+	// legPause is between an attempt at the SFU and the next.
+	legPause = 2 * time.Second
+	// legSettle is between a description and the next: of many who come at once there is one.
+	legSettle = 250 * time.Millisecond
+	// legMending is how long a leg whose path broke may take to find another one, before a leg is
+	// made anew. The SFU keeps the seat for 30 s.
+	legMending = 15 * time.Second
+)
 
 // roomLeg is this side's connection to the SFU. But for what is said otherwise it belongs to its
 // own loop.
@@ -30,6 +38,7 @@ type roomLeg struct {
 	wanted chan []rtc.Stream // the newest wish; one waits at most
 	heard  chan *pb.RoomLegEvent
 	rtc    *rtc.Leg
+	asked  []rtc.Stream // the wish before; of the stay's loop
 }
 
 // topology is asked when somebody came or went, and each second.
@@ -37,11 +46,10 @@ func (s *stay) topology() error {
 	if s.lobby || s.r.opts.Media == DataOnly {
 		return nil
 	}
-	in := 1
-	for _, m := range s.members {
-		if m.in {
-			in++
-		}
+	in := s.count()
+	if !s.settled {
+		// Who comes into a large room makes no mesh with the first that it gets to know.
+		in = max(in, len(s.present)+1)
 	}
 	up := s.promotion.decide(s.r.a.now(), in)
 	was := s.up
@@ -64,6 +72,17 @@ func (s *stay) topology() error {
 		s.leg.want(s.streams())
 	}
 	return s.maybeEndLeg()
+}
+
+// count is how many are in, ourselves among them.
+func (s *stay) count() int {
+	in := 1
+	for _, m := range s.members {
+		if m.in {
+			in++
+		}
+	}
+	return in
 }
 
 // streams are what is wanted of the SFU: of everybody sound and picture.
@@ -155,6 +174,10 @@ func (s *stay) newLeg() *roomLeg {
 
 // want replaces what is wanted.
 func (g *roomLeg) want(streams []rtc.Stream) {
+	if slices.Equal(streams, g.asked) {
+		return
+	}
+	g.asked = streams
 	select {
 	case <-g.wanted:
 	default:
@@ -212,25 +235,53 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 			r.log.Debug("the connection to the SFU was not closed cleanly", "error", errorKind(err))
 		}
 	}()
-	streams := g.s.streamsNow()
-	if err := g.negotiate(ctx, streams); err != nil {
+	return g.follow(ctx, changed)
+}
+
+// follow keeps the leg at what is wanted until it ends. A path that breaks is looked for anew on
+// the same leg, with everything on it.
+func (g *roomLeg) follow(ctx context.Context, changed <-chan struct{}) error {
+	leg, streams := g.rtc, g.s.streamsNow()
+	if err := g.negotiate(ctx, streams, false); err != nil {
 		return err
 	}
+	settle := time.NewTimer(legSettle)
+	defer settle.Stop()
+	mending := time.NewTimer(time.Hour)
+	defer mending.Stop()
+	var wanted <-chan []rtc.Stream // nil until the description before has settled
+	broken := false
 	for {
 		select {
-		case streams = <-g.wanted:
-			if err := g.negotiate(ctx, streams); err != nil {
+		case <-settle.C:
+			wanted = g.wanted
+		case streams = <-wanted:
+			if err := g.negotiate(ctx, streams, false); err != nil {
 				return err
 			}
+			wanted = nil
+			settle.Reset(legSettle)
 		case e := <-g.heard:
 			if e.Kind == pb.RoomLegEventKind_ROOM_LEG_EVENT_CLOSED {
 				return &UnreachableError{What: "the SFU ended this side's leg: " + e.Reason}
 			}
+		case <-mending.C:
+			return &UnreachableError{What: "the path to the SFU broke"}
 		case <-changed:
 			switch leg.State() {
 			case rtc.StateBound:
-				r.flow.open(leg)
-			case rtc.StateFailed, rtc.StateClosed:
+				broken = false
+				mending.Reset(time.Hour)
+				g.s.r.flow.open(leg)
+			case rtc.StateDisconnected, rtc.StateFailed:
+				if !broken {
+					broken = true
+					mending.Reset(legMending)
+				}
+				if err := g.negotiate(ctx, streams, true); err != nil {
+					return err
+				}
+			case rtc.StateClosed:
 				return &UnreachableError{What: "the path to the SFU broke"}
 			}
 		case <-ctx.Done():
@@ -239,30 +290,53 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 	}
 }
 
-// negotiate describes the sections that are wanted and says what is to come on them.
-func (g *roomLeg) negotiate(ctx context.Context, streams []rtc.Stream) error {
-	offer, err := g.rtc.Offer(streams)
+// negotiate describes the sections that are wanted and says what is to come on them; with restart
+// it looks for a path anew.
+func (g *roomLeg) negotiate(ctx context.Context, streams []rtc.Stream, restart bool) error {
+	offer, err := g.rtc.Offer(streams, restart)
 	if err != nil {
 		return err
 	}
-	answer, err := g.s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_OFFER, Sdp: offer}}})
+	answer, err := g.ask(ctx, &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_OFFER, Sdp: offer})
 	if err != nil {
 		return err
 	}
-	if answer.GetRoomLeg() == nil {
-		return errors.New("the node answered an offer with something else")
-	}
-	mids, err := g.rtc.Answer(answer.GetRoomLeg().Sdp)
+	mids, err := g.rtc.Answer(answer.Sdp)
 	if err != nil {
 		return err
 	}
 	want := &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_WANT}
-	for s, mid := range mids {
-		if len(want.Wants) < link.MaxWants {
+	for _, s := range streams {
+		if mid := mids[s]; mid != "" && len(want.Wants) < link.MaxWants {
 			want.Wants = append(want.Wants, &pb.RoomWant{Mid: mid, Publisher: uint32(s.Publisher), Slot: uint32(s.Slot)})
 		}
 	}
-	return g.s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: want}})
+	_, err = g.ask(ctx, want)
+	return err
+}
+
+// ask is one request of the leg. Where many come at once the node asks for patience.
+func (g *roomLeg) ask(ctx context.Context, f *pb.RoomLeg) (*pb.RoomLegAnswer, error) {
+	for {
+		answer, err := g.s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: f}})
+		var refused *RefusedError
+		switch {
+		case errors.As(err, &refused) && refused.Code == link.CodeRate:
+			timer := time.NewTimer(max(retryHint(err), legSettle))
+			select {
+			case <-timer.C:
+				continue
+			case <-ctx.Done():
+				timer.Stop()
+				return nil, ctx.Err()
+			}
+		case err != nil:
+			return nil, err
+		case answer.GetRoomLeg() == nil:
+			return nil, errors.New("the node answered an offer with something else")
+		}
+		return answer.GetRoomLeg(), nil
+	}
 }
 
 // member finds whom a frame names. It is called from the streams' goroutines.
@@ -323,8 +397,15 @@ func (s *stay) hearsOverSFU(m *member, leg *rtc.Leg) {
 	s.maybeEndPair(m)
 }
 
-// legLost goes back to the mesh for as long as there is no leg.
+// legLost goes back to the mesh for as long as there is no leg, unless more are here than any
+// mesh is for: they wait for the next leg.
 func (s *stay) legLost() {
+	if s.count() > room.MeshMost {
+		for _, m := range s.members {
+			m.overSFU.Store(false) // what comes over the next leg is told anew
+		}
+		return
+	}
 	for _, m := range sortedMembers(s.members) {
 		if !m.in {
 			continue

@@ -50,26 +50,9 @@ func startExchange(t *testing.T, domain, dir string, change ...func(*node.Config
 
 func startLoggedExchange(t *testing.T, log *slog.Logger, domain, dir string, change ...func(*node.Config)) *exchange {
 	t.Helper()
-	cfg := node.DefaultConfig()
-	cfg.Domain, cfg.Data = domain, dir
-	cfg.HTTP.Listen, cfg.Metrics.Listen, cfg.TURN.Listen = "127.0.0.1:0", "", "127.0.0.1:0"
-	cfg.SFU.Listen = "127.0.0.1:0"
-	cfg.Federation.Listen = []string{"127.0.0.1:0"}
-	cfg.TURN.ExternalIP, cfg.TURN.AllowPeers = "127.0.0.1", []string{"127.0.0.1/32:1024-65535"}
-	for _, partner := range []string{"acme.example", "globex.example", "initech.example"} {
-		if partner != domain {
-			cfg.Federation.Peers = append(cfg.Federation.Peers, node.PeerConfig{
-				Domain: partner, Document: filepath.Join(dir, partner+".document"),
-			})
-		}
-	}
-	if _, err := os.Stat(filepath.Join(dir, "policy.toml")); err != nil {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "policy.toml"), []byte(openRegistration), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	cfg, err := exchangeConfig(domain, dir)
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -90,6 +73,31 @@ func startLoggedExchange(t *testing.T, log *slog.Logger, domain, dir string, cha
 		t.Fatalf("the node of %s is not ready", domain)
 	}
 	return e
+}
+
+// exchangeConfig is that of a node on loopback, with a policy that lets everybody register where
+// there is none yet.
+func exchangeConfig(domain, dir string) (node.Config, error) {
+	cfg := node.DefaultConfig()
+	cfg.Domain, cfg.Data = domain, dir
+	cfg.HTTP.Listen, cfg.Metrics.Listen, cfg.TURN.Listen = "127.0.0.1:0", "", "127.0.0.1:0"
+	cfg.SFU.Listen = "127.0.0.1:0"
+	cfg.Federation.Listen = []string{"127.0.0.1:0"}
+	cfg.TURN.ExternalIP, cfg.TURN.AllowPeers = "127.0.0.1", []string{"127.0.0.1/32:1024-65535"}
+	for _, partner := range []string{"acme.example", "globex.example", "initech.example"} {
+		if partner != domain {
+			cfg.Federation.Peers = append(cfg.Federation.Peers, node.PeerConfig{
+				Domain: partner, Document: filepath.Join(dir, partner+".document"),
+			})
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "policy.toml")); err == nil {
+		return cfg, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return cfg, err
+	}
+	return cfg, os.WriteFile(filepath.Join(dir, "policy.toml"), []byte(openRegistration), 0o600)
 }
 
 func (e *exchange) stop(t *testing.T) {

@@ -28,7 +28,7 @@ var (
 
 // roomRate is what a seat in a room may send: a member that comes into a full one makes
 // fifty pairs at once, and a hundred candidates and keys follow. What goes to all costs more.
-var roomRate = rate{100, 2000}
+var roomRate = rate{200, 4000}
 
 const roomBroadcastCost = 10
 

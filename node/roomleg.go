@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
@@ -48,11 +49,21 @@ func (n *Node) sfuForSeat() (d policy.Decision, ok bool) {
 }
 
 // roomLeg does what a client asks of its leg. An offer takes its time and is answered beside the
-// read loop; the rest keeps its order.
+// read loop; the rest keeps its order, and is answered if it has a number: an error without one
+// would end the link.
 func (l *clientLink) roomLeg(id uint64, m *pb.RoomLeg) {
 	s := l.seat.Load()
+	answer := func(code string, retry time.Duration) {
+		switch {
+		case id == 0:
+		case code != "":
+			l.refuse(id, code, retry)
+		default:
+			l.sendFrame(&pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_RoomLeg{RoomLeg: &pb.RoomLegAnswer{}}})
+		}
+	}
 	if s == nil {
-		l.refuse(id, link.CodeNoRoom, 0)
+		answer(link.CodeNoRoom, 0)
 		return
 	}
 	if m.Kind == pb.RoomLegKind_ROOM_LEG_OFFER {
@@ -68,12 +79,10 @@ func (l *clientLink) roomLeg(id uint64, m *pb.RoomLeg) {
 		return
 	}
 	if ok, wait := l.budget.room.take(l.n.coarse.Load(), roomRate, 1); !ok {
-		l.rateLimited(id, wait)
+		answer(link.CodeRate, wait)
 		return
 	}
-	if code := s.leg.do(m); code != "" {
-		l.refuse(id, code, 0)
-	}
+	answer(s.leg.do(m), 0)
 }
 
 // do is everything but an offer.

@@ -170,8 +170,9 @@ func (l *Leg) furnish() error {
 func (l *Leg) State() State { return State(l.state.Load()) }
 
 // Offer makes a description that has a section for each wanted stream, and says which. A section
-// whose stream is wanted no more is used again.
-func (l *Leg) Offer(streams []Stream) (sdp string, err error) {
+// whose stream is wanted no more is used again. With restart it looks for a path anew, and
+// everything that is on the leg stays.
+func (l *Leg) Offer(streams []Stream, restart bool) (sdp string, err error) {
 	l.negotiating.Lock()
 	defer l.negotiating.Unlock()
 	for s, t := range l.on {
@@ -200,7 +201,7 @@ func (l *Leg) Offer(streams []Stream) (sdp string, err error) {
 		}
 		l.on[s] = t
 	}
-	offer, err := l.pc.CreateOffer(nil)
+	offer, err := l.pc.CreateOffer(&webrtc.OfferOptions{ICERestart: restart})
 	if err != nil {
 		return "", fmt.Errorf("rtc: create offer: %w", err)
 	}

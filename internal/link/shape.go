@@ -161,7 +161,7 @@ const (
 	maxDrainReason = 64
 	maxRoomPayload = 16384
 	maxRoomCommand = 8192
-	maxLegSDP      = 32768
+	maxLegSDP      = 65536 // sound and picture of 49 others, as the Go client describes them
 	maxMid         = 16
 )
 

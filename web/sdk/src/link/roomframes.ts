@@ -11,7 +11,7 @@ import type { Wire } from "./wire.ts";
 
 const cardSize = 4096;
 const maxCommand = 8192;
-const maxLegSdp = 32_768;
+const maxLegSdp = 65_536;
 export const maxWants = 200;
 const maxPresent = 50;
 

@@ -1,0 +1,25 @@
+package client
+
+import (
+	"context"
+	"errors"
+
+	"github.com/trunkline-net/trunkline/internal/link/pb"
+)
+
+// OfferLeg lets a test make the leg to the SFU of who is in the room by itself, with whatever it
+// wants to send there. The room's own options should be those of DataOnly.
+func (r *Room) OfferLeg(ctx context.Context, sdp string) (answer string, err error) {
+	err = r.do(ctx, func(s *stay) error {
+		f, err := s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_OFFER, Sdp: sdp}}})
+		if err != nil {
+			return err
+		}
+		if f.GetRoomLeg() == nil {
+			return errors.New("no answer to an offer")
+		}
+		answer = f.GetRoomLeg().Sdp
+		return nil
+	})
+	return answer, err
+}
