@@ -70,6 +70,10 @@ func clientError(err error) error {
 		return usageError("this is not a room's link: "+err.Error(), "copy the whole link, with what stands behind the #, and put it in quotes")
 	case errors.Is(err, client.ErrNotSteward):
 		return refused("not_steward", "this device does not run the room", "its owner and the moderators do; trunkline room list shows which are yours")
+	case errors.Is(err, client.ErrNotChair):
+		return refused("not_chair", "somebody else has the chair of this room at the moment", "the owner or the first moderator who is there can do that")
+	case errors.Is(err, client.ErrNoMember):
+		return usageError("nobody has that number any more", "trunkline room members lists who is in and who waits")
 	case errors.Is(err, client.ErrNotListed):
 		return refused("not_listed", "the room is for its members, and you are not one of them", "ask whoever gave you the link")
 	case errors.As(err, &over):

@@ -25,7 +25,8 @@ it cannot read, and knows of a room how many are in it, not who, nor what it is 
 Whoever has the link gets in, also without an identity. A room can have a lobby, or be
 for a list of contacts. It ends by itself.`,
 	}
-	cmd.AddCommand(newRoomCreateCommand(a), newRoomJoinCommand(a), newRoomListCommand(a), newRoomCloseCommand(a))
+	cmd.AddCommand(newRoomCreateCommand(a), newRoomJoinCommand(a), newRoomMembersCommand(a), newRoomAdmitCommand(a), newRoomRemoveCommand(a),
+		newRoomListCommand(a), newRoomCloseCommand(a))
 	return cmd
 }
 
@@ -278,7 +279,8 @@ which changes when somebody goes.
 
 Without an identity, or with --guest, it goes in as a guest under an identity that ends
 with the command. In a room with a lobby it waits until it is let in. Whoever runs the
-room says with --admit who is: nobody, contacts, or all.
+room says with --admit who is: nobody, contacts, or all; and in another terminal with
+"trunkline room admit" and "trunkline room remove".
 
 With --json the output is a stream, one object per line: "event" is in, waiting, admitted,
 waits, came, connected, went, topology, link, rekeyed, again, alarm, counts (with

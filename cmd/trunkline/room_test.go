@@ -156,9 +156,46 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 	waits.line(func(v map[string]any) bool {
 		return v["event"] == "counts" && opened(t, v["what"], "camera", "mesh") > 0
 	})
+	var there struct {
+		Index            int
+		Members, Waiting []memberFacts
+	}
+	w.object("room members --data alice", &there)
+	if len(there.Members) != 1 || there.Members[0].Name != "Carol" || !there.Members[0].Connected || len(there.Waiting) != 0 {
+		t.Errorf("who is there: %+v", there)
+	}
+	away := w.start("room join " + lobby.Link + " --guest --as Mallory --json")
+	away.event("waiting")
+	host.event("waits")
+	host.event("connected")
+	for _, c := range []struct {
+		args string
+		exit int
+		says string
+	}{
+		{"room remove --data bob Carol", exitUnreachable, "nobody is in a room"},
+		{"room remove --data alice Nobody", exitUsage, "nobody like that"},
+		{"room admit --data alice Mallory", exitUsage, "nobody like that"}, // is in already
+		{"room admit --data alice", exitUsage, "arg"},
+	} {
+		if text := w.run(c.exit, c.args); !strings.Contains(text, c.says) {
+			t.Errorf("%s: %s", c.args, text)
+		}
+	}
+	w.object("room remove --data alice Mallory", &struct{ Removed int }{})
+	if f := away.stayed(exitRefused); f.Ended != "removed" {
+		t.Errorf("who was sent away: %+v", f)
+	}
+	host.event("rekeyed")
+	if text := w.run(exitRefused, "room join --guest "+lobby.Link); !strings.Contains(text, "does not open this room") {
+		t.Errorf("over the link that was replaced: %s", text)
+	}
 	host.signal(os.Interrupt)
-	if f := host.stayed(exitDone); f.Ended != "left" || len(f.Members) != 1 {
+	if f := host.stayed(exitDone); f.Ended != "left" || len(f.Members) != 2 {
 		t.Errorf("the host: %+v", f)
+	}
+	if text := w.run(exitUnreachable, "room members --data alice"); !strings.Contains(text, "room join") {
+		t.Errorf("when nobody is in: %s", text)
 	}
 	w.run(exitDone, "room close --data alice "+lobby.Link)
 	if f := waits.stayed(exitDone); f.Ended != "closed" {

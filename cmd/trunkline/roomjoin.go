@@ -77,7 +77,10 @@ func (j *joining) run(ctx context.Context, text string) error {
 		return err
 	}
 	j.members = map[room.Index]memberFacts{}
-	err := j.stay(ctx)
+	stop, err := j.desk(ctx)
+	if err == nil {
+		err = errors.Join(j.stay(ctx), stop())
+	}
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), hangupPatience)
 	defer cancel()
 	facts := j.facts(err)
