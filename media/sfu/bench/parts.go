@@ -27,8 +27,11 @@ type Part func(ctx context.Context, in io.Reader, say func(any) error) error
 // processors is what a part has, so that a figure is that of a core, and no time goes into waking another.
 const processors = 1
 
-// Parts are all, by name.
-func Parts() map[string]Part { return map[string]Part{"sfu": playServer, "sfu-bare": playBare} }
+// Parts are all, by name. The server that is reachable from everywhere is for tests with browsers: Firefox pairs no address
+// of its own with the loopback.
+func Parts() map[string]Part {
+	return map[string]Part{"sfu": serverOn("127.0.0.1:0"), "sfu-any": serverOn("0.0.0.0:0"), "sfu-bare": playBare}
+}
 
 // order is a line to the server: what the node's link would bring.
 type order struct {
@@ -53,11 +56,17 @@ type seats struct {
 	all map[uint16]*sfu.Seat
 }
 
-func playServer(ctx context.Context, in io.Reader, say func(any) error) (err error) {
+func serverOn(listen string) Part {
+	return func(ctx context.Context, in io.Reader, say func(any) error) error {
+		return playServer(ctx, listen, in, say)
+	}
+}
+
+func playServer(ctx context.Context, listen string, in io.Reader, say func(any) error) (err error) {
 	runtime.GOMAXPROCS(processors)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s, err := sfu.New(sfu.Config{Listen: "127.0.0.1:0", Limits: sfu.Limits{NewRooms: 1e9, Joins: 1e9, RoomBitrate: 1e12}})
+	s, err := sfu.New(sfu.Config{Listen: listen, Limits: sfu.Limits{NewRooms: 1e9, Joins: 1e9, RoomBitrate: 1e12}})
 	if err != nil {
 		return err
 	}
