@@ -296,6 +296,8 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 		return s.stewardship(m, [32]byte(k.Stewardship.Seed))
 	case *roompb.Message_Way:
 		return s.gotWay(m, k.Way.Kind)
+	case *roompb.Message_Card:
+		return s.gotCard(k.Card.Signed)
 	case *roompb.Message_Ended:
 		if m.media != nil {
 			m.media.hasEnded()

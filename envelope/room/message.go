@@ -2,10 +2,18 @@ package room
 
 import (
 	"fmt"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/envelope/room/pb"
 	"github.com/trunkline-net/trunkline/internal/canon"
+)
+
+const (
+	// MaxNote is how many bytes a line of chat has at most.
+	MaxNote   = 4096
+	reactions = 6
 )
 
 // MarshalMessage writes what a frame between two members carries.
@@ -52,6 +60,21 @@ func checkMessage(m *pb.Message) error {
 	case *pb.Message_Connection:
 		_, err := envelope.ParseSessionMessage(k.Connection.GetMessage())
 		return err
+	case *pb.Message_Presence:
+		ok = k.Presence.GetHand() <= maxUnix*1000
+	case *pb.Message_Reaction:
+		ok = k.Reaction.GetKind() >= 1 && k.Reaction.GetKind() <= reactions
+	case *pb.Message_Pointer:
+		p := k.Pointer
+		ok = p.GetScreen() > 0 && p.GetScreen() < 1<<16 && p.GetX() < 1<<16 && p.GetY() < 1<<16 && (p.GetHere() || p.GetX() == 0 && p.GetY() == 0)
+	case *pb.Message_Note:
+		n := len(k.Note.GetText())
+		ok = len(k.Note.GetId()) == 16 && n > 0 && n <= MaxNote && utf8.ValidString(k.Note.GetText()) && !strings.ContainsRune(k.Note.GetText(), 0)
+	case *pb.Message_MuteAsk:
+		ok = k.MuteAsk.GetSlot() <= 2
+	case *pb.Message_Card:
+		n := len(k.Card.GetSigned())
+		ok = n > 0 && n <= maxCard
 	case *pb.Message_Way:
 		ok = k.Way.GetKind() == pb.WayKind_WAY_MESH || k.Way.GetKind() == pb.WayKind_WAY_SFU
 	}

@@ -132,6 +132,9 @@ type Rosters struct {
 // NewRosters begins without one.
 func NewRosters(c *Card) *Rosters { return &Rosters{card: c, room: c.Room()} }
 
+// UseCard goes on by a newer card of the same room.
+func (l *Rosters) UseCard(c *Card) { l.card = c }
+
 // Current is the newest roster, or nil.
 func (l *Rosters) Current() *Roster { return l.current }
 

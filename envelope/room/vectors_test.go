@@ -156,6 +156,16 @@ func messages(t testing.TB) []named {
 		{"connection", &pb.Message{Kind: &pb.Message_Connection{Connection: &pb.Connection{Message: bye}}}},
 		{"ended", &pb.Message{Kind: &pb.Message_Ended{Ended: &pb.Ended{}}}},
 		{"way", &pb.Message{Kind: &pb.Message_Way{Way: &pb.Way{Kind: pb.WayKind_WAY_SFU}}}},
+		{"presence of nothing", &pb.Message{Kind: &pb.Message_Presence{Presence: &pb.Presence{}}}},
+		{"presence", &pb.Message{Kind: &pb.Message_Presence{Presence: &pb.Presence{
+			Microphone: true, Camera: true, Screen: true, ScreenAudio: true, Hand: uint64(base.UnixMilli()), Recording: true,
+		}}}},
+		{"reaction", &pb.Message{Kind: &pb.Message_Reaction{Reaction: &pb.Reaction{Kind: 6}}}},
+		{"pointer", &pb.Message{Kind: &pb.Message_Pointer{Pointer: &pb.Pointer{Screen: 300, Here: true, X: 65535, Y: 1}}}},
+		{"pointer that has gone", &pb.Message{Kind: &pb.Message_Pointer{Pointer: &pb.Pointer{Screen: 3}}}},
+		{"note", &pb.Message{Kind: &pb.Message_Note{Note: &pb.Note{Id: x(5, 16), Text: "Grüße"}}}},
+		{"mute ask", &pb.Message{Kind: &pb.Message_MuteAsk{MuteAsk: &pb.MuteAsk{Slot: 2}}}},
+		{"card", &pb.Message{Kind: &pb.Message_Card{Card: &pb.CardUpdate{Signed: h.card.Bytes()}}}},
 	}
 }
 
@@ -171,7 +181,7 @@ func refusedMessages() []messageVector {
 	return []messageVector{
 		{"nothing", nil},
 		{"two kinds", x("1200" + "2200")},
-		{"unknown kind", x("5200")},
+		{"unknown kind", x("fa0100")},
 		{"a key of 31", x("0a21121f" + strings.Repeat("01", 31))},
 		{"a step to generation 0", x("0a00")},
 		{"a roster's epoch without its hash", x("0a24" + "1220" + strings.Repeat("01", 32) + "1802")},
@@ -182,6 +192,16 @@ func refusedMessages() []messageVector {
 		{"a connection that says nothing", x("3a00")},
 		{"no way", x("4200")},
 		{"a way that there is not", x("42020803")},
+		{"a hand after the year 9999", x("5209" + "28" + "ffffffffffffff7f")},
+		{"no reaction", x("5a00")},
+		{"a seventh reaction", x("5a020807")},
+		{"a pointer on nobody's screen", x("62021001")},
+		{"a pointer that has gone, with a place", x("6204" + "0803" + "1801")},
+		{"an empty note", x("6a12" + "0a10" + strings.Repeat("01", 16))},
+		{"a note with an id of 15", x("6a14" + "0a0f" + strings.Repeat("01", 15) + "120161")},
+		{"a note with a NUL", x("6a15" + "0a10" + strings.Repeat("01", 16) + "120100")},
+		{"a request about a fourth slot", x("72020803")},
+		{"an empty card", x("7a00")},
 	}
 }
 

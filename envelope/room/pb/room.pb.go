@@ -719,6 +719,12 @@ type Message struct {
 	//	*Message_Connection
 	//	*Message_Way
 	//	*Message_Ended
+	//	*Message_Presence
+	//	*Message_Reaction
+	//	*Message_Pointer
+	//	*Message_Note
+	//	*Message_MuteAsk
+	//	*Message_Card
 	Kind          isMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -842,6 +848,60 @@ func (x *Message) GetEnded() *Ended {
 	return nil
 }
 
+func (x *Message) GetPresence() *Presence {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Presence); ok {
+			return x.Presence
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetReaction() *Reaction {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Reaction); ok {
+			return x.Reaction
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetPointer() *Pointer {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Pointer); ok {
+			return x.Pointer
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetNote() *Note {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Note); ok {
+			return x.Note
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetMuteAsk() *MuteAsk {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_MuteAsk); ok {
+			return x.MuteAsk
+		}
+	}
+	return nil
+}
+
+func (x *Message) GetCard() *CardUpdate {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Card); ok {
+			return x.Card
+		}
+	}
+	return nil
+}
+
 type isMessage_Kind interface {
 	isMessage_Kind()
 }
@@ -882,6 +942,30 @@ type Message_Ended struct {
 	Ended *Ended `protobuf:"bytes,9,opt,name=ended,proto3,oneof"`
 }
 
+type Message_Presence struct {
+	Presence *Presence `protobuf:"bytes,10,opt,name=presence,proto3,oneof"`
+}
+
+type Message_Reaction struct {
+	Reaction *Reaction `protobuf:"bytes,11,opt,name=reaction,proto3,oneof"`
+}
+
+type Message_Pointer struct {
+	Pointer *Pointer `protobuf:"bytes,12,opt,name=pointer,proto3,oneof"`
+}
+
+type Message_Note struct {
+	Note *Note `protobuf:"bytes,13,opt,name=note,proto3,oneof"`
+}
+
+type Message_MuteAsk struct {
+	MuteAsk *MuteAsk `protobuf:"bytes,14,opt,name=mute_ask,json=muteAsk,proto3,oneof"`
+}
+
+type Message_Card struct {
+	Card *CardUpdate `protobuf:"bytes,15,opt,name=card,proto3,oneof"`
+}
+
 func (*Message_Key) isMessage_Kind() {}
 
 func (*Message_KeyHeld) isMessage_Kind() {}
@@ -899,6 +983,18 @@ func (*Message_Connection) isMessage_Kind() {}
 func (*Message_Way) isMessage_Kind() {}
 
 func (*Message_Ended) isMessage_Kind() {}
+
+func (*Message_Presence) isMessage_Kind() {}
+
+func (*Message_Reaction) isMessage_Kind() {}
+
+func (*Message_Pointer) isMessage_Kind() {}
+
+func (*Message_Note) isMessage_Kind() {}
+
+func (*Message_MuteAsk) isMessage_Kind() {}
+
+func (*Message_Card) isMessage_Kind() {}
 
 // ROOM_KEY: the sender's own media key.
 type Key struct {
@@ -1310,6 +1406,347 @@ func (*Ended) Descriptor() ([]byte, []int) {
 	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{14}
 }
 
+// What the sender says that it sends and does: all of it, each time that it changes. Relied upon
+// for nothing.
+type Presence struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Microphone    bool                   `protobuf:"varint,1,opt,name=microphone,proto3" json:"microphone,omitempty"`
+	Camera        bool                   `protobuf:"varint,2,opt,name=camera,proto3" json:"camera,omitempty"`
+	Screen        bool                   `protobuf:"varint,3,opt,name=screen,proto3" json:"screen,omitempty"`
+	ScreenAudio   bool                   `protobuf:"varint,4,opt,name=screen_audio,json=screenAudio,proto3" json:"screen_audio,omitempty"`
+	Hand          uint64                 `protobuf:"varint,5,opt,name=hand,proto3" json:"hand,omitempty"` // since when it is raised, Unix milliseconds; absent: it is not
+	Recording     bool                   `protobuf:"varint,6,opt,name=recording,proto3" json:"recording,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Presence) Reset() {
+	*x = Presence{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Presence) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Presence) ProtoMessage() {}
+
+func (x *Presence) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Presence.ProtoReflect.Descriptor instead.
+func (*Presence) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Presence) GetMicrophone() bool {
+	if x != nil {
+		return x.Microphone
+	}
+	return false
+}
+
+func (x *Presence) GetCamera() bool {
+	if x != nil {
+		return x.Camera
+	}
+	return false
+}
+
+func (x *Presence) GetScreen() bool {
+	if x != nil {
+		return x.Screen
+	}
+	return false
+}
+
+func (x *Presence) GetScreenAudio() bool {
+	if x != nil {
+		return x.ScreenAudio
+	}
+	return false
+}
+
+func (x *Presence) GetHand() uint64 {
+	if x != nil {
+		return x.Hand
+	}
+	return 0
+}
+
+func (x *Presence) GetRecording() bool {
+	if x != nil {
+		return x.Recording
+	}
+	return false
+}
+
+type Reaction struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reaction) Reset() {
+	*x = Reaction{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reaction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reaction) ProtoMessage() {}
+
+func (x *Reaction) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reaction.ProtoReflect.Descriptor instead.
+func (*Reaction) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Reaction) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+// A place on somebody's screen.
+type Pointer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Screen        uint32                 `protobuf:"varint,1,opt,name=screen,proto3" json:"screen,omitempty"` // index of who shares it
+	Here          bool                   `protobuf:"varint,2,opt,name=here,proto3" json:"here,omitempty"`     // absent: the pointer has gone
+	X             uint32                 `protobuf:"varint,3,opt,name=x,proto3" json:"x,omitempty"`           // 0 to 65,535, from the left and from above
+	Y             uint32                 `protobuf:"varint,4,opt,name=y,proto3" json:"y,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pointer) Reset() {
+	*x = Pointer{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pointer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pointer) ProtoMessage() {}
+
+func (x *Pointer) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pointer.ProtoReflect.Descriptor instead.
+func (*Pointer) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Pointer) GetScreen() uint32 {
+	if x != nil {
+		return x.Screen
+	}
+	return 0
+}
+
+func (x *Pointer) GetHere() bool {
+	if x != nil {
+		return x.Here
+	}
+	return false
+}
+
+func (x *Pointer) GetX() uint32 {
+	if x != nil {
+		return x.X
+	}
+	return 0
+}
+
+func (x *Pointer) GetY() uint32 {
+	if x != nil {
+		return x.Y
+	}
+	return 0
+}
+
+type Note struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // 16
+	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"` // 1 to 4,096
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Note) Reset() {
+	*x = Note{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Note) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Note) ProtoMessage() {}
+
+func (x *Note) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Note.ProtoReflect.Descriptor instead.
+func (*Note) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Note) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *Note) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// From the owner or a moderator: please send no more of it.
+type MuteAsk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slot          uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MuteAsk) Reset() {
+	*x = MuteAsk{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MuteAsk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MuteAsk) ProtoMessage() {}
+
+func (x *MuteAsk) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MuteAsk.ProtoReflect.Descriptor instead.
+func (*MuteAsk) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MuteAsk) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+// A newer card of the room. From the owner's device.
+type CardUpdate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Signed        []byte                 `protobuf:"bytes,1,opt,name=signed,proto3" json:"signed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardUpdate) Reset() {
+	*x = CardUpdate{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardUpdate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardUpdate) ProtoMessage() {}
+
+func (x *CardUpdate) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardUpdate.ProtoReflect.Descriptor instead.
+func (*CardUpdate) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CardUpdate) GetSigned() []byte {
+	if x != nil {
+		return x.Signed
+	}
+	return nil
+}
+
 var File_envelope_room_pb_room_proto protoreflect.FileDescriptor
 
 const file_envelope_room_pb_room_proto_rawDesc = "" +
@@ -1368,7 +1805,7 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\fR\x04root\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\fR\x06device\x12\x1b\n" +
-	"\tjoin_hash\x18\x04 \x01(\fR\bjoinHash\"\x95\x04\n" +
+	"\tjoin_hash\x18\x04 \x01(\fR\bjoinHash\"\xe0\x06\n" +
 	"\aMessage\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x16.trunkline.room.v1.KeyH\x00R\x03key\x127\n" +
 	"\bkey_held\x18\x02 \x01(\v2\x1a.trunkline.room.v1.KeyHeldH\x00R\akeyHeld\x129\n" +
@@ -1380,7 +1817,14 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"connection\x18\a \x01(\v2\x1d.trunkline.room.v1.ConnectionH\x00R\n" +
 	"connection\x12*\n" +
 	"\x03way\x18\b \x01(\v2\x16.trunkline.room.v1.WayH\x00R\x03way\x120\n" +
-	"\x05ended\x18\t \x01(\v2\x18.trunkline.room.v1.EndedH\x00R\x05endedB\x06\n" +
+	"\x05ended\x18\t \x01(\v2\x18.trunkline.room.v1.EndedH\x00R\x05ended\x129\n" +
+	"\bpresence\x18\n" +
+	" \x01(\v2\x1b.trunkline.room.v1.PresenceH\x00R\bpresence\x129\n" +
+	"\breaction\x18\v \x01(\v2\x1b.trunkline.room.v1.ReactionH\x00R\breaction\x126\n" +
+	"\apointer\x18\f \x01(\v2\x1a.trunkline.room.v1.PointerH\x00R\apointer\x12-\n" +
+	"\x04note\x18\r \x01(\v2\x17.trunkline.room.v1.NoteH\x00R\x04note\x127\n" +
+	"\bmute_ask\x18\x0e \x01(\v2\x1a.trunkline.room.v1.MuteAskH\x00R\amuteAsk\x123\n" +
+	"\x04card\x18\x0f \x01(\v2\x1d.trunkline.room.v1.CardUpdateH\x00R\x04cardB\x06\n" +
 	"\x04kind\"{\n" +
 	"\x03Key\x12\x1e\n" +
 	"\n" +
@@ -1406,7 +1850,31 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\fR\amessage\"5\n" +
 	"\x03Way\x12.\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.trunkline.room.v1.WayKindR\x04kind\"\a\n" +
-	"\x05Ended*R\n" +
+	"\x05Ended\"\xaf\x01\n" +
+	"\bPresence\x12\x1e\n" +
+	"\n" +
+	"microphone\x18\x01 \x01(\bR\n" +
+	"microphone\x12\x16\n" +
+	"\x06camera\x18\x02 \x01(\bR\x06camera\x12\x16\n" +
+	"\x06screen\x18\x03 \x01(\bR\x06screen\x12!\n" +
+	"\fscreen_audio\x18\x04 \x01(\bR\vscreenAudio\x12\x12\n" +
+	"\x04hand\x18\x05 \x01(\x04R\x04hand\x12\x1c\n" +
+	"\trecording\x18\x06 \x01(\bR\trecording\"\x1e\n" +
+	"\bReaction\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\"Q\n" +
+	"\aPointer\x12\x16\n" +
+	"\x06screen\x18\x01 \x01(\rR\x06screen\x12\x12\n" +
+	"\x04here\x18\x02 \x01(\bR\x04here\x12\f\n" +
+	"\x01x\x18\x03 \x01(\rR\x01x\x12\f\n" +
+	"\x01y\x18\x04 \x01(\rR\x01y\"*\n" +
+	"\x04Note\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x1d\n" +
+	"\aMuteAsk\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\rR\x04slot\"$\n" +
+	"\n" +
+	"CardUpdate\x12\x16\n" +
+	"\x06signed\x18\x01 \x01(\fR\x06signed*R\n" +
 	"\x05Entry\x12\x15\n" +
 	"\x11ENTRY_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1435,7 +1903,7 @@ func file_envelope_room_pb_room_proto_rawDescGZIP() []byte {
 }
 
 var file_envelope_room_pb_room_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_envelope_room_pb_room_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_envelope_room_pb_room_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_envelope_room_pb_room_proto_goTypes = []any{
 	(Entry)(0),           // 0: trunkline.room.v1.Entry
 	(Topology)(0),        // 1: trunkline.room.v1.Topology
@@ -1455,6 +1923,12 @@ var file_envelope_room_pb_room_proto_goTypes = []any{
 	(*Connection)(nil),   // 15: trunkline.room.v1.Connection
 	(*Way)(nil),          // 16: trunkline.room.v1.Way
 	(*Ended)(nil),        // 17: trunkline.room.v1.Ended
+	(*Presence)(nil),     // 18: trunkline.room.v1.Presence
+	(*Reaction)(nil),     // 19: trunkline.room.v1.Reaction
+	(*Pointer)(nil),      // 20: trunkline.room.v1.Pointer
+	(*Note)(nil),         // 21: trunkline.room.v1.Note
+	(*MuteAsk)(nil),      // 22: trunkline.room.v1.MuteAsk
+	(*CardUpdate)(nil),   // 23: trunkline.room.v1.CardUpdate
 }
 var file_envelope_room_pb_room_proto_depIdxs = []int32{
 	0,  // 0: trunkline.room.v1.Card.entry:type_name -> trunkline.room.v1.Entry
@@ -1469,12 +1943,18 @@ var file_envelope_room_pb_room_proto_depIdxs = []int32{
 	15, // 9: trunkline.room.v1.Message.connection:type_name -> trunkline.room.v1.Connection
 	16, // 10: trunkline.room.v1.Message.way:type_name -> trunkline.room.v1.Way
 	17, // 11: trunkline.room.v1.Message.ended:type_name -> trunkline.room.v1.Ended
-	2,  // 12: trunkline.room.v1.Way.kind:type_name -> trunkline.room.v1.WayKind
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	18, // 12: trunkline.room.v1.Message.presence:type_name -> trunkline.room.v1.Presence
+	19, // 13: trunkline.room.v1.Message.reaction:type_name -> trunkline.room.v1.Reaction
+	20, // 14: trunkline.room.v1.Message.pointer:type_name -> trunkline.room.v1.Pointer
+	21, // 15: trunkline.room.v1.Message.note:type_name -> trunkline.room.v1.Note
+	22, // 16: trunkline.room.v1.Message.mute_ask:type_name -> trunkline.room.v1.MuteAsk
+	23, // 17: trunkline.room.v1.Message.card:type_name -> trunkline.room.v1.CardUpdate
+	2,  // 18: trunkline.room.v1.Way.kind:type_name -> trunkline.room.v1.WayKind
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_envelope_room_pb_room_proto_init() }
@@ -1492,6 +1972,12 @@ func file_envelope_room_pb_room_proto_init() {
 		(*Message_Connection)(nil),
 		(*Message_Way)(nil),
 		(*Message_Ended)(nil),
+		(*Message_Presence)(nil),
+		(*Message_Reaction)(nil),
+		(*Message_Pointer)(nil),
+		(*Message_Note)(nil),
+		(*Message_MuteAsk)(nil),
+		(*Message_Card)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1499,7 +1985,7 @@ func file_envelope_room_pb_room_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_envelope_room_pb_room_proto_rawDesc), len(file_envelope_room_pb_room_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   15,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -18,7 +18,7 @@ export const maxSeats = 50;
 export const maxLifeMs = 366 * 86_400_000;
 export const meshDefault = 4;
 export const meshMost = 10;
-const maxCard = 3072;
+export const maxCard = 3072;
 /** The last second of the year 9999. */
 export const maxUnix = 253_402_300_799;
 

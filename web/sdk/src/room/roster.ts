@@ -75,12 +75,15 @@ export type Dropped = "older" | "fork" | "not the chair" | "of another room" | "
 
 /** Holds the newest roster of a room and says what a further one means. */
 export class Rosters {
-  readonly #card: Card;
+  #card: Card;
   #current: Roster | undefined;
 
   constructor(c: Card) { this.#card = c; }
 
   get current(): Roster | undefined { return this.#current; }
+
+  /** Goes on by a newer card of the same room. */
+  useCard(c: Card): void { this.#card = c; }
 
   take(r: Roster, nowMs: number): Taken | Dropped {
     if (!equal(r.room, this.#card.room)) return "of another room";

@@ -1,6 +1,6 @@
 // The messages of envelope/room/pb/room.proto.
 
-import { bytes, bytesList, enumeration, messages, oneof, schema, string, uint32, uint64 } from "../canon.ts";
+import { bool, bytes, bytesList, enumeration, messages, oneof, schema, string, uint32, uint64 } from "../canon.ts";
 
 export const CardMessage = schema("Card", {
   version: uint32(1), ownerCert: bytes(2), firstGate: bytes(3), nonce: bytes(4), serial: uint32(5), title: string(6), entry: enumeration(7),
@@ -31,5 +31,11 @@ export const RoomMessageMessage = schema("Message", {
     connection: [7, schema("Connection", { message: bytes(1) })],
     way: [8, schema("Way", { kind: enumeration(1) })],
     ended: [9, schema("Ended", {})],
+    presence: [10, schema("Presence", { microphone: bool(1), camera: bool(2), screen: bool(3), screenAudio: bool(4), hand: uint64(5), recording: bool(6) })],
+    reaction: [11, schema("Reaction", { kind: uint32(1) })],
+    pointer: [12, schema("Pointer", { screen: uint32(1), here: bool(2), x: uint32(3), y: uint32(4) })],
+    note: [13, schema("Note", { id: bytes(1), text: string(2) })],
+    muteAsk: [14, schema("MuteAsk", { slot: uint32(1) })],
+    card: [15, schema("CardUpdate", { signed: bytes(1) })],
   }),
 });
