@@ -38,6 +38,8 @@ export default defineConfig({
       { find: /^@trunkline\/sdk\/browser$/, replacement: at('../sdk/src/browser.ts') },
       { find: /^@trunkline\/sdk\/files$/, replacement: at('../sdk/src/transfer/worker.ts') },
       { find: /^@trunkline\/sdk\/frames$/, replacement: at('../sdk/src/call/worker.ts') },
+      { find: /^@trunkline\/sdk\/room$/, replacement: at('../sdk/src/room/index.ts') },
+      { find: /^@trunkline\/sdk\/roomframes$/, replacement: at('../sdk/src/room/worker.ts') },
       { find: /^@trunkline\/sdk$/, replacement: at('../sdk/src/index.ts') },
     ],
     dedupe: ['preact', '@noble/curves', '@noble/hashes', '@noble/ciphers', '@noble/post-quantum', '@scure/base'],

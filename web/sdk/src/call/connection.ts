@@ -7,6 +7,7 @@ import { Role, type Session } from "../envelope/session.ts";
 import { SessionType, type SessionMessage } from "../envelope/sessionmessage.ts";
 import { refuse, TrunklineError } from "../errors.ts";
 import type { Client } from "../client/client.ts";
+import type { Wire } from "../link/wire.ts";
 import { bindingMs, Gate, marshalControlMessage, type Control, type ControlInit } from "./control.ts";
 import type { CallState } from "./machine.ts";
 import type { CallMedia, SlotName } from "./media.ts";
@@ -26,9 +27,9 @@ const filesGivenUpMs = 6_000; // whoever sends rings again and goes on where it 
 
 /** The call that a connection belongs to. */
 export interface ConnectionOwner {
-  readonly client: Client;
-  readonly order: Order;
-  readonly post: FramePost;
+  readonly client: Pick<Client, "now" | "background"> & { wire(): Promise<Pick<Wire, "call">>; readonly link: { readonly wire: Pick<Wire, "send"> | undefined } };
+  readonly order: Pick<Order, "do" | "after" | "later">;
+  readonly post: Pick<FramePost, "send">;
   readonly session: Session;
   readonly media: Media;
   readonly relayOnly: boolean;

@@ -14,13 +14,42 @@ import type { FrameCounts, FromFrames, FrameOptions, ToFrames } from "./frames.t
 export type SlotName = "microphone" | "camera" | "screen" | "screenAudio";
 export const slotNames = ["microphone", "camera", "screen", "screenAudio"] as const satisfies readonly SlotName[];
 
-const kinds: Readonly<Record<SlotName, "audio" | "video">> = { microphone: "audio", camera: "video", screen: "video", screenAudio: "audio" };
+export const kinds: Readonly<Record<SlotName, "audio" | "video">> = { microphone: "audio", camera: "video", screen: "video", screenAudio: "audio" };
 const compareMs = 1_000;
 /** So many comparisons may come before the worker has started. */
 const readyTries = 10;
 
 interface TransformClass { new (worker: Worker, options: unknown): unknown }
-type Transformed = { transform: unknown };
+
+/** The worker of a connection's frames; a room has one for all of its connections. */
+export interface FramesWorker {
+  postMessage(m: ToFrames): void;
+  onmessage: ((e: MessageEvent<FromFrames>) => void) | null;
+  onerror: ((e: ErrorEvent) => void) | null;
+  terminate(): void;
+  /** A transform of the browser's for one line. */
+  transform(line: { readonly id: number; readonly slot: SlotName; readonly way: "seal" | "open" }): unknown;
+}
+
+export function newTransform(worker: Worker, options: unknown): unknown {
+  const Transform = (globalThis as unknown as { RTCRtpScriptTransform: TransformClass }).RTCRtpScriptTransform;
+  return new Transform(worker, options);
+}
+
+/** A worker of its own for a connection of two, sealed under the session's keys. */
+export function callFrames(worker: Worker, o: Pick<PeerOptions, "mediaKeys" | "role">): FramesWorker {
+  const transform: FramesWorker["transform"] = ({ id, slot, way }) => {
+    const { send, receive } = o.mediaKeys();
+    const index = way === "seal" ? o.role : 1 - o.role;
+    const options: FrameOptions = { id, way, kid: kidOf(index, slotNames.indexOf(slot)), key: way === "seal" ? send : receive };
+    const made = newTransform(worker, options);
+    send.fill(0);
+    receive.fill(0);
+    return made;
+  };
+  return Object.assign(worker, { transform }) as FramesWorker;
+}
+export type Transformed = { transform: unknown };
 
 /** Whether this browser can seal the frames of a call. */
 export function canSeal(): boolean {
@@ -110,8 +139,7 @@ export class SealedMedia implements CallMedia {
   onAdapted: () => void = () => undefined;
   readonly tracks = new Map<SlotName, MediaStreamTrack>();
   readonly #pc: RTCPeerConnection;
-  readonly #o: PeerOptions;
-  readonly #worker: Worker;
+  readonly #worker: FramesWorker;
   readonly #fail: (why: TrunklineError) => void;
   readonly #lines: Line[] = [];
   readonly #questions = new Map<number, (c: ReadonlyMap<number, FrameCounts>) => void>();
@@ -128,9 +156,8 @@ export class SealedMedia implements CallMedia {
   #ready = false;
   #late = 0;
 
-  constructor(pc: RTCPeerConnection, o: PeerOptions, worker: Worker) {
+  constructor(pc: RTCPeerConnection, o: PeerOptions, worker: FramesWorker) {
     this.#pc = pc;
-    this.#o = o;
     this.#worker = worker;
     this.#fail = (why) => { if (!this.#closed) o.onFailed(why); };
     worker.onmessage = (e: MessageEvent<FromFrames>) => this.#heard(e.data);
@@ -190,14 +217,8 @@ export class SealedMedia implements CallMedia {
 
   #attach(slot: SlotName, way: "seal" | "open", t: RTCRtpTransceiver): Line {
     const id = this.#lines.length;
-    const { send, receive } = this.#o.mediaKeys();
-    const index = way === "seal" ? this.#o.role : 1 - this.#o.role;
-    const options: FrameOptions = { id, way, kid: kidOf(index, slotNames.indexOf(slot)), key: way === "seal" ? send : receive };
-    const Transform = (globalThis as unknown as { RTCRtpScriptTransform: TransformClass }).RTCRtpScriptTransform;
     const end = (way === "seal" ? t.sender : t.receiver) as unknown as Transformed;
-    end.transform = new Transform(this.#worker, options);
-    send.fill(0);
-    receive.fill(0);
+    end.transform = this.#worker.transform({ id, slot, way });
     const line: Line = { id, slot, way, transceiver: t };
     this.#lines.push(line);
     return line;
@@ -364,7 +385,7 @@ function countOf(report: RTCStatsReport, line: Line): number | undefined {
 }
 
 /** Opus, or VP8 before VP9 of profile 0, and nothing else: only their frames can be sealed whole. */
-function prefer(t: RTCRtpTransceiver, kind: "audio" | "video"): void {
+export function prefer(t: RTCRtpTransceiver, kind: "audio" | "video"): void {
   const all = RTCRtpReceiver.getCapabilities(kind)?.codecs ?? [];
   const pick = (mime: string) => all.filter((c) => c.mimeType.toLowerCase() === mime && /(?:^|[; ])profile-id=(?!0)/.exec(c.sdpFmtpLine ?? "") === null);
   t.setCodecPreferences(kind === "audio" ? pick("audio/opus") : [...pick("video/vp8"), ...pick("video/vp9")]);

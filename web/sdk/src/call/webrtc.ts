@@ -6,7 +6,7 @@ import { refuse } from "../errors.ts";
 import { release } from "../transfer/release.ts";
 import type { CallPeer, PeerFactory, PeerOptions } from "./peer.ts";
 import { heardOn, lookMs, quickLookMs, Quiet } from "./quiet.ts";
-import { canSeal, SealedMedia, withoutExtensions } from "./media.ts";
+import { callFrames, canSeal, SealedMedia, withoutExtensions, type FramesWorker } from "./media.ts";
 import { parseFingerprint } from "./sdp.ts";
 
 /** Unsent bytes at which a file waits: enough for what is under way in 50 ms, more where a round trip takes longer. */
@@ -18,12 +18,15 @@ const rttEveryMs = 2_000;
 export interface BrowserPeerOptions {
   /** Starts the SDK's worker (call/worker.ts), one for each call with sound or picture. Without it calls carry data only. */
   readonly worker?: () => Worker;
+  /** In its place: where frames are sealed and opened. */
+  readonly frames?: () => FramesWorker;
 }
 
 /** Connections of RTCPeerConnection. */
 export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
   return (o) => {
-    if (o.media !== 0 && more.worker !== undefined && !canSeal()) throw refuse("closed", "this browser cannot seal sound and picture");
+    const frames = more.frames ?? (more.worker === undefined ? undefined : () => callFrames(more.worker!(), o));
+    if (o.media !== 0 && frames !== undefined && !canSeal()) throw refuse("closed", "this browser cannot seal sound and picture");
     // encodedInsertableStreams: Chromium lets frames past a transform that is not set in the very task that makes a
     // sender or receiver, and those of a short while after. With it, what has no transform sends and shows nothing.
     const configuration = (servers: PeerOptions["servers"]): RTCConfiguration & { encodedInsertableStreams?: boolean } => ({
@@ -54,7 +57,7 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
       if (e.candidate === null) o.onCandidate(undefined);
       else if (e.candidate.candidate !== "") o.onCandidate(e.candidate.candidate);
     };
-    const media = o.media !== 0 && more.worker !== undefined ? new SealedMedia(pc, o, more.worker()) : undefined;
+    const media = o.media !== 0 && frames !== undefined ? new SealedMedia(pc, o, frames()) : undefined;
     // Up: the browser says so, and something comes.
     const quiet = new Quiet();
     let up: boolean | undefined;

@@ -2,34 +2,15 @@
 // (docs/spec/media.md, section 2). A frame that cannot be sealed or does not open is dropped; none ever goes on
 // as it came. What the worker counts is compared with what the browser counts, see media.ts.
 
-import { refuse } from "../errors.ts";
 import { SFrameReceiver, SFrameSender, type SFrameCodec } from "../sframe.ts";
 import type { FrameOptions, FromFrames, ToFrames } from "./frames.ts";
-
-interface EncodedFrame {
-  data: ArrayBuffer;
-  readonly type?: string;
-  getMetadata(): { readonly mimeType?: string; readonly payloadType?: number };
-}
-
-interface Transformer {
-  readonly readable: ReadableStream<EncodedFrame>;
-  readonly writable: WritableStream<EncodedFrame>;
-  readonly options: FrameOptions;
-  sendKeyFrameRequest?(): Promise<unknown>;
-}
+import { through, type Counted, type Transformer } from "./through.ts";
 
 const scope = globalThis as unknown as {
-  onrtctransform: (e: { readonly transformer: Transformer }) => void;
+  onrtctransform: (e: { readonly transformer: Transformer<FrameOptions> }) => void;
   onmessage: (e: MessageEvent<ToFrames>) => void;
   postMessage(m: FromFrames): void;
 };
-
-const mimes: Readonly<Record<string, SFrameCodec>> = { "audio/opus": "opus", "video/vp8": "vp8", "video/vp9": "vp9" };
-
-/** How long frames do not open before a key frame is asked for, and how long nothing is asked for again. */
-const failingMs = 1_000;
-const largest = 1 << 20;
 
 async function codingOf(o: FrameOptions): Promise<(codec: SFrameCodec, data: Uint8Array) => Promise<Uint8Array>> {
   const key = o.key;
@@ -48,16 +29,9 @@ async function codingOf(o: FrameOptions): Promise<(codec: SFrameCodec, data: Uin
 
 /** Makes this worker the one that seals and opens. */
 export function serveFrames(): void {
-  const counts = new Map<number, { seen: number; passed: number; bytes: number; dropped: number }>();
-  const opening = new Set<Transformer>();
+  const counts = new Map<number, Counted>();
+  const opening = new Set<Transformer<FrameOptions>>();
   let codecs = new Map<number, SFrameCodec>();
-
-  const codecOf = (frame: EncodedFrame): SFrameCodec => {
-    const { mimeType, payloadType } = frame.getMetadata();
-    const codec = mimes[mimeType?.toLowerCase() ?? ""] ?? codecs.get(payloadType ?? -1);
-    if (codec === undefined) throw refuse("malformed", "a frame of an unknown codec");
-    return codec;
-  };
 
   scope.onrtctransform = ({ transformer }) => {
     const { options } = transformer;
@@ -65,40 +39,10 @@ export function serveFrames(): void {
     counts.set(options.id, count);
     if (options.way === "open") opening.add(transformer);
     const coding = codingOf(options);
-    let failing = 0;
-    let asked = -failingMs;
-    const ask = () => {
-      const now = performance.now();
-      if (failing === 0) failing = now;
-      if (options.way === "seal" || now - failing < failingMs || now - asked < failingMs) return;
-      asked = now;
-      // The track may have ended meanwhile, or carry sound: then there is nobody to ask.
-      transformer.sendKeyFrameRequest?.().catch(() => undefined);
-    };
-    const frames = new TransformStream<EncodedFrame, EncodedFrame>({
-      async transform(frame, controller) {
-        // A packet of padding, with which a browser tries what the path carries; it is no frame.
-        if (frame.data.byteLength === 0) return;
-        count.seen++;
-        let made: Uint8Array;
-        try {
-          if (frame.data.byteLength > largest) throw refuse("too_large", "a frame of more than 1 MiB");
-          made = await (await coding)(codecOf(frame), new Uint8Array(frame.data));
-        } catch {
-          count.dropped++;
-          return ask();
-        }
-        failing = 0;
-        frame.data = made.buffer.byteLength === made.byteLength ? made.buffer as ArrayBuffer : made.slice().buffer as ArrayBuffer;
-        // Counted before it goes on, so that the browser never has more frames than are counted here.
-        count.passed++;
-        count.bytes += made.length;
-        controller.enqueue(frame);
-        if (count.passed === 1) scope.postMessage({ type: "first", id: options.id });
-      },
+    through(transformer, {
+      way: options.way, count, codecs: () => codecs, code: async (codec, data) => (await coding)(codec, data),
+      passed: () => { if (count.passed === 1) scope.postMessage({ type: "first", id: options.id }); },
     });
-    // It ends with the track, or with the worker.
-    transformer.readable.pipeThrough(frames).pipeTo(transformer.writable).catch(() => undefined);
   };
 
   scope.onmessage = ({ data }) => {

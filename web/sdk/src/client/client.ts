@@ -16,7 +16,7 @@ import { type Address, formatAddress } from "../identity/address.ts";
 import type { DeviceCert, DeviceList, Home } from "../identity/device.ts";
 import { type DeviceId, PeerId, type PublicKey, type SeedSigner, type Signer } from "../identity/key.ts";
 import { Link } from "../link/link.ts";
-import { systemTimers, type Timers, type Wire } from "../link/wire.ts";
+import { type SocketFactory, systemTimers, type Timers, type Wire } from "../link/wire.ts";
 import type { Plugin } from "../plugin/plugin.ts";
 import type { PluginHandle, Plugins } from "../plugin/plugins.ts";
 import { type Contact, Contacts, syncedContact } from "./contacts.ts";
@@ -408,6 +408,8 @@ export class Client {
   get ledger(): Ledger { return this.#c.ledger; }
   /** The link to the own node; hurry() dials now. */
   get link(): Link { return this.#c.link; }
+  /** @internal */
+  get socket(): SocketFactory { return this.#c.options.socket; }
   /** @internal */
   get device(): Signer { return this.#c.device; }
   /** @internal */

@@ -232,7 +232,7 @@ export interface RoomEnd {
 
 /**
  * joining: a seat is asked for. waiting: in the lobby. in. again: the link to the node was lost and is being made anew;
- * connections of the mesh go on meanwhile. ended.
+ * nobody is connected meanwhile, and this side comes in under another index. ended.
  */
 export type RoomPhase = "joining" | "waiting" | "in" | "again" | "ended";
 

@@ -1,0 +1,244 @@
+// The connection to the SFU of a room's node (docs/spec/sfu.md). It publishes what the room's worker has sealed, and
+// receives what the worker opens. The client makes every offer. The SFU's certificate is nobody's we know: what goes over
+// it is sealed for others. It needs no relay: nobody but the node sees where this side is.
+
+import { refuse, TrunklineError } from "../errors.ts";
+import { RoomLegEventKind, RoomLegKind, type RoomLegEvent } from "../link/roomframes.ts";
+import type { Wire } from "../link/wire.ts";
+import { kinds, payloadTypes, prefer, slotNames, type SlotName, type Transformed } from "../call/media.ts";
+import { heardOn, lookMs, Quiet } from "../call/quiet.ts";
+import { localLeg, type Leg as LegWord } from "../call/route.ts";
+import type { RoomPort } from "./frames.ts";
+
+const compareMs = 1_000;
+
+/** A slot of somebody, as the SFU is asked for it. */
+export interface Stream { readonly of: number; readonly slot: SlotName; readonly priority: number; readonly height: number; readonly paused: boolean }
+
+export interface LegOwner {
+  readonly port: RoomPort;
+  wire(): Wire;
+  /** The first frame of somebody's slot has opened. */
+  onTrack(of: number, slot: SlotName, track: MediaStreamTrack): void;
+  /** A section is somebody else's now. */
+  onGone(of: number, slot: SlotName): void;
+  onUp(up: boolean): void;
+  onEvent(e: RoomLegEvent, stream: { readonly of: number; readonly slot: SlotName } | undefined): void;
+  onFailed(why: TrunklineError): void;
+}
+
+// The header extensions that the SFU needs. Of audio levels there are none: they tell everyone on the path who speaks.
+const needed = /transport-wide-cc-extensions-01|sdes:mid|sdes:rtp-stream-id|sdes:repaired-rtp-stream-id|dependency-descriptor|video-layers-allocation/;
+
+function withNeeded(sdp: string): string {
+  return sdp.split("\r\n").filter((l) => !l.startsWith("a=extmap:") || needed.test(l)).join("\r\n");
+}
+
+/** From the smallest stream to the largest. */
+const cameraLayers = [
+  { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 120_000 }, { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 400_000 }, { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 1_500_000 },
+];
+// Of a screen the smaller one helps where it moves; letters want all of it.
+const screenLayers = [{ rid: "h", scaleResolutionDownBy: 2, maxBitrate: 500_000 }, { rid: "f", scaleResolutionDownBy: 1, maxBitrate: 2_500_000 }];
+
+interface Section { readonly id: number; readonly transceiver: RTCRtpTransceiver; stream: Stream | undefined }
+
+export class SfuLeg {
+  readonly #o: LegOwner;
+  readonly #pc: RTCPeerConnection;
+  readonly #senders = new Map<SlotName, { readonly id: number; readonly transceiver: RTCRtpTransceiver }>();
+  readonly #sections: Section[] = [];
+  readonly #left = new Map<number, number>();
+  #lines = 0;
+  #wanted: readonly Stream[] = [];
+  #lastN = 0;
+  #negotiating: Promise<void> | undefined;
+  #again = false;
+  #offered = 0; // sections that were in an offer
+  #up = false;
+  #closed = false;
+  readonly #timers: ReturnType<typeof setInterval>[] = [];
+
+  constructor(o: LegOwner) {
+    this.#o = o;
+    // See webrtc.ts: what has no transform sends and shows nothing.
+    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle", encodedInsertableStreams: true } as RTCConfiguration);
+    this.#pc = pc;
+    for (const slot of ["microphone", "screenAudio", "camera", "screen"] as const) {
+      const layers = slot === "camera" ? cameraLayers : slot === "screen" ? screenLayers : undefined;
+      const t = pc.addTransceiver(kinds[slot], { direction: "sendonly", ...(layers === undefined ? {} : { sendEncodings: layers }) });
+      const id = this.#lines++;
+      (t.sender as unknown as Transformed).transform = o.port.line({ id, way: "seal", slot, of: 0 });
+      preferAll(t, kinds[slot], layers !== undefined);
+      this.#senders.set(slot, { id, transceiver: t });
+    }
+    o.port.onFirst = (id, of, slot) => this.#first(id, of, slot);
+    const quiet = new Quiet();
+    pc.onconnectionstatechange = () => {
+      quiet.reset();
+      if (pc.connectionState === "failed") this.#fail(refuse("unreachable", "the path to the SFU broke"));
+      this.#path(pc.connectionState === "connected");
+    };
+    this.#timers.push(setInterval(() => {
+      if (pc.connectionState !== "connected") return;
+      pc.getStats().then((r) => {
+        quiet.look(heardOn(r));
+        if (quiet.silent) this.#fail(refuse("unreachable", "the SFU fell silent"));
+      }, () => undefined); // closed meanwhile
+    }, lookMs * 2), setInterval(() => void this.#compare(), compareMs));
+  }
+
+  get up(): boolean { return this.#up; }
+
+  #fail(why: TrunklineError): void { if (!this.#closed) this.#o.onFailed(why); }
+
+  #path(up: boolean): void {
+    if (up === this.#up || this.#closed) return;
+    this.#up = up;
+    this.#o.onUp(up);
+  }
+
+  /** Sends a track in a slot, or nothing. */
+  async send(slot: SlotName, track: MediaStreamTrack | null, text: boolean): Promise<void> {
+    const { transceiver: { sender } } = this.#senders.get(slot)!;
+    if (slot === "screen") {
+      const p = sender.getParameters();
+      for (const e of p.encodings) e.active = e.rid === "f" || !text;
+      await sender.setParameters(p).catch(() => undefined); // between two negotiations: all layers go out then
+    }
+    await sender.replaceTrack(track);
+  }
+
+  /** Everything that is wanted; it replaces what was. */
+  want(streams: readonly Stream[], lastN: number): void {
+    if (lastN === this.#lastN && this.#offered > 0 && same(streams, this.#wanted)) return;
+    this.#wanted = streams;
+    this.#lastN = lastN;
+    this.#place();
+    if (this.#negotiating !== undefined) {
+      this.#again = true;
+      return;
+    }
+    this.#negotiating = this.#negotiate().catch((err: unknown) => this.#fail(err instanceof TrunklineError ? err : refuse("unreachable", "the browser does not get on with the SFU", err)))
+      .finally(() => {
+        this.#negotiating = undefined;
+        if (this.#again && !this.#closed) {
+          this.#again = false;
+          const { streams: w, n } = { streams: this.#wanted, n: this.#lastN };
+          this.#wanted = [];
+          this.want(w, n);
+        }
+      });
+  }
+
+  /** A section for each stream. One whose stream is wanted no more is used again. */
+  #place(): void {
+    const wants = (s: Section) => this.#wanted.find((w) => w.of === s.stream?.of && w.slot === s.stream.slot);
+    for (const s of this.#sections) {
+      if (s.stream === undefined) continue;
+      const w = wants(s);
+      if (w === undefined) this.#o.onGone(s.stream.of, s.stream.slot);
+      s.stream = w;
+    }
+    for (const w of this.#wanted) {
+      if (this.#sections.some((s) => s.stream === w)) continue;
+      const free = this.#sections.find((s) => s.stream === undefined && s.transceiver.receiver.track.kind === kinds[w.slot]);
+      if (free !== undefined) {
+        free.stream = w;
+        this.#o.port.retarget(free.id, w.of, slotNames.indexOf(w.slot));
+        continue;
+      }
+      const t = this.#pc.addTransceiver(kinds[w.slot], { direction: "recvonly" });
+      const id = this.#lines++;
+      (t.receiver as unknown as Transformed).transform = this.#o.port.line({ id, way: "open", slot: w.slot, of: w.of });
+      preferAll(t, kinds[w.slot]);
+      this.#sections.push({ id, transceiver: t, stream: w });
+    }
+  }
+
+  async #negotiate(): Promise<void> {
+    if (this.#sections.length + this.#senders.size > this.#offered) {
+      const count = this.#sections.length + this.#senders.size;
+      const offer = await this.#pc.createOffer();
+      await this.#pc.setLocalDescription(offer);
+      const sdp = withNeeded(offer.sdp ?? "");
+      this.#o.port.postMessage({ type: "codecs", codecs: payloadTypes(sdp) });
+      const answer = await this.#o.wire().call({ case: "roomLeg", value: { kind: RoomLegKind.offer, sdp } }, "roomLeg");
+      if (this.#closed) return;
+      await this.#pc.setRemoteDescription({ type: "answer", sdp: withNeeded(answer.sdp) });
+      this.#offered = count;
+    }
+    const wants = this.#sections.flatMap(({ transceiver: { mid }, stream }) => (stream === undefined || mid === null ? [] : [{
+      mid, publisher: stream.of, slot: slotNames.indexOf(stream.slot), priority: stream.priority, height: Math.min(stream.height, 65_535), paused: stream.paused,
+    }]));
+    this.#o.wire().send({ case: "roomLeg", value: { kind: RoomLegKind.want, wants, lastN: this.#lastN } });
+  }
+
+  #first(id: number, of: number, slot: number): void {
+    const s = this.#sections.find((x) => x.id === id);
+    const name = slotNames[slot];
+    if (s?.stream === undefined || name === undefined || s.stream.of !== of || s.stream.slot !== name) return;
+    this.#o.onTrack(of, name, s.transceiver.receiver.track);
+  }
+
+  event(e: RoomLegEvent): void {
+    if (e.kind === RoomLegEventKind.closed) return this.#fail(new TrunklineError("unreachable", "the SFU ended this side's leg", { nodeCode: e.reason }));
+    const of = e.kind === RoomLegEventKind.allocated ? this.#sections.find((s) => s.transceiver.mid === e.mid)?.stream : undefined;
+    this.#o.onEvent(e, of ?? (slotNames[e.slot] === undefined || e.publisher === 0 ? undefined : { of: e.publisher, slot: slotNames[e.slot]! }));
+  }
+
+  /** See media.ts: nothing may have been shown or sent that did not go through the worker. */
+  async #compare(): Promise<void> {
+    if (this.#closed || !this.#up) return;
+    const report = await this.#pc.getStats().catch(() => undefined); // closed meanwhile
+    const counts = await this.#o.port.count();
+    if (this.#closed || report === undefined) return;
+    const total = (mid: string | null, type: string, name: string) => {
+      let n = 0;
+      for (const s of report.values() as Iterable<Record<string, unknown>>) if (s["type"] === type && s["mid"] === mid && typeof s[name] === "number") n += s[name];
+      return n;
+    };
+    for (const { id, transceiver: t } of this.#sections) {
+      if (t.receiver.track.kind === "video" && total(t.mid, "inbound-rtp", "framesDecoded") > (counts.get(id)?.passed ?? 0)) return this.#fail(refuse("key_alarm", "frames were shown without being opened"));
+    }
+    for (const [slot, { id, transceiver: t }] of this.#senders) {
+      if (kinds[slot] !== "video") continue;
+      const before = this.#left.get(id) ?? 0;
+      this.#left.set(id, total(t.mid, "outbound-rtp", "framesSent"));
+      if (before > (counts.get(id)?.seen ?? 0)) return this.#fail(refuse("key_alarm", "frames left without being sealed"));
+    }
+  }
+
+  stats(): Promise<RTCStatsReport> { return this.#pc.getStats(); }
+
+  /** This side's way to the node. */
+  async way(): Promise<LegWord> { return localLeg(await this.#pc.getStats())?.leg ?? "direct"; }
+
+  /** On which section a stream comes, for statistics. */
+  midOf(of: number, slot: SlotName): string | null {
+    return this.#sections.find((s) => s.stream?.of === of && s.stream.slot === slot)?.transceiver.mid ?? null;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const t of this.#timers) clearInterval(t);
+    this.#pc.onconnectionstatechange = null;
+    this.#pc.close();
+    this.#o.port.terminate();
+  }
+}
+
+function same(a: readonly Stream[], b: readonly Stream[]): boolean {
+  return a.length === b.length && a.every((x, i) => {
+    const y = b[i]!;
+    return x.of === y.of && x.slot === y.slot && x.priority === y.priority && x.height === y.height && x.paused === y.paused;
+  });
+}
+
+/** As in a call, and repair of pictures; simulcast is VP8's alone. */
+function preferAll(t: RTCRtpTransceiver, kind: "audio" | "video", simulcast = false): void {
+  if (kind === "audio") return prefer(t, kind);
+  const all = RTCRtpReceiver.getCapabilities("video")?.codecs ?? [];
+  t.setCodecPreferences(all.filter((c) => /^video\/(vp8|rtx)$/i.test(c.mimeType)
+    || (!simulcast && /^video\/vp9$/i.test(c.mimeType) && /(?:^|[; ])profile-id=(?!0)/.exec(c.sdpFmtpLine ?? "") === null)));
+}

@@ -1,0 +1,3 @@
+import { serveRoomFrames } from "../../src/room/worker.ts";
+
+serveRoomFrames();
