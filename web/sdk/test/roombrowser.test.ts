@@ -1,9 +1,12 @@
-// Rooms in Chromium, at a node that is a real process: pictures are counted where a page shows them.
+// Rooms in Chromium, and with participants of the Go command line, at a node that is a real process with
+// an SFU: pictures are counted where a page shows them.
 
+import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { chromium, type BrowserContext, type Page } from "playwright-core";
 import { build } from "vite";
@@ -21,6 +24,7 @@ let server: Server;
 let origin = "";
 let context: BrowserContext;
 let owner: Client;
+const children: ChildProcess[] = [];
 const held: Room[] = [];
 
 async function script(entry: string): Promise<string> {
@@ -56,6 +60,7 @@ beforeAll(async () => {
 }, 300_000);
 
 afterEach(async () => {
+  for (const c of children.splice(0)) c.kill("SIGKILL");
   for (const p of context.pages()) await p.close();
   await Promise.all(held.splice(0).map((r) => r.leave()));
 }, 60_000);
@@ -114,6 +119,44 @@ async function room(settings: RoomSettings): Promise<{ readonly link: string; re
   return { link, chair };
 }
 
+interface Counts { readonly members: readonly { readonly name: string; readonly unopened: number; readonly frames: readonly { readonly slot: string; readonly mesh: number; readonly sfu: number }[] }[] }
+
+/** trunkline room join, with its newest counts. */
+class GoMember {
+  #counts: Counts | undefined;
+  #wake: (() => void)[] = [];
+
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<unknown>;
+
+  constructor(link: string, name: string) {
+    const child = spawn(w.binary, ["room", "join", link, "--guest", "--as", name, "--counts", "--json"], { stdio: ["ignore", "pipe", "inherit"] });
+    children.push(child);
+    this.#child = child;
+    this.#ended = new Promise((resolve) => child.once("exit", resolve));
+    createInterface({ input: child.stdout }).on("line", (l) => {
+      const { event, what } = JSON.parse(l) as { event: string; what: Counts };
+      if (event === "counts") this.#counts = what;
+      for (const f of this.#wake.splice(0)) f();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#child.kill("SIGINT");
+    await this.#ended;
+  }
+
+  /** Waits until it has opened frames of the named one. */
+  async hears(name: string, slot: string, over: "mesh" | "sfu", least: number): Promise<void> {
+    for (;;) {
+      const m = this.#counts?.members.find((x) => x.name === name);
+      if ((m?.frames.find((f) => f.slot === slot)?.[over] ?? 0) >= least) return;
+      if (process.env["ROOM_TRACE"] !== undefined) console.log("go", JSON.stringify(this.#counts?.members));
+      await new Promise<void>((resolve) => this.#wake.push(resolve));
+    }
+  }
+}
+
 it("shows everybody to everybody in a mesh of three, and sends one of them away", async () => {
   const { link, chair } = await room({ title: "Mesh", meshMost: 4, topology: "mesh" });
   const [a, b, c] = [await Somebody.join(link, "Ada"), await Somebody.join(link, "Bob"), await Somebody.join(link, "Cyd")];
@@ -124,4 +167,16 @@ it("shows everybody to everybody in a mesh of three, and sends one of them away"
   await Promise.all([a.sees(1, "mesh"), b.sees(1, "mesh")]);
   expect((await c.step("look")).end).toBe("removed");
   expect([(await a.step("look")).alarms, (await b.step("look")).alarms]).toEqual([0, 0]);
+}, 400_000);
+
+it("goes over to the SFU when there are too many for a mesh, where a participant of Go opens what browsers send", async () => {
+  const { link } = await room({ title: "Grow", meshMost: 2 });
+  const a = await Somebody.join(link, "Ada");
+  const b = await Somebody.join(link, "Bob");
+  await Promise.all([a.sees(1, "sfu"), b.sees(1, "sfu")]);
+  const go = new GoMember(link, "Gopher");
+  await go.hears("Ada", "camera", "sfu", 20);
+  await go.hears("Bob", "microphone", "sfu", 20);
+  expect((await a.step("look")).alarms).toBe(0);
+  await go.stop();
 }, 400_000);

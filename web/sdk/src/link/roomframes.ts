@@ -1,8 +1,8 @@
 // The frames of rooms on the client link, and the signatures at a room's gate (docs/spec/rooms.md, sections 3 and 4).
 // They are apart from the others so that a page that has no rooms does not fetch them.
 
-import { sha256 } from "@noble/hashes/sha2.js";
 import { concat, type Bytes } from "../bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { bool, bytes, decode, encode, enumeration, message, messages, oneof, packed32, schema, string, uint32, uint64, type Init, type Of } from "../canon.ts";
 import { refuse } from "../errors.ts";
 import { sign, type Signer } from "../identity/key.ts";

@@ -44,7 +44,7 @@ export async function attendeeOf(who: Client | Guest, name: string): Promise<Att
     return { self: { device: who.device, cert: await certOf(who), name }, timers: who.timers, socket: who.socket, client: who, now: () => who.now() };
   }
   const timers = who.timers ?? systemTimers;
-  const [root, device] = [SeedSigner.generate(), SeedSigner.generate()];
+  const [root, device] = await Promise.all([SeedSigner.generate(), SeedSigner.generate()]);
   const cert = await certify(root, device.publicKey, timers.now());
   return { self: { device, cert, name }, timers, socket: who.socket, client: undefined, now: () => timers.now() };
 }

@@ -56,7 +56,7 @@ export const createGroup: CreateGroup = async (client, s, o: Abortable = {}) => 
     wire.frames = roomFrames;
     await wire.call({
       case: "roomCreate", value: {
-        room: card.room, gateKey: keys.gate.publicKey.bytes, stewardKey: (new SeedSigner(steward)).publicKey.bytes, card: await sealCard(keys, card),
+        room: card.room, gateKey: keys.gate.publicKey.bytes, stewardKey: (await SeedSigner.from(steward)).publicKey.bytes, card: await sealCard(keys, card),
         seats, expires: BigInt(card.expires), lobby: card.entry === "lobby",
       },
     }, "roomCreated", o.signal);
@@ -98,7 +98,7 @@ export const closeGroup: CloseGroup = async (client, id, o: Abortable = {}) => {
   const a = await attendeeOf(client, "");
   const w = await dialRoom(a, r.base, { onRoom: () => undefined, onEnd: () => undefined, signal: o.signal });
   try {
-    await w.call(await signCommand(new SeedSigner(unhex(r.steward)), w, unhex(r.id), { case: "close", value: {} }), "roomDone", o.signal);
+    await w.call(await signCommand(await SeedSigner.from(unhex(r.steward)), w, unhex(r.id), { case: "close", value: {} }), "roomDone", o.signal);
   } catch (err) {
     // It is over already.
     if (!(err instanceof TrunklineError) || err.nodeCode !== "no_room") throw err;

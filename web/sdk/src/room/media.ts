@@ -336,7 +336,8 @@ export class RoomMedia {
   #maybeEndLeg(): void {
     if (this.#promotion.up || this.#leg === undefined) return;
     for (const o of this.#others.values()) {
-      if (o.viaSfu || o.getsSfu || o.pair?.bound !== true) return;
+      // Of whom nothing comes and who gets nothing, as one without sound and picture, nobody waits.
+      if (o.viaSfu || o.getsSfu || (o.slots.size > 0 && o.pair?.bound !== true)) return;
       // What is shown comes from the mesh by now.
       if ([...o.slots.values()].some((s) => s.sfu !== undefined && s.still === 0 && s.mesh === undefined)) return;
     }
@@ -446,7 +447,7 @@ export class RoomMedia {
 
   topology(): TopologyState {
     const { up } = this.#promotion;
-    const pairs = [...this.#others.values()].some((o) => o.pair !== undefined);
+    const pairs = [...this.#others.values()].some((o) => o.pairMedia !== undefined);
     const pinned = this.#setting !== "auto";
     return {
       mode: up ? "sfu" : "mesh", moving: up ? pairs || this.#leg?.up !== true : this.#leg !== undefined, setting: this.#setting,

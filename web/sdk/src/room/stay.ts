@@ -126,7 +126,7 @@ export class Stay {
   }
 
   async useSteward(seed: Bytes): Promise<void> {
-    this.steward = new SeedSigner(seed);
+    this.steward = await SeedSigner.from(seed);
     this.stewardSeed = seed;
   }
 
