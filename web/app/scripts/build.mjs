@@ -23,7 +23,7 @@ await mkdir(out, { recursive: true });
 await build({ ...common, build: { outDir: out, emptyOutDir: false } });
 // Workers and worklets are files of their own: they share no chunk with the page, so the bytes of the service
 // worker change only when it changes.
-const workers = { 'sw.js': ['sw', 'sw.ts'], 'files.js': ['files', 'worker.ts'], 'frames.js': ['call', 'frames.ts'], 'noise-gate.js': ['plugins', 'gate.ts'] };
+const workers = { 'sw.js': ['sw', 'sw.ts'], 'files.js': ['files', 'worker.ts'], 'frames.js': ['call', 'frames.ts'], 'roomframes.js': ['rooms', 'frames.ts'], 'noise-gate.js': ['plugins', 'gate.ts'] };
 for (const [name, source] of Object.entries(workers)) {
   await build({
     ...common,

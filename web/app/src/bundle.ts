@@ -7,7 +7,7 @@ interface Policies {
   createPolicy(name: string, rules: { createScriptURL: (url: string) => string }): { createScriptURL(url: string): unknown };
 }
 
-const workers = new Set(['/sw.js', '/files.js', '/frames.js']);
+const workers = new Set(['/sw.js', '/files.js', '/frames.js', '/roomframes.js']);
 
 /** The one policy of Trusted Types: it lets our own worker scripts through and nothing else. */
 export function workerURL(path: string): string {

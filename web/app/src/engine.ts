@@ -3,6 +3,7 @@ import type { CallControl } from './call/control.ts';
 import type { Desk } from './cards/desk.ts';
 import type { Chosen } from './files/choose.ts';
 import type { Prefs } from './prefs.ts';
+import type { RoomDesk } from './rooms/roomdesk.ts';
 import type { Identity, Problem } from './state.ts';
 import type { WireTap } from './wiretap.ts';
 
@@ -44,6 +45,9 @@ export interface Engine {
 
   /** Meeting without a server, as soon as its code is here. */
   cards(): Promise<Desk>;
+
+  /** Meetings of several people, as soon as their code is here. Whoever has no account goes in as a guest. */
+  rooms(): Promise<RoomDesk>;
 
   sendFile(id: string, chosen: Chosen): void;
   /** Says yes to a file that somebody wants to send. */

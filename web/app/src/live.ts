@@ -30,6 +30,7 @@ import { loadPrefs, type Prefs } from './prefs.ts';
 import { addressOf, inviteIn, inviteToken, isLoopback, type Route, routeText } from './route.ts';
 import type { Contact, Identity, Link, Me, Note, Problem, Standing, Strange } from './state.ts';
 import type { Transfers } from './transfers.ts';
+import type { RoomDesk } from './rooms/roomdesk.ts';
 import { matchVerify, verifyText } from './verifytext.ts';
 import { WireTap } from './wiretap.ts';
 
@@ -54,6 +55,7 @@ export class Live extends Base implements Engine {
   private transfers: Transfers | null = null; // once their code is here
   call: CallControl | null = null;
   private desk: Promise<Desk> | null = null;
+  private meetings: Promise<RoomDesk> | null = null;
   private calls: call.Calls | null = null;
   /** The call that cards made, and its files. */
   private met: { call: call.Call; files: Promise<CallFiles> } | null = null;
@@ -129,6 +131,8 @@ export class Live extends Base implements Engine {
     const { route } = this.store.state;
     const invite = inviteIn(route, location.origin);
     if (invite) return this.register(invite);
+    // Whoever came for a meeting is its guest: no account is made for that.
+    if (route.screen === 'room' && route.link) return this.unregistered(null);
     // A node that lets everybody in needs no invitation; the others say so.
     this.me({ is: 'unregistered', id: client.id, registering: true, problem: null });
     const problem = await this.enrol(location.origin);
@@ -272,6 +276,12 @@ export class Live extends Base implements Engine {
     return (this.desk ??= import('./cards/desk.ts').then((m) => new m.Desk(client, calls, this.store)));
   }
 
+  rooms(): Promise<RoomDesk> {
+    return (this.meetings ??= Promise.all([import('./rooms/roomdesk.ts'), import('@trunkline/sdk/room')]).then(
+      ([m, sdk]) => new m.RoomDesk(sdk, () => (this.store.state.me.is === 'ready' ? this.client() : null), this.store),
+    ));
+  }
+
   /** Two cards led to a call: it is the way for what is written and sent, too. */
   private meet(c: call.Call): void {
     const { client } = this.unlocked();
@@ -396,6 +406,8 @@ export class Live extends Base implements Engine {
     const { client } = this.opened;
     this.opened = null;
     this.call?.stop();
+    (await this.meetings)?.control?.end();
+    this.store.dispatch({ type: 'room', room: null });
     this.transfers?.close();
     if (this.desk) (await this.desk).close();
     this.desk = null;

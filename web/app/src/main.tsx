@@ -2,6 +2,7 @@ import '@trunkline/ui/tokens.css';
 import '@trunkline/ui/parts.css';
 import './app.css';
 import './call/call.css';
+import './rooms/room.css';
 import { render } from 'preact';
 import { type App, AppContext } from './app.ts';
 import { registerWorker } from './bundle.ts';
@@ -28,6 +29,7 @@ async function main(): Promise<void> {
     chats: new Map(),
     transfers: new Map(),
     call: null,
+    room: null,
     card: { is: 'none' },
     met: '',
     bundle: null,

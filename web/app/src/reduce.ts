@@ -47,6 +47,8 @@ export function reduce(state: State, action: Action): State {
       return withChat(state, action.id, (chat) => ({ ...chat, draft: action.text }));
     case 'call':
       return { ...state, call: action.call };
+    case 'room':
+      return { ...state, room: action.room };
     case 'card':
       return { ...state, card: action.card };
     case 'met':

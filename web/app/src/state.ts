@@ -2,6 +2,7 @@ import type { CardView } from './cards/view.ts';
 import type { CallView } from './call/view.ts';
 import type { Translator } from './i18n.ts';
 import type { Prefs } from './prefs.ts';
+import type { RoomView } from './rooms/view.ts';
 import type { Route } from './route.ts';
 import type { BundleState } from './sw/protocol.ts';
 
@@ -189,6 +190,8 @@ export interface State {
   transfers: ReadonlyMap<string, Transfer>;
   /** The call that this tab is in, looks forward to, or has just ended. */
   call: CallView | null;
+  /** The meeting that this tab is in, stands before, or has just left. */
+  room: RoomView | null;
   /** Meeting without a server. */
   card: CardView;
   /** With whom this tab is in a call that cards made: what is written and sent goes over it. */
@@ -214,6 +217,7 @@ export type Action =
   | { type: 'seen'; id: string }
   | { type: 'transfer'; transfer: Transfer }
   | { type: 'call'; call: CallView | null }
+  | { type: 'room'; room: RoomView | null }
   | { type: 'card'; card: CardView }
   | { type: 'met'; id: string }
   | { type: 'transfer-gone'; id: string }

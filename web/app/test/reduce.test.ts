@@ -14,7 +14,7 @@ const base: State = {
   contacts: new Map(),
   chats: new Map(),
   transfers: new Map(),
-  call: null,
+  call: null, room: null,
   card: { is: 'none' },
   met: '',
   bundle: null,

@@ -3,6 +3,8 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import de from '../src/locales/de.json' with { type: 'json' };
 import en from '../src/locales/en.json' with { type: 'json' };
+import roomsDe from '../src/rooms/locales/room-de.json' with { type: 'json' };
+import roomsEn from '../src/rooms/locales/room-en.json' with { type: 'json' };
 import { format, type Key, pseudo, translator } from '../src/i18n.ts';
 import { defaults, parsePrefs } from '../src/prefs.ts';
 
@@ -15,6 +17,20 @@ test('both languages say the same things with the same names in them', () => {
     expect(names(de[key]), key).toEqual(names(en[key]));
     expect(de[key].split('|').length, key).toBe(en[key].split('|').length);
   }
+});
+
+test('the words of meetings are complete in both languages, and each is shown somewhere', () => {
+  expect(Object.keys(roomsDe).sort()).toEqual(Object.keys(roomsEn).sort());
+  for (const key of Object.keys(roomsEn) as (keyof typeof roomsEn)[]) {
+    expect(roomsDe[key].trim(), key).not.toBe('');
+    expect(names(roomsDe[key]), key).toEqual(names(roomsEn[key]));
+    expect(roomsDe[key].split('|').length, key).toBe(roomsEn[key].split('|').length);
+    // The German app says Sie.
+    expect(roomsDe[key], key).not.toMatch(/\b(du|dich|dir|dein\w*)\b/i);
+  }
+  const dir = path.join(import.meta.dirname, '..', 'src', 'rooms');
+  const text = readdirSync(dir).filter((n) => /\.tsx?$/.test(n)).map((n) => readFileSync(path.join(dir, n), 'utf8')).join('\n');
+  expect(Object.keys(roomsEn).filter((key) => !text.includes(`'${key}'`))).toEqual([]);
 });
 
 test('no message is left that nothing shows', () => {

@@ -24,6 +24,8 @@ const NodeView = lazy(() => import('./nodeview.tsx').then((m) => m.NodeView));
 const PhraseScreen = lazy(() => import('./phrase.tsx').then((m) => m.PhraseScreen));
 const SendFile = lazy(() => import('./sendfile.tsx').then((m) => m.SendFile));
 const TransfersScreen = lazy(() => import('./transfer.tsx').then((m) => m.TransfersScreen));
+const Rooms = lazy<{ route: Extract<Route, { screen: 'room' }> }>(() => import('../rooms/room.tsx').then((m) => m.withTexts(m.Rooms)));
+const RoomAbove = lazy(() => import('../rooms/room.tsx').then((m) => m.withTexts(m.RoomAbove)));
 const Settings = lazy(() => import('./settings.tsx').then((m) => m.Settings));
 
 export function Shell() {
@@ -32,9 +34,12 @@ export function Shell() {
   const me = useView((s) => s.me);
   const route = useView((s) => s.route);
   const toasts = useView((s) => s.toasts);
+  const meeting = useView((s) => s.room !== null);
   const phone = useMedia('(max-width: 767px)');
   const atHome = route.screen === 'home' || route.screen === 'invite' || route.screen === 'unknown';
-  const free = route.screen === 'about' || route.screen === 'settings';
+  // A guest of a meeting needs no account.
+  const guest = route.screen === 'room' && route.link !== '' && (me.is === 'unregistered' || me.is === 'elsewhere');
+  const free = route.screen === 'about' || route.screen === 'settings' || guest;
   return (
     <>
       <a class="skip button main" href="#main">
@@ -54,6 +59,7 @@ export function Shell() {
         <Welcome />
       )}
       <CallLayer />
+      {meeting && <RoomAbove />}
       <Toasts label={t('messages')} toasts={toasts} dismissLabel={t('dismiss')} onDismiss={(id) => app.store.dispatch({ type: 'dismiss', id })} />
     </>
   );
@@ -68,6 +74,8 @@ function Pane(props: { route: Route }) {
       return <Add key={route.address} address={route.address} />;
     case 'call':
       return <Meet key={route.address} route={route} />;
+    case 'room':
+      return <Rooms route={route} />;
     case 'join':
       return <Join />;
     case 'card':
@@ -89,7 +97,6 @@ function Pane(props: { route: Route }) {
     case 'about':
       return <About />;
     case 'home':
-    case 'room':
     case 'invite':
     case 'unknown':
       return <Home />;
@@ -137,6 +144,10 @@ function Side(props: { phone: boolean }) {
         <a class="button main" {...linkTo(app, { screen: 'call', address: '', name: '', invite: '' })}>
           <Icon name="video" />
           {t('newCall')}
+        </a>
+        <a class="button whole" {...linkTo(app, { screen: 'room', link: '' })}>
+          <Icon name="people" />
+          {t('newMeeting')}
         </a>
         <a class="button" {...linkTo(app, { screen: 'join' })}>
           <Icon name="link" />
