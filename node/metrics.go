@@ -111,7 +111,7 @@ func knownCode(code string) string {
 }
 
 // watch registers what is read when /metrics is asked: sizes of what the node holds now,
-// and the counters of the federation and the relay, which know nothing of Prometheus.
+// and the counters of the federation, the relay and the SFU, which know nothing of Prometheus.
 func (n *Node) watch() {
 	gauge := func(name, help string, f func() float64) {
 		n.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "trunkline_" + name, Help: help}, f))
@@ -128,6 +128,9 @@ func (n *Node) watch() {
 	gauge("rooms", "Rooms that are kept.", func() float64 { rooms, _ := n.rooms.count(); return float64(rooms) })
 	gauge("room_seats", "Seats taken in rooms.", func() float64 { _, seats := n.rooms.count(); return float64(seats) })
 	n.metrics.registry.MustRegister(&outside{n: n})
+	if n.sfu != nil {
+		n.metrics.registry.MustRegister(forwarded{n.sfu})
+	}
 }
 
 // outside collects from the packages that keep plain counters.

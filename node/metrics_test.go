@@ -66,6 +66,7 @@ func TestMetricsKeepToTheConventionsAndNameNobody(t *testing.T) {
 	for _, want := range []string{
 		"trunkline_ready 1", `trunkline_federation_peers{state="connected"} 1`, `trunkline_federation_peers{state="refused"} 0`,
 		`trunkline_envelopes_total{code="",fate="delivered",way="federation"} 1`, `trunkline_turn_credentials_total{result="minted"} 1`,
+		"trunkline_sfu_seats 0", `trunkline_sfu_events_total{class="dropped",reason="rid"} 0`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("/metrics lacks %s", want)
