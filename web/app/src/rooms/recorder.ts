@@ -50,7 +50,6 @@ export async function startRecorder(wanted: Wanted): Promise<Recorder | null> {
     const recorder = new MediaRecorder(stream, { mimeType: kinds.find((k) => MediaRecorder.isTypeSupported(k)) ?? '', videoBitsPerSecond: 2_500_000, audioBitsPerSecond: 96_000 });
     const writer = new Writer(file);
     let begun = 0;
-    let lasted = 0;
     recorder.onstart = () => {
       begun = performance.now();
     };
@@ -62,7 +61,7 @@ export async function startRecorder(wanted: Wanted): Promise<Recorder | null> {
     recorder.start(pieceMs);
     return {
       stop: async () => {
-        lasted = performance.now() - begun;
+        const lasted = performance.now() - begun;
         if (recorder.state !== 'inactive') recorder.stop();
         await stopped;
         stopAll();
