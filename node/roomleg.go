@@ -20,7 +20,8 @@ import (
 type leg struct {
 	mu    sync.Mutex // guards the rest; held while the SFU answers an offer, so that one is answered at a time
 	at    *sfu.Seat
-	ended bool // the seat in the room is over
+	rate  int64 // what the policy lets it send, in bytes a second; 0: any
+	ended bool  // the seat in the room is over
 }
 
 // newSFU makes the SFU that the configuration asks for; nil: none.
@@ -132,6 +133,46 @@ func (g *leg) end(why sfu.Reason) {
 	}
 }
 
+// limit holds a leg to what the policy lets a seat send now. Whoever is just being given a leg was
+// decided on under the same lock, by this policy or by the one before. False: there is nothing to change.
+func (g *leg) limit(bytesPerSecond int64) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.at == nil || g.rate == bytesPerSecond {
+		return false
+	}
+	g.rate = bytesPerSecond
+	g.at.Limit(8 * bytesPerSecond)
+	return true
+}
+
+// legReason is why a leg ends with its seat, from the code that its holder is told.
+func legReason(code string) sfu.Reason {
+	if code == link.CodePolicy {
+		return sfu.ReasonPolicy
+	}
+	return sfu.ReasonRemoved
+}
+
+// keepRoomsToPolicy ends the seats in rooms, with their legs, if the policy in force allows none,
+// and holds the legs of those who sit to its rate otherwise.
+func (n *Node) keepRoomsToPolicy() {
+	d, ok := n.sfuForSeat()
+	if !ok {
+		for _, r := range n.rooms.list() {
+			sent, seats := n.rooms.deny(r)
+			flushed(nil, sent)
+			n.metrics.policySeats.WithLabelValues("ended").Add(float64(seats))
+		}
+		return
+	}
+	for _, s := range n.rooms.occupied() {
+		if s.leg.limit(d.Limits.BytesPerSecond) {
+			n.metrics.policySeats.WithLabelValues("limited").Inc()
+		}
+	}
+}
+
 // legOffer answers a client's offer: the first one takes a seat at the SFU, a further one
 // changes it.
 func (n *Node) legOffer(ctx context.Context, s *seat, sdp string) (answer, code string) {
@@ -166,7 +207,7 @@ func (n *Node) legOffer(ctx context.Context, s *seat, sdp string) (answer, code 
 	if err != nil {
 		return "", legCode(err)
 	}
-	g.at = at
+	g.at, g.rate = at, decision.Limits.BytesPerSecond
 	n.group.Go(func() { s.legLoop(at) })
 	return d.SDP, ""
 }

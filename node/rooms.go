@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +17,6 @@ import (
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 	"github.com/trunkline-net/trunkline/internal/store"
-	"github.com/trunkline-net/trunkline/media/sfu"
 )
 
 // A room is, to the node, two public keys, a sealed card, an end and some seats with numbers
@@ -42,7 +42,10 @@ const (
 type rooms struct {
 	blobs store.Blobs
 	now   func() time.Time
-	seats atomic.Int64 // taken, in all rooms
+	// allowed asks the policy in force whether anybody may be in a room here. It is asked with a
+	// room's lock held, so that a reload either is seen by who joins or sees who has joined.
+	allowed func() bool
+	seats   atomic.Int64 // taken, in all rooms
 
 	mu   sync.Mutex // guards the rest. Taken after a room's mu, where both are.
 	all  map[[32]byte]*room
@@ -148,8 +151,8 @@ func boolByte(b bool) byte {
 func blobOfRoom(id [32]byte) string { return blobRoom + hex.EncodeToString(id[:]) }
 
 // openRooms reads the rooms that are kept. Those whose time is over go with the next tick.
-func openRooms(ctx context.Context, blobs store.Blobs, now func() time.Time) (*rooms, error) {
-	h := &rooms{blobs: blobs, now: now, all: map[[32]byte]*room{}, made: map[[16]byte]int{}}
+func openRooms(ctx context.Context, blobs store.Blobs, now func() time.Time, allowed func() bool) (*rooms, error) {
+	h := &rooms{blobs: blobs, now: now, allowed: allowed, all: map[[32]byte]*room{}, made: map[[16]byte]int{}}
 	names, err := blobs.Names(ctx, blobRoom)
 	if err != nil {
 		return nil, fmt.Errorf("read the rooms: %w", err)
@@ -265,7 +268,9 @@ func (s *seat) closing(code string) mail {
 func flushed(by *clientLink, all []mail) {
 	for _, m := range all {
 		if m.over != nil {
-			m.over.leg.end(sfu.ReasonRemoved)
+			m.over.leg.end(legReason(m.f.GetRoomEvent().Code))
+			// The link may stay; its relay is that of one that has lost it.
+			m.l.n.turnGrants.lost(m.over.device, m.l.n.now())
 		}
 		if by != nil {
 			by.touch(m.l)
@@ -301,6 +306,9 @@ func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, 
 	defer r.mu.Unlock()
 	if r.closed || !r.kept.expires.After(h.now()) {
 		return nil, nil, link.CodeNoRoom, nil
+	}
+	if !h.allowed() {
+		return nil, nil, link.CodePolicy, nil
 	}
 	seated, waiting := 0, 0
 	for _, o := range r.in {
@@ -343,6 +351,31 @@ func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, 
 	out = append([]mail{{l: l, f: answer(s, present)}}, out...)
 	postAll(out)
 	return s, out, "", nil
+}
+
+// deny takes every seat of a room that the policy does not allow any more. The room stays: it is open
+// again when the policy is.
+func (h *rooms) deny(r *room) (out []mail, seats int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.allowed() {
+		return nil, 0 // again meanwhile
+	}
+	for _, s := range r.sortedLocked() {
+		s.gone = true
+		delete(r.in, s.index)
+		h.seats.Add(-1)
+		out = append(out, s.closing(link.CodePolicy))
+	}
+	postAll(out)
+	return out, len(out)
+}
+
+// isGone reports whether a seat is over.
+func (s *seat) isGone() bool {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	return s.gone
 }
 
 // leave takes a seat away. code is what its holder is told; empty: it has gone by itself.
@@ -510,15 +543,25 @@ func (h *rooms) close(ctx context.Context, r *room, code string) ([]mail, error)
 	return out, nil
 }
 
+func (h *rooms) list() []*room {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.all))
+}
+
+// occupied are the seats that are taken now.
+func (h *rooms) occupied() (out []*seat) {
+	for _, r := range h.list() {
+		r.mu.Lock()
+		out = append(out, r.sortedLocked()...)
+		r.mu.Unlock()
+	}
+	return out
+}
+
 // over are the rooms whose time has come.
 func (h *rooms) over(now time.Time) (out []*room) {
-	h.mu.Lock()
-	all := make([]*room, 0, len(h.all))
-	for _, r := range h.all {
-		all = append(all, r)
-	}
-	h.mu.Unlock()
-	for _, r := range all {
+	for _, r := range h.list() {
 		r.mu.Lock()
 		if !r.kept.expires.After(now) {
 			out = append(out, r)

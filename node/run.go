@@ -321,7 +321,13 @@ func (n *Node) closeDenied() {
 	}
 	// Also the calls of those who have no link at this moment, and of those whose mailbox stays
 	// but whose relay is denied.
+	n.endDenied()
+}
+
+// endDenied is asked after a reload, and each while because rules end by themselves, too.
+func (n *Node) endDenied() {
 	n.endDeniedRelays()
+	n.keepRoomsToPolicy()
 }
 
 func (n *Node) endDeniedRelays() {

@@ -23,7 +23,7 @@ func (n *Node) tickLoop() {
 		if i%5 == 0 {
 			n.sweep(now)
 			n.turnGrants.expire(now)
-			n.endDeniedRelays() // rules end by themselves, too
+			n.endDenied() // rules end by themselves, too
 		}
 		if i%10 == 0 {
 			n.expire(now)

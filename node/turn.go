@@ -162,7 +162,7 @@ func (l *clientLink) turnHolder() (g turnGrant, owner [16]byte, ok bool) {
 	if l.member {
 		return turnGrant{device: l.device, root: l.root}, l.n.turnOwner(l.root), true
 	}
-	if s := l.seat.Load(); s != nil && !l.hasID {
+	if s := l.seat.Load(); s != nil && !l.hasID && !s.isGone() {
 		return turnGrant{device: s.device, guest: true}, l.n.roomOwner(s), true
 	}
 	return g, owner, false
@@ -207,7 +207,8 @@ func (l *clientLink) mintTurn() (c media.Credentials, code string) {
 		return media.Credentials{}, link.CodeQuota
 	}
 	// A reload, or a removal of the device or of the seat, in between has not seen this handle.
-	if _, ok := n.grantRelay(holder); !ok || !l.alive() {
+	_, _, holds := l.turnHolder()
+	if _, ok := n.grantRelay(holder); !ok || !holds || !l.alive() {
 		n.turnGrants.drop(c.Handle, holder.device)
 		return media.Credentials{}, link.CodePolicy
 	}

@@ -69,7 +69,9 @@ func (a Action) Asked() string {
 	switch a {
 	case ActionTURN:
 		return "nothing asks this for another domain yet: relay credentials are given to the node's own people only, and for them it is asked where an entry names the node's own domain"
-	case ActionTransit, ActionSFU, ActionCascade, ActionRegister, ActionName:
+	case ActionSFU:
+		return "nothing asks this for another domain: its people come into a room here with the room's link; for the node's own rooms it is asked where an entry names the node's own domain"
+	case ActionTransit, ActionCascade, ActionRegister, ActionName:
 		return "nothing asks this yet: the node does not offer it in this version, and the rules take effect with it"
 	}
 	return ""

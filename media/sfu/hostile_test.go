@@ -192,6 +192,37 @@ func TestAPublisherIsHeldToItsGrant(t *testing.T) {
 	})
 }
 
+// The grant may change while somebody publishes: the next packets count against it, and so does who joins.
+func TestAPublishersLimitChangesWhileItSends(t *testing.T) {
+	inWorld(t, Config{Limits: Limits{RoomBitrate: 9_000_000}}, func(w *world) {
+		alice := w.join(1, Grant{Publish: true, MaxBitrate: 8_000_000}, publishes...)
+		cam := alice.camera("1", 12)
+		cam.packets = 25 // 5 Mbit/s
+		measure := func() float64 {
+			before := w.s.Stats().BytesIn
+			w.run(10*time.Second, []*member{alice}, cam)
+			return float64(w.s.Stats().BytesIn-before) * 8 / 10
+		}
+		all := measure()
+		if n := w.s.Stats().OverGrant; n != 0 {
+			t.Errorf("%d packets were dropped within the grant", n)
+		}
+		if err := w.client(publishes).tryJoin(theRoom, 2, Grant{Publish: true, MaxBitrate: 2_000_000}); ReasonOf(err) != ReasonCeiling {
+			t.Errorf("more than the room's publishers may send: %v", err)
+		}
+		alice.seat.Limit(500_000)
+		if rate, most := measure(), 500_000*grantSpare+128*1024*8/10; rate > most || rate < 400_000 {
+			t.Errorf("%.0f bit/s passed a limit of 500,000", rate)
+		}
+		w.join(2, Grant{Publish: true, MaxBitrate: 2_000_000}, publishes...)
+		// Back to what the server gives: the room's sum is no reason to end anybody.
+		alice.seat.Limit(0)
+		if rate := measure(); rate < 0.99*all {
+			t.Errorf("%.0f bit/s passed without a limit, %.0f before", rate, all)
+		}
+	})
+}
+
 // Feedback about packets that were never sent, and about those of others, moves nothing.
 func TestFeedbackIsAboutOnesOwnPath(t *testing.T) {
 	inWorld(t, Config{}, func(w *world) {

@@ -99,6 +99,9 @@ type bucket struct {
 
 func newBucket(rate, most float64) bucket { return bucket{rate: rate, most: most, have: most} }
 
+// limit changes what comes in. What is left stays, cut to what fits now.
+func (b *bucket) limit(rate, most float64) { b.rate, b.most, b.have = rate, most, min(b.have, most) }
+
 func (b *bucket) take(n float64, now time.Time) bool {
 	if !b.at.IsZero() {
 		b.have = min(b.most, b.have+now.Sub(b.at).Seconds()*b.rate)

@@ -144,11 +144,11 @@ func (r *room) add(s *Seat, o *peer.Offer, out []peer.Outgoing) error {
 	var sum int64
 	for _, other := range r.seats {
 		if other.grant.Index != s.grant.Index && other.grant.Publish {
-			sum += other.grant.MaxBitrate
+			sum += other.maxBitrate
 		}
 	}
-	if s.grant.Publish && sum+s.grant.MaxBitrate > r.s.cfg.Limits.RoomBitrate {
-		return refuse(ReasonCeiling, "the room's publishers would send %d bit/s", sum+s.grant.MaxBitrate)
+	if s.grant.Publish && sum+s.maxBitrate > r.s.cfg.Limits.RoomBitrate {
+		return refuse(ReasonCeiling, "the room's publishers would send %d bit/s", sum+s.maxBitrate)
 	}
 	for _, other := range slices.Clone(r.seats) {
 		if other.grant.Index == s.grant.Index {

@@ -178,6 +178,7 @@ type Reason string
 const (
 	ReasonLeft        Reason = "left"        // the client closed its seat
 	ReasonRemoved     Reason = "removed"     // by the room
+	ReasonPolicy      Reason = "policy"      // the policy of whoever runs the server allows it no more
 	ReasonReplaced    Reason = "replaced"    // the same participant sits elsewhere
 	ReasonRoomClosed  Reason = "room closed" //
 	ReasonShutdown    Reason = "shutdown"    // the server ends

@@ -44,6 +44,7 @@ type Seat struct {
 	in, control, controlSize bucket
 
 	// Everything below belongs to the room's goroutine.
+	maxBitrate int64 // of the grant, as it was changed last
 	extensions peer.Extensions
 	closed     bool
 	state      peer.State
@@ -71,15 +72,32 @@ type Seat struct {
 }
 
 func newSeat(s *Server, r *room, g Grant) *Seat {
-	rate := float64(g.MaxBitrate) / 8 * grantSpare
 	return &Seat{
-		s: s, r: r, grant: g, events: make(chan Event, eventsMost),
-		in:      newBucket(rate, max(rate/2, 128<<10)), // half a second: a key frame is sent in one row
+		s: s, r: r, grant: g, maxBitrate: g.MaxBitrate, events: make(chan Event, eventsMost),
+		in:      newBucket(publishBucket(g.MaxBitrate)),
 		control: newBucket(controlRate, controlBurst), controlSize: newBucket(controlBytes, controlAtOnce),
 		published: map[string]*published{}, sources: map[uint32]*incoming{},
 		byMid: map[string]*subscription{}, bySSRC: map[uint32]*subscription{},
 		estimate: congestion.New(g.Receive), repeats: newBucket(congestion.Start*repeatPart/8, 64<<10),
 	}
+}
+
+// publishBucket is how much may come of a participant at all, and at once: half a second, because a
+// key frame is sent in one row.
+func publishBucket(maxBitrate int64) (rate, most float64) {
+	rate = float64(maxBitrate) / 8 * grantSpare
+	return rate, max(rate/2, 128<<10)
+}
+
+// Limit changes what the participant may send, as Grant.MaxBitrate says it: whoever granted it has
+// been told something else meanwhile. It counts from the next packet on. The sum of what a room's
+// publishers may send is looked at when somebody joins and takes nobody's seat.
+func (s *Seat) Limit(maxBitrate int64) {
+	maxBitrate = s.s.granted(Grant{MaxBitrate: maxBitrate}).MaxBitrate
+	s.police.Lock()
+	s.in.limit(publishBucket(maxBitrate))
+	s.police.Unlock()
+	s.r.post(func() { s.maxBitrate = maxBitrate })
 }
 
 // begin answers the first offer and takes the seat in the room.
