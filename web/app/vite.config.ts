@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
+import { texts } from './build/texts.ts';
 import manifest from './package.json' with { type: 'json' };
 
 const at = (name: string) => fileURLToPath(new URL(name, import.meta.url));
@@ -30,7 +31,7 @@ const noSentences: Plugin = {
 // named, so that a person can say what each of them is for.
 export default defineConfig({
   root: at('.'),
-  plugins: [noSentences],
+  plugins: [texts, noSentences],
   define: { __VERSION__: JSON.stringify(manifest.version) },
   resolve: {
     // The SDK's sources, so that what nobody calls is left out.
@@ -49,7 +50,7 @@ export default defineConfig({
   build: {
     target: 'es2022',
     assetsInlineLimit: 0,
-    modulePreload: { polyfill: false },
+    modulePreload: false,
     sourcemap: false,
     // A twenty-fifth smaller than esbuild's.
     minify: 'terser',
@@ -60,7 +61,11 @@ export default defineConfig({
       output: {
         entryFileNames: 'app.js',
         // A module of the SDK says so, because a screen may have its name.
-        chunkFileNames: (chunk) => `${chunk.facadeModuleId?.includes('/sdk/src/') ? 'sdk-' : chunk.facadeModuleId?.includes('/qr/decode') ? 'qr-' : ''}${chunk.name.toLowerCase()}.js`,
+        chunkFileNames: (chunk) => {
+          const [, language, part] = /^\0texts\/(\w+)\/(\w+)$/.exec(chunk.facadeModuleId ?? '') ?? [];
+          if (language) return part === 'first' ? `${language}.js` : `${language}-more.js`;
+          return `${chunk.facadeModuleId?.includes('/sdk/src/') ? 'sdk-' : chunk.facadeModuleId?.includes('/qr/decode') ? 'qr-' : ''}${chunk.name.toLowerCase()}.js`;
+        },
         assetFileNames: (asset) => (asset.names[0]?.endsWith('.css') ? 'app.css' : '[name][extname]'),
       },
     },

@@ -32,8 +32,7 @@ export class World {
     this.browsers = [];
     // What the command of a domain's node begins with: that which runs it on a machine of its own, for one.
     this.on = () => [];
-    // Script that pages and their workers fetched, and what the service workers did.
-    this.scripts = new Set();
+    // What the service workers fetched.
     this.byServiceWorkers = 0;
     this.problems = [];
   }
@@ -135,14 +134,16 @@ export class World {
   async person({ browser = this.chromium, ...options } = {}) {
     const context = await browser.newContext({ viewport: sizes.desktop, locale: 'en-GB', permissions: ['clipboard-read', 'clipboard-write'], ...options });
     context.setDefaultTimeout(patience);
+    // Script that the person's pages and their workers fetched.
+    const scripts = new Set();
     context.on('request', (request) => {
       this.seen(request.url());
       if (request.serviceWorker()) this.byServiceWorkers++;
-      else if (request.url().endsWith('.js')) this.scripts.add(new URL(request.url()).pathname.slice(1));
+      else if (request.url().endsWith('.js')) scripts.add(new URL(request.url()).pathname.slice(1));
     });
     const page = await context.newPage();
     this.watch(page);
-    return { context, page };
+    return { context, page, scripts };
   }
 
   /** What a person says to the browser about a device of this page: granted, denied or prompt. */
@@ -164,6 +165,8 @@ export class World {
     });
     this.contexts.push(context);
     context.setDefaultTimeout(patience);
+    // Script that the person's pages and their workers fetched.
+    const scripts = new Set();
     context.on('request', (request) => this.seen(request.url()));
     const page = context.pages()[0] ?? (await context.newPage());
     this.watch(page);

@@ -21,7 +21,8 @@ export class Base {
     apply(prefs, this.dark.matches);
     this.store.dispatch({ type: 'prefs', prefs });
     if (prefs.language !== before.language) {
-      void translator(prefs.language).then((t) => {
+      void translator(prefs.language).then(async (t) => {
+        await t.rest();
         // A second choice may have overtaken this one.
         if (this.store.state.prefs.language === prefs.language) this.store.dispatch({ type: 'language', t });
       });

@@ -35,16 +35,26 @@ export function pseudo(message: string): string {
 
 export interface Translator {
   (key: Key, params?: Params): string;
+  /** Brings the texts that nobody needs on the way into a call: what is fetched later waits for them (lazy.tsx). */
+  readonly rest: () => Promise<void>;
   readonly language: Language;
   readonly locale: string;
 }
 
 export async function translator(language: Language): Promise<Translator> {
-  let messages: Messages = language === 'de' ? (await import('./locales/de.json')).default : (await import('./locales/en.json')).default;
-  if (language === 'qps') messages = Object.fromEntries(Object.entries(messages).map(([k, v]) => [k, pseudo(v)])) as Messages;
+  const messages: Partial<Messages> = {};
+  const add = (more: Record<string, string>) => {
+    for (const [key, text] of Object.entries(more)) messages[key as Key] = language === 'qps' ? pseudo(text) : text;
+  };
+  add((language === 'de' ? await import('texts/de/first') : await import('texts/en/first')).default);
+  let rest: Promise<void> | undefined;
   const base = language === 'qps' ? 'en' : language;
   // The region is the browser's, for times and dates as the person knows them.
   const locale = globalThis.navigator?.languages?.find((l) => l.toLowerCase().startsWith(base)) ?? base;
   const plural = new Intl.PluralRules(locale);
-  return Object.assign((key: Key, params?: Params) => format(messages[key], params, plural), { language, locale });
+  return Object.assign((key: Key, params?: Params) => format(messages[key] ?? '', params, plural), {
+    language,
+    locale,
+    rest: () => (rest ??= (language === 'de' ? import('texts/de/rest') : import('texts/en/rest')).then((m) => add(m.default))),
+  });
 }

@@ -13,8 +13,8 @@ export function lazy<P>(load: () => Promise<ComponentType<P>>, place = ''): Comp
     useEffect(() => {
       if (Loaded) return;
       let gone = false;
-      load().then(
-        (component) => {
+      Promise.all([load(), t.rest()]).then(
+        ([component]) => {
           Loaded = component;
           if (!gone) setHere(true);
         },

@@ -85,6 +85,12 @@ export class Live extends Base implements Engine {
     else if (me.is === 'ready') this.hideInvite();
   }
 
+  /** A module that is fetched later names texts that come later, too. */
+  private async later<T>(module: Promise<T>): Promise<T> {
+    await this.store.state.t.rest();
+    return module;
+  }
+
   /** Work that nobody waits for. What fails unexpectedly is shown and not swallowed. */
   private run(work: Promise<unknown>): void {
     work.catch((error: unknown) => {
@@ -243,7 +249,7 @@ export class Live extends Base implements Engine {
     // Whoever only talks does not fetch it.
     let files: Promise<Transfers> | null = null;
     this.files = () =>
-      (files ??= import('./transfers.ts').then((m) => {
+      (files ??= this.later(import('./transfers.ts')).then((m) => {
         const transfers = new m.Transfers(client, calls, this.store.dispatch, () => this.store.state.prefs.hideAddress);
         transfers.begin();
         this.transfers = transfers;
@@ -273,7 +279,7 @@ export class Live extends Base implements Engine {
     const { client } = this.unlocked();
     const { calls } = this;
     if (!calls) throw new Error('there is no identity in this tab');
-    return (this.desk ??= import('./cards/desk.ts').then((m) => new m.Desk(client, calls, this.store)));
+    return (this.desk ??= this.later(import('./cards/desk.ts')).then((m) => new m.Desk(client, calls, this.store)));
   }
 
   rooms(): Promise<RoomDesk> {
@@ -285,7 +291,7 @@ export class Live extends Base implements Engine {
   /** Two cards led to a call: it is the way for what is written and sent, too. */
   private meet(c: call.Call): void {
     const { client } = this.unlocked();
-    const files = import('./cards/callfiles.ts').then((m) => new m.CallFiles(client, c, this.store.dispatch));
+    const files = this.later(import('./cards/callfiles.ts')).then((m) => new m.CallFiles(client, c, this.store.dispatch));
     const met = { call: c, files };
     this.met = met;
     this.run(files);

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import de from '../src/locales/de.json' with { type: 'json' };
 import en from '../src/locales/en.json' with { type: 'json' };
+import { wordsOnTheWay } from '../build/texts.ts';
 import roomsDe from '../src/rooms/locales/room-de.json' with { type: 'json' };
 import roomsEn from '../src/rooms/locales/room-en.json' with { type: 'json' };
 import { format, type Key, pseudo, translator } from '../src/i18n.ts';
@@ -43,8 +44,22 @@ test('no message is left that nothing shows', () => {
   expect(Object.keys(en).filter((key) => !text.includes(`'${key}'`))).toEqual([]);
 });
 
+test('the texts on the way into a call come first, the others when they are asked for, and none is in neither', async () => {
+  const words = wordsOnTheWay();
+  for (const language of ['en', 'de'] as const) {
+    const t = await translator(language);
+    const first = Object.keys(en).filter((key) => t(key as Key) !== '');
+    expect(first).toEqual(Object.keys(en).filter((key) => words.has(key)));
+    expect(first).toEqual(expect.arrayContaining(['callHangup', 'meetJoin', 'opening', 'problemUnreachable']));
+    expect(first).not.toContain('phraseTitle');
+    await t.rest();
+    expect(Object.keys(en).filter((key) => t(key as Key) === '')).toEqual([]);
+  }
+});
+
 test('plurals and names are put in', async () => {
   const t = await translator('en');
+  await t.rest();
   expect(t('deviceCount', { count: 1 })).toBe('1 device');
   expect(t('deviceCount', { count: 3 })).toBe('3 devices');
   expect(t('writeTo', { name: 'Bo{b}' })).toBe('Write to Bo{b}');

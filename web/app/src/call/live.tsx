@@ -3,7 +3,6 @@ import { Dialog, Icon, MenuButton } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import { lazy } from '../lazy.tsx';
-import { ChatPane } from '../screens/person.tsx';
 import { nameOf, TrustMark } from '../screens/parts.tsx';
 import type { Contact } from '../state.ts';
 import { RouteBadge } from './badge.tsx';
@@ -18,6 +17,7 @@ import { useKeys } from './usekeys.ts';
 import type { CallView } from './view.ts';
 
 const Details = lazy(() => import('./details.tsx').then((m) => m.Details));
+const ChatPane = lazy(() => import('../screens/person.tsx').then((m) => m.ChatPane));
 const KeySheet = lazy(() => import('./details.tsx').then((m) => m.KeySheet));
 
 export function Live(props: { call: CallView; contact: Contact }) {

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
-import { callPath, firstVisit } from '../../scripts/sizes.mjs';
 import { answer, connect, fakes, join, moving } from './people.mjs';
 
 let world;
@@ -37,8 +36,6 @@ describe('a call between two browsers at two nodes', () => {
     await bob.page.getByRole('heading', { name: /is calling with camera/ }).waitFor();
     await answer(bob);
     await Promise.all([moving(alice), moving(bob)]);
-    // What is said to be the way into a call is what two people who are here for the first time have fetched.
-    expect([...world.scripts].sort()).toEqual([...callPath, ...firstVisit].sort());
     clean();
   });
 

@@ -1,6 +1,7 @@
 // What somebody does who has just started a node: nothing was read, nothing was set up.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
+import { callPath, firstVisit } from '../../scripts/sizes.mjs';
 import { devices, fakes, moving, over } from './people.mjs';
 
 let world;
@@ -62,6 +63,8 @@ describe('one node that was started a moment ago', () => {
     expect(await bob.page.evaluate(() => location.hash)).not.toContain('invite');
     await letIn(alice, 'Bob');
     await Promise.all([moving(alice), moving(bob)]);
+    // What is said to be the way from a link into a call is what whoever opened it for the first time has fetched.
+    expect([...bob.scripts].sort()).toEqual([...callPath, ...firstVisit].sort());
     clean();
   });
 

@@ -1,31 +1,10 @@
-import { Avatar, Field, Icon, once } from '@trunkline/ui';
-import { useState } from 'preact/hooks';
+import { Avatar, Icon, once } from '@trunkline/ui';
 import { useApp, useT, useView } from '../app.ts';
 import { listed, sendable } from '../reduce.ts';
-import { callLink, type Route } from '../route.ts';
+import { callLink } from '../route.ts';
 import type { Contact } from '../state.ts';
-import { Copy, nameOf, Notice, problemKey, QR, Screen } from './parts.tsx';
-
-/** The way into a call: one's own, to which a link leads, or somebody else's. */
-export function Meet(props: { route: Extract<Route, { screen: 'call' }> }) {
-  return props.route.address ? <Guest route={props.route} /> : <Host />;
-}
-
-/** A name is asked for when it is first needed. */
-function YourName() {
-  const app = useApp();
-  const t = useT();
-  const prefs = useView((s) => s.prefs);
-  return (
-    <Field
-      label={t('yourName')}
-      hint={t('meetNameHint')}
-      value={prefs.name}
-      onInput={(name) => app.engine.setPrefs({ ...prefs, name: name.slice(0, 64) })}
-      attributes={{ maxLength: 64, autocomplete: 'nickname' }}
-    />
-  );
-}
+import { YourName } from './guest.tsx';
+import { Copy, nameOf, problemKey, QR, Screen } from './parts.tsx';
 
 function useFailed(): (key: Parameters<ReturnType<typeof useT>>[0]) => void {
   const app = useApp();
@@ -34,7 +13,7 @@ function useFailed(): (key: Parameters<ReturnType<typeof useT>>[0]) => void {
 }
 
 /** Whoever calls hands over a link and lets people in; those who are known are called at once. */
-function Host() {
+export function Host() {
   const app = useApp();
   const t = useT();
   const me = useView((s) => s.me);
@@ -129,69 +108,6 @@ function Host() {
           </ul>
         </section>
       )}
-    </Screen>
-  );
-}
-
-/** Somebody's link was opened. Nothing is sent before the press. */
-function Guest(props: { route: Extract<Route, { screen: 'call' }> }) {
-  const app = useApp();
-  const t = useT();
-  const { address, name } = props.route;
-  const prefs = useView((s) => s.prefs);
-  const contacts = useView((s) => s.contacts);
-  const [problem, setProblem] = useState<string>();
-  const [busy, setBusy] = useState(false);
-  const id = address.split('@')[0]?.toLowerCase() ?? '';
-  const known = contacts.get(id);
-  const shown = known ? nameOf(known) : name || nameOf({ name: '', id });
-  const ask = once(
-    async () => {
-      setProblem(undefined);
-      if (known && sendable(known) === 'yes') return app.engine.call?.prepare(known.id, true);
-      setBusy(true);
-      try {
-        const result = await app.engine.knock(address, t('meetKnock'), prefs.name.trim());
-        if ('problem' in result) return setProblem(t(problemKey(result.problem)));
-        const contact = app.store.state.contacts.get(result.id);
-        if (name && contact?.name === '') await app.engine.rename(result.id, name);
-        app.engine.call?.wait(result.id);
-      } finally {
-        setBusy(false);
-      }
-    },
-    () => setProblem(t('problemOther')),
-  );
-  return (
-    <Screen title={t('callPrejoinTitle', { name: shown })} narrow>
-      <form
-        class="card"
-        onSubmit={(e) => {
-          e.preventDefault();
-          ask();
-        }}
-      >
-        <div class="row">
-          <Avatar name={shown} seed={id} large />
-          <div class="grow">
-            <h2>{shown}</h2>
-            <code>{address.split('/')[0]}</code>
-          </div>
-        </div>
-        {known && sendable(known) === 'yes' ? <p class="muted">{t('meetReady', { name: shown })}</p> : <p class="muted">{t('meetGuest', { name: shown })}</p>}
-        <YourName />
-        {problem && (
-          <Notice kind="danger">
-            <p role="alert">{problem}</p>
-          </Notice>
-        )}
-        <div>
-          <button type="submit" class="button main" disabled={busy}>
-            {busy ? <span class="spinner" /> : <Icon name="video" />}
-            {t(known && sendable(known) === 'yes' ? 'callStart' : 'meetJoin')}
-          </button>
-        </div>
-      </form>
     </Screen>
   );
 }

@@ -1,0 +1,39 @@
+// The texts in two files for each language: what the modules name that are on the way from a link into a call, and the
+// rest. Nobody keeps the two apart by hand: a module is on the way when main.tsx imports it and no import() is between.
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Plugin } from 'vite';
+
+const source = fileURLToPath(new URL('../src/', import.meta.url));
+const prefix = 'texts/';
+
+/** Every word in quotes of the modules on the way: more than what is a text, and never less. */
+export function wordsOnTheWay(entry = path.join(source, 'main.tsx')): Set<string> {
+  const words = new Set<string>();
+  const seen = new Set<string>();
+  const visit = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    const code = readFileSync(file, 'utf8');
+    for (const [, word = ''] of code.matchAll(/'(\w+)'/g)) words.add(word);
+    for (const [, from = ''] of code.matchAll(/^(?:import|export) (?!type )[^;']*'(\.[^']+\.tsx?)'/gm)) visit(path.resolve(path.dirname(file), from));
+  };
+  visit(entry);
+  return words;
+}
+
+export const texts: Plugin = {
+  name: 'texts',
+  enforce: 'pre',
+  resolveId: (id) => (id.startsWith(prefix) ? `\0${id}` : null),
+  load(id) {
+    if (!id.startsWith(`\0${prefix}`)) return null;
+    const [, language = '', part] = id.split('/');
+    const file = path.join(source, 'locales', `${language}.json`);
+    this.addWatchFile(file);
+    const words = wordsOnTheWay();
+    const all = Object.entries(JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>);
+    return `export default ${JSON.stringify(Object.fromEntries(all.filter(([key]) => words.has(key) === (part === 'first'))))}`;
+  },
+};
