@@ -25,6 +25,7 @@ type Stats struct {
 	Unknown               uint64 // datagrams from an address that no check came from
 	BadChecks             uint64 // checks of ICE without valid credentials
 	BadMedia              uint64 // packets that are not authentic, or came before
+	Unread                uint64 // datagrams for a TCP client that does not read as fast as it is sent to
 
 	// What was dropped, each bounded to whoever sent it.
 	OverGrant      uint64 // packets beyond the publisher's bitrate
@@ -65,7 +66,7 @@ func (s *Server) Stats() Stats {
 		PacketsIn: c.packetsIn.Load(), PacketsOut: c.packetsOut.Load(), BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(),
 		Repeated: c.repeated.Load(), Unmet: c.unmet.Load(), Lost: c.lost.Load(), KeyRequests: c.keyRequests.Load(),
 		Datagrams: u.Sent, Calls: u.Calls, SendDropped: u.Dropped,
-		Unknown: u.Unknown, BadChecks: u.BadChecks, BadMedia: u.BadMedia,
+		Unknown: u.Unknown, BadChecks: u.BadChecks, BadMedia: u.BadMedia, Unread: u.Unread,
 		OverGrant: c.overGrant.Load(), Queue: c.queue.Load(), UnknownSource: c.unknownSource.Load(), UnknownRID: c.unknownRID.Load(),
 		BadPackets: c.badPackets.Load(), BadExtensions: c.badExtensions.Load(), BadDescriptors: c.badDescriptors.Load(),
 		BadControl: c.badControl.Load(), ControlFlood: c.controlFlood.Load(), RepeatFlood: c.repeatFlood.Load(),

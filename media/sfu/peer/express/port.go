@@ -51,6 +51,8 @@ type Port struct {
 
 	// Of strangers, who are not told.
 	unknown, badChecks, badMedia atomic.Uint64
+	// Of clients that take nothing.
+	unread atomic.Uint64
 }
 
 // Counts are of datagrams, and of what was dropped before anybody could be asked whose it is.
@@ -59,6 +61,7 @@ type Counts struct {
 	Unknown   uint64 // from an address that no check came from, or of no known kind
 	BadChecks uint64 // STUN without valid credentials
 	BadMedia  uint64 // not authentic, or replayed
+	Unread    uint64 // for a TCP client that does not read as fast as it is sent to
 }
 
 // Listen binds both and starts nothing. The caller closes the port after every peer on it.
@@ -146,7 +149,7 @@ func (p *Port) Lane() *udp.Lane { return p.socket.Lane() }
 
 // Counts since the port was bound.
 func (p *Port) Counts() Counts {
-	return Counts{Counts: p.socket.Counts(), Unknown: p.unknown.Load(), BadChecks: p.badChecks.Load(), BadMedia: p.badMedia.Load()}
+	return Counts{Counts: p.socket.Counts(), Unknown: p.unknown.Load(), BadChecks: p.badChecks.Load(), BadMedia: p.badMedia.Load(), Unread: p.unread.Load()}
 }
 
 // Close ends all connections, and returns when everything that Start began has ended.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-net/trunkline/media/sfu/udp"
@@ -69,7 +70,7 @@ func (p *Port) serve(c net.Conn) {
 		_ = c.Close() // never used
 		return
 	}
-	s := &stream{c: c, ready: make(chan struct{}, 1), done: make(chan struct{})}
+	s := &stream{c: c, unread: &p.unread, ready: make(chan struct{}, 1), done: make(chan struct{})}
 	at := &path{addr: from.AddrPort(), tcp: s}
 	defer s.close()
 	if !p.opens(s) {
@@ -123,21 +124,23 @@ func readFrame(r io.Reader, b []byte) (int, error) {
 
 // stream is one TCP connection. Whoever writes never waits for it.
 type stream struct {
-	c     net.Conn
-	ready chan struct{}
-	done  chan struct{}
-	once  sync.Once
+	c      net.Conn
+	unread *atomic.Uint64
+	ready  chan struct{}
+	done   chan struct{}
+	once   sync.Once
 
 	mu      sync.Mutex // guards waiting, spare
 	waiting []byte
 	spare   []byte
 }
 
-// put takes a datagram to be written; what does not fit is lost.
+// put takes a datagram to be written; what does not fit is lost, and counted.
 func (s *stream) put(b []byte) {
 	s.mu.Lock()
 	if len(s.waiting)+2+len(b) > tcpWriteBuffer {
 		s.mu.Unlock()
+		s.unread.Add(1)
 		return
 	}
 	s.waiting = append(binary.BigEndian.AppendUint16(s.waiting, uint16(len(b))), b...)
