@@ -13,7 +13,7 @@ export const callPath = ['app.js', 'en.js', 'frames.js'];
 export const firstVisit = ['hmac.js', 'sdk-phrase.js', 'sha2.js'];
 
 /** Bytes after gzip. The design's goal for the way into a call is 60 KB, which is not reached: docs/BENCHMARKS.md. */
-export const budget = { callPath: 96_000, firstVisit: 112_000, whole: 250_000 };
+export const budget = { callPath: 101_500, firstVisit: 117_000, whole: 250_000 };
 
 export function measure(dist) {
   const files = readdirSync(dist)
