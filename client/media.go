@@ -21,8 +21,9 @@ type Source struct {
 	Close      func() error // called when the call ends; may be nil
 }
 
-// Sink takes what a call receives: decrypted frames, each medium in order and from one
-// goroutine. Close is called when no more come.
+// Sink takes what a call receives: decrypted frames, those of each slot in order and from one
+// goroutine. Frame.Slot says whether a picture is the camera's or a shared screen's, and a sound
+// the microphone's or the screen's. Close is called when no more come.
 type Sink interface {
 	Audio(rtc.Frame) error
 	Video(rtc.Frame) error
@@ -68,7 +69,7 @@ func (f *mediaFlow) configure(cfg *rtc.Config) {
 	if s := f.call.opts.Source; s != nil {
 		cfg.VideoCodec = s.VideoCodec
 	}
-	cfg.OnAudio, cfg.OnVideo, cfg.OnMediaEnd = f.onAudio, f.onVideo, f.onMediaEnd
+	cfg.OnAudio, cfg.OnVideo, cfg.OnScreen, cfg.OnMediaEnd = f.onAudio, f.onVideo, f.onScreen, f.onMediaEnd
 }
 
 // run plays the source once the connection is bound, and closes source and sink at the end.
@@ -211,6 +212,21 @@ func (f *mediaFlow) onVideo(frame rtc.Frame) {
 		}
 		f.sinkFailed(err)
 	})
+}
+
+// onScreen takes a shared screen and its sound. What a side says it has sent does not count them.
+func (f *mediaFlow) onScreen(frame rtc.Frame) {
+	s := f.call.opts.Sink
+	if s == nil {
+		return
+	}
+	take := s.Video
+	if frame.Codec == sframe.Opus {
+		take = s.Audio
+	}
+	if err := take(frame); err != nil {
+		f.update(func() { f.sinkFailed(err) })
+	}
 }
 
 // sinkFailed keeps the first error of a sink; the call goes on without it.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/clip"
@@ -126,26 +127,41 @@ func NewClipSource(ogg, ivf []byte) (*Source, error) {
 	return NewSource(bytes.NewReader(ogg), bytes.NewReader(ivf))
 }
 
-// recorder writes what comes in to audio.ogg and video.ivf in a folder. A file is made when
-// its first frame comes.
+// recorder writes each slot that comes in to a file of its own in a folder: two pictures in one
+// file would be neither. A file is made when its first frame comes.
 type recorder struct {
-	dir        string
-	audioFile  *os.File
-	audio      *clip.OggWriter
-	videoFile  *os.File
-	video      *clip.IVFWriter
-	codec      sframe.Codec
-	lastStamp  uint32
-	videoClock uint64
+	dir string
+	// By slot. Frames of one slot come one at a time; those of two may come at once.
+	slots [len(recordings)]recording
 }
 
-// NewRecorder is a Sink that records into a folder, which it makes. It never writes over an
-// earlier recording.
+// recordings are the names of the files, by slot.
+var recordings = [sframe.ScreenAudio + 1]string{
+	sframe.Microphone: "audio.ogg", sframe.Camera: "video.ivf", sframe.Screen: "screen.ivf", sframe.ScreenAudio: "screen-audio.ogg",
+}
+
+// Recordings are the names of the files that NewRecorder may make.
+func Recordings() []string { return slices.Clone(recordings[:]) }
+
+// recording is one slot's file.
+type recording struct {
+	file  *os.File // nil until it is made
+	audio *clip.OggWriter
+	video *clip.IVFWriter
+
+	codec     sframe.Codec
+	lastStamp uint32
+	clock     uint64
+}
+
+// NewRecorder is a Sink that records into a folder, which it makes: the microphone in audio.ogg,
+// the camera in video.ivf, a shared screen in screen.ivf and its sound in screen-audio.ogg. It
+// never writes over an earlier recording.
 func NewRecorder(dir string) (Sink, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"audio.ogg", "video.ivf"} {
+	for _, name := range recordings {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return nil, fmt.Errorf("there is a recording in %s already: name another folder", dir)
 		}
@@ -153,63 +169,80 @@ func NewRecorder(dir string) (Sink, error) {
 	return &recorder{dir: dir}, nil
 }
 
-func (r *recorder) create(name string) (*os.File, error) {
-	return os.OpenFile(filepath.Join(r.dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+// of is the recording of a frame's slot, whose file is made if first.
+func (r *recorder) of(f rtc.Frame, first bool) (*recording, error) {
+	if int(f.Slot) >= len(r.slots) {
+		return nil, fmt.Errorf("slot %d is none that is recorded", f.Slot)
+	}
+	c := &r.slots[f.Slot]
+	if c.file == nil && first {
+		file, err := os.OpenFile(filepath.Join(r.dir, recordings[f.Slot]), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		c.file = file
+	}
+	return c, nil
 }
 
 func (r *recorder) Audio(f rtc.Frame) error {
-	if r.audio == nil {
-		file, err := r.create("audio.ogg")
-		if err != nil {
-			return err
-		}
-		r.audioFile = file
+	c, err := r.of(f, true)
+	if err != nil {
+		return err
+	}
+	if c.audio == nil {
 		var serial [4]byte
 		_, _ = rand.Read(serial[:]) // never fails on supported systems
 		channels := 1
 		if len(f.Data) > 0 && f.Data[0]&4 != 0 { // the stereo bit, RFC 6716 section 3.1
 			channels = 2
 		}
-		if r.audio, err = clip.NewOggWriter(file, channels, binary.LittleEndian.Uint32(serial[:])); err != nil {
+		if c.audio, err = clip.NewOggWriter(c.file, channels, binary.LittleEndian.Uint32(serial[:])); err != nil {
 			return err
 		}
 	}
-	return r.audio.Write(f.Data)
+	return c.audio.Write(f.Data)
 }
 
 func (r *recorder) Video(f rtc.Frame) error {
-	if r.video == nil {
-		if !f.Key {
-			return nil // a file that begins with half a picture plays nowhere
-		}
-		file, err := r.create("video.ivf")
-		if err != nil {
-			return err
-		}
-		r.videoFile, r.codec, r.lastStamp = file, f.Codec, f.Timestamp
+	c, err := r.of(f, f.Key)
+	if err != nil {
+		return err
+	}
+	if c.file == nil {
+		return nil // a file that begins with half a picture plays nowhere
+	}
+	if c.video == nil {
+		c.codec, c.lastStamp = f.Codec, f.Timestamp
 		codec := clip.VP8
 		if f.Codec == sframe.VP9 {
 			codec = clip.VP9
 		}
 		width, height, _ := clip.KeyframeSize(codec, f.Data)
-		if r.video, err = clip.NewIVFWriter(file, codec, width, height); err != nil {
+		if c.video, err = clip.NewIVFWriter(c.file, codec, width, height); err != nil {
 			return err
 		}
 	}
-	if f.Codec != r.codec {
+	if f.Codec != c.codec {
 		return errors.New("the other side changed the video codec in the middle of a recording")
 	}
-	r.videoClock += uint64(f.Timestamp - r.lastStamp) // the RTP clock wraps, the difference does not
-	r.lastStamp = f.Timestamp
-	return r.video.Write(f.Data, r.videoClock)
+	c.clock += uint64(f.Timestamp - c.lastStamp) // the RTP clock wraps, the difference does not
+	c.lastStamp = f.Timestamp
+	return c.video.Write(f.Data, c.clock)
 }
 
 func (r *recorder) Close() (err error) {
-	if r.audio != nil {
-		err = errors.Join(err, r.audio.Close(), r.audioFile.Close())
-	}
-	if r.video != nil {
-		err = errors.Join(err, r.video.Close(), r.videoFile.Close())
+	for i := range r.slots {
+		c := &r.slots[i]
+		if c.audio != nil {
+			err = errors.Join(err, c.audio.Close())
+		}
+		if c.video != nil {
+			err = errors.Join(err, c.video.Close())
+		}
+		if c.file != nil {
+			err = errors.Join(err, c.file.Close())
+		}
 	}
 	return err
 }

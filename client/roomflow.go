@@ -122,7 +122,7 @@ func (f *roomFlow) configure(cfg *rtc.Config, t *roomTile) {
 	cfg.Audio, cfg.Video = f.directions()
 	cfg.Screen, cfg.VideoCodec = rtc.ReceiveOnly, f.codec()
 	over := func(frame rtc.Frame) { t.frame(frame, false) }
-	cfg.OnAudio, cfg.OnVideo, cfg.OnMediaEnd = over, over, t.onMediaEnd
+	cfg.OnAudio, cfg.OnVideo, cfg.OnScreen, cfg.OnMediaEnd = over, over, over, t.onMediaEnd
 }
 
 // begin sends over a connection of the mesh from now on.
@@ -348,10 +348,11 @@ func (t *roomTile) frame(frame rtc.Frame, sfu bool) {
 		} else {
 			counts.Mesh++
 		}
+		// What a member says it has sent is its microphone and its camera.
 		switch {
-		case !video:
+		case frame.Slot == sframe.Microphone:
 			t.sum.AudioReceived++
-		case len(t.sum.VideoReceivedHash) < maxHashes:
+		case frame.Slot == sframe.Camera && len(t.sum.VideoReceivedHash) < maxHashes:
 			t.sum.VideoReceivedHash = append(t.sum.VideoReceivedHash, sha256.Sum256(frame.Data))
 		}
 	}, err)

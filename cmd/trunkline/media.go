@@ -25,7 +25,7 @@ func addMediaFlags(cmd *cobra.Command) *mediaFlags {
 	f := cmd.Flags()
 	f.StringVar(&m.audio, "audio", "", "send this file: Opus in Ogg (.ogg, .opus)")
 	f.StringVar(&m.video, "video", "", "send this file: VP8 or VP9 in IVF (.ivf)")
-	f.StringVar(&m.record, "record", "", "record what comes into audio.ogg and video.ivf in this folder")
+	f.StringVar(&m.record, "record", "", "record what comes into audio.ogg and video.ivf, and a shared screen into screen.ivf and screen-audio.ogg, in this folder")
 	f.BoolVar(&m.relayOnly, "relay-only", false, "go through your node's relay alone, so that the other side does not learn your addresses")
 	return m
 }
@@ -42,7 +42,7 @@ func (m *mediaFlags) check() error {
 	if m.record == "" {
 		return nil
 	}
-	for _, name := range []string{"audio.ogg", "video.ivf"} {
+	for _, name := range client.Recordings() {
 		if _, err := os.Lstat(filepath.Join(m.record, name)); err == nil {
 			return usageError("there is a recording in "+m.record+" already", "name another folder with --record DIR")
 		} else if !errors.Is(err, fs.ErrNotExist) {
