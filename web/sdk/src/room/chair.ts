@@ -9,6 +9,7 @@ import { parseCard, positionOf, sealCard, signCard, type Card, type CardInit } f
 import { bans, chairOf, maxBanned, parseRoster, sameSeat, seatOf, signRoster } from "./roster.ts";
 import { formatRoomLink, RoomKeys } from "./secret.ts";
 import type { Member, Stay } from "./stay.ts";
+import { covers, tellingOf } from "./telling.ts";
 
 export class Chair {
   readonly #s: Stay;
@@ -41,9 +42,14 @@ export class Chair {
     for (const m of s.sorted()) if (m.session !== undefined) await this.giveRoster(m);
   }
 
+  /** Gives a member the roster that is held, unless it is on its way. */
   async giveRoster(m: Member): Promise<void> {
     const r = this.#s.rosters.current;
-    if (r !== undefined && this.#s.rosters.admits(m)) await this.#s.say(m, { case: "roster", value: { signed: r.signed } });
+    if (r === undefined || !this.#s.rosters.admits(m)) return;
+    const given = tellingOf(this.#s.now, r);
+    if (covers(m.roster, given)) return;
+    m.roster = given;
+    await this.#s.say(m, { case: "roster", value: { signed: r.signed } });
   }
 
   /** Takes a roster that a member has passed on. */

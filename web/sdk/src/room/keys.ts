@@ -3,26 +3,39 @@
 import { freshKey, newGroupKey, ratchet, type GroupKey } from "./group.ts";
 import type { RoomMessage, RoomMessageInit } from "./message.ts";
 import { copyKey } from "./ring.ts";
-import type { Member, Stay } from "./stay.ts";
+import type { Chair } from "./chair.ts";
+import type { Member, Stay, StayOwner } from "./stay.ts";
+import { covers, tellingOf, type Telling } from "./telling.ts";
 
 /** How long the others have to say that they hold a fresh key before it is used without. */
 const switchMs = 2_000;
 /** How long frames under the key before are taken: its sender switches within switchMs, and what it had sent is on its way. */
 const forgetMs = 2 * switchMs;
+/** How often whoever has not answered in time is looked for. */
+const remindMs = 1_000;
+
+/** What keys need to know of a stay. */
+export interface KeyHolders extends Pick<Stay, "now" | "rosters" | "say" | "sorted"> {
+  readonly o: Pick<StayOwner, "keys" | "rekeyed">;
+  readonly serial: Pick<Stay["serial"], "later">;
+  readonly chair: Pick<Chair, "giveRoster">;
+}
 
 export class Keys {
-  readonly #s: Stay;
+  readonly #s: KeyHolders;
   #key!: GroupKey; // in use
   #next: GroupKey | undefined; // drawn because somebody went, and not used yet
   /** Somebody holds a newer roster: nothing is given before we have it. */
   stale = false;
+  #wanted: Telling | undefined; // the roster that was asked for
   #cancelSwitch: () => void = () => undefined;
 
-  constructor(s: Stay) { this.#s = s; }
+  constructor(s: KeyHolders) { this.#s = s; }
 
   async begin(index: number): Promise<void> {
     this.#key = newGroupKey();
     await this.#s.o.keys({ do: "begin", index, key: copyKey(this.#key) });
+    this.#remindLater();
   }
 
   /** The one that the others should hold. */
@@ -51,18 +64,47 @@ export class Keys {
     const { generation, base } = this.#newest;
     const r = this.#s.rosters.current;
     m.gave++;
+    m.told = tellingOf(this.#s.now, r, generation, whole);
     await this.#s.say(m, {
       case: "key", value: { generation, ...(whole ? { key: base } : {}), ...(r === undefined ? {} : { rosterEpoch: BigInt(r.epoch), rosterHash: r.hash }) },
     } satisfies RoomMessageInit);
   }
 
-  /** Gives our key to everybody who does not hold it yet. */
+  /** A whole key of ours is on its way to a member under the roster that is held. */
+  #underway(m: Member): boolean {
+    return covers(m.told, tellingOf(this.#s.now, this.#s.rosters.current, this.#newest.generation, true));
+  }
+
+  /** Gives our key to everybody who does not hold it yet, unless it is on its way. */
   async again(): Promise<void> {
     for (const m of this.#s.sorted()) {
-      if (!m.in || m.held) continue;
+      if (!m.in || m.held || this.#underway(m)) continue;
       m.gave = 0;
       await this.#tell(m, true);
     }
+  }
+
+  #remindLater(): void {
+    this.#s.serial.later(remindMs, async () => {
+      await this.#remind();
+      this.#remindLater();
+    });
+  }
+
+  /** Gives our key again to whoever has not said in time that it holds it, and asks again for a roster that did not come. */
+  async #remind(): Promise<void> {
+    if (!this.stale) return this.again();
+    const m = this.#s.sorted().find((x) => x.in);
+    if (m !== undefined && this.#wanted !== undefined) await this.#wantRoster(m, this.#wanted.roster);
+  }
+
+  /** Asks a member for a roster that somebody holds. */
+  async #wantRoster(m: Member, epoch: string): Promise<void> {
+    this.stale = true;
+    const asked: Telling = { atMs: this.#s.now, roster: epoch, generation: 0, whole: false };
+    if (covers(this.#wanted, asked)) return;
+    this.#wanted = asked;
+    await this.#s.say(m, { case: "rosterWanted", value: {} });
   }
 
   /**
@@ -100,10 +142,7 @@ export class Keys {
     if (!this.#s.rosters.admits(m)) return;
     const r = this.#s.rosters.current;
     if (r !== undefined && k.rosterEpoch < BigInt(r.epoch)) return this.#s.chair.giveRoster(m);
-    if (k.rosterEpoch > BigInt(r?.epoch ?? 0)) {
-      this.stale = true;
-      await this.#s.say(m, { case: "rosterWanted", value: {} });
-    }
+    if (k.rosterEpoch > BigInt(r?.epoch ?? 0)) await this.#wantRoster(m, String(k.rosterEpoch));
     const { generation } = await this.#s.o.keys(k.key.length === 0
       ? { do: "step", of: m.index, generation: k.generation }
       : { do: "give", of: m.index, key: { generation: k.generation, base: k.key } });
@@ -119,7 +158,7 @@ export class Keys {
     if (m.gave > 0) m.gave--;
     if (generation !== this.#newest.generation) {
       // It has seen all that was sent, and missed something.
-      if (m.gave === 0) await this.#tell(m, true);
+      if (m.gave === 0 && !this.#underway(m)) await this.#tell(m, true);
       return;
     }
     m.held = true;

@@ -18,6 +18,7 @@ import type { KeyCaller } from "./ring.ts";
 import { bans, Rosters, seatOf, type Seat } from "./roster.ts";
 import { RoomKeys, type RoomLink } from "./secret.ts";
 import { Serial } from "./serial.ts";
+import type { Telling } from "./telling.ts";
 import type { RoomRefusal } from "./types.ts";
 
 /** How long who was there when we came has to show itself before we take the chair. */
@@ -37,6 +38,9 @@ export interface Member extends MemberId {
   gave: number;
   /** It holds our newest key. */
   held: boolean;
+  /** The last key that it was told, and the last roster. */
+  told: Telling | undefined;
+  roster: Telling | undefined;
 }
 
 /** Somebody in the lobby; id is undefined until it has said who it is. */
@@ -287,7 +291,7 @@ export class Stay {
     if (!this.#present.has(from) || this.#before.has(from) || this.#used.has(from) || this.#joins.has(id) || this.members.size >= maxSeats) return;
     this.#used.add(from);
     this.#joins.add(id);
-    this.members.set(from, { index: from, cert: j.cert, joinHash: j.joinHash, name: j.name, join: j, session: undefined, in: false, gave: 0, held: false });
+    this.members.set(from, { index: from, cert: j.cert, joinHash: j.joinHash, name: j.name, join: j, session: undefined, in: false, gave: 0, held: false, told: undefined, roster: undefined });
     await this.changed();
   }
 
@@ -308,7 +312,7 @@ export class Stay {
       throw err;
     }
     this.#used.add(from);
-    const m: Member = { ...member, join: undefined, session: undefined, in: false, gave: 0, held: false };
+    const m: Member = { ...member, join: undefined, session: undefined, in: false, gave: 0, held: false, told: undefined, roster: undefined };
     this.members.set(from, m);
     this.#adopt(m, session);
     await this.changed();
@@ -391,7 +395,9 @@ export class Stay {
       case "key": return this.keys.got(m, msg.value);
       case "keyHeld": return this.keys.isHeld(m, msg.value.generation);
       case "roster": return this.chair.got(m, msg.value.signed);
-      case "rosterWanted": return this.chair.giveRoster(m);
+      case "rosterWanted":
+        m.roster = undefined; // it says itself that the last one did not come
+        return this.chair.giveRoster(m);
       case "newLink": return this.chair.newLink(m, msg.value.secret);
       case "card": return this.chair.gotCard(msg.value.signed);
       case "stewardship": return this.chair.stewardship(m, msg.value.seed);
