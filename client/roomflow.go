@@ -401,6 +401,18 @@ func (t *roomTile) stats() (rtc.Stats, MediaInfo, []RoomFrames) {
 	return stats, t.sum, frames
 }
 
+// came says whether any frame has opened, whichever way it came.
+func (t *roomTile) came() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, f := range t.frames {
+		if f.Mesh+f.SFU > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // unopened counts a frame over the SFU.
 func (t *roomTile) unopened() {
 	t.mu.Lock()

@@ -7,6 +7,15 @@ import (
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 )
 
+// HasLeg says whether this side is connected with the SFU, or tries to be.
+func (r *Room) HasLeg(ctx context.Context) (has bool, err error) {
+	err = r.do(ctx, func(s *stay) error {
+		has = s.leg != nil
+		return nil
+	})
+	return has, err
+}
+
 // OfferLeg lets a test make the leg to the SFU of who is in the room by itself, with whatever it
 // wants to send there. The room's own options should be those of DataOnly.
 func (r *Room) OfferLeg(ctx context.Context, sdp string) (answer string, err error) {

@@ -518,7 +518,7 @@ func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
 	clock := newClock()
 	alice := newHumanAt(t, "alice", acme.Facts().HTTP, func(h *human) { h.now = clock.Now })
-	info := newRoom(t, alice, client.RoomSettings{MeshMost: 2})
+	info := newRoom(t, alice, client.RoomSettings{MeshMost: 3})
 	text := info.Link.Text()
 	talk := func(name string) *inRoom {
 		r, err := client.JoinRoomAsGuest(within(t), client.Config{Loopback: true, Logger: logger(t, name), Now: clock.Now}, text,
@@ -548,6 +548,10 @@ func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 		}
 	}
 	grows("in the mesh", a, b)
+	// Who has data alone is counted, and connects with nobody.
+	quiet := guest(t, "dora", text, client.RoomOptions{Media: client.DataOnly})
+	heard(t, quiet, func(e client.MemberCame) bool { return e.Index == a.Index() })
+	heard(t, a, func(e client.MemberCame) bool { return e.Index == quiet.Index() })
 	c := talk("carol")
 	for _, in := range []*inRoom{a, b, c} {
 		heard(t, in, func(e client.RoomTopology) bool { return e.SFU })
@@ -586,6 +590,15 @@ func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 		})
 	}
 	grows("in the mesh again", a, b)
+	for _, in := range []*inRoom{a, b} {
+		waitFor(t, in.name+" has left the SFU", func() bool {
+			has, err := in.HasLeg(within(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return !has
+		})
+	}
 	for _, in := range []*inRoom{a, b} {
 		for _, m := range in.Members() {
 			if m.Stats.SFrameFailed != 0 {

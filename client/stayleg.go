@@ -101,13 +101,26 @@ func (s *stay) maybeEndLeg() error {
 		return nil
 	}
 	for _, m := range s.members {
-		if m.in && (m.viaSFU || m.getsSFU || m.pair == nil || !m.bound()) {
+		if !m.in {
+			continue
+		}
+		// Of whom nothing came and who gets nothing, as one with data alone, no connection comes
+		// either: nobody waits for it.
+		if m.viaSFU || m.getsSFU || m.sends() && !m.bound() {
 			return nil
 		}
 	}
 	s.leg.stop()
 	s.leg = nil
 	return s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_END}}})
+}
+
+// sends says whether anything of a member has come.
+func (m *member) sends() bool {
+	m.mu.Lock()
+	media := m.media
+	m.mu.Unlock()
+	return media != nil && media.came()
 }
 
 func (m *member) bound() bool {
