@@ -453,6 +453,9 @@ func TestStrangersOnSocketsAreTheirOwnTrouble(t *testing.T) {
 	if asks, most := alice.asks.Load()-asksBefore, 4+span/5+2; float64(asks) > most {
 		t.Errorf("the speaker was asked for %d key frames, at most %.0f are right", asks, most)
 	}
+	for _, b := range bounds {
+		t.Logf("%s: %d of at most %.0f", b.what, b.n(st), b.most(span))
+	}
 	t.Logf("%d rounds in %.1f s; %+v", alice.round-first, span, st)
 }
 
@@ -631,7 +634,9 @@ func (h *house) attacks() (all []*attack, limits bounds) {
 	greed := h.seat(18, sfu.Grant{Publish: true, MaxBitrate: greedRate}, light.Options{Sections: []light.Section{{Sends: true, SSRC: 60, Codec: light.VP8}}})
 	const flood = 1100
 	all = append(all, &attack{guest: greed, rate: 10 * greedRate / 8 / flood, f: func(n int) {
-		p := wire.Header{PayloadType: light.VP8, Sequence: uint16(n), Timestamp: uint32(n/10) * 3000, SSRC: 60, Marker: n%10 == 9}
+		p := wire.Header{PayloadType: light.VP8, Sequence: uint16(n), Timestamp: uint32(n) * 300, SSRC: 60, Marker: true}
+		d := scalable.Mode{Spatial: 1, Temporal: 1}.Append(nil, scalable.Frame{Key: true}, true, true, uint16(n)) // whoever looks sees all that passes
+		p.Extensions[0] = wire.Extension{ID: light.Extensions.Descriptor, Value: d}
 		greed.rtp(append(p.Append(nil), bytes(flood)...))
 	}})
 	counted("packets beyond the grant", func(s sfu.Stats) uint64 { return s.OverGrant }, greed)
