@@ -40,6 +40,7 @@ func (call *Call) openConnection(ctx context.Context) error {
 		Role: rtc.Role(call.session.Role), RelayOnly: call.opts.RelayOnly, ICEServers: iceServers(turn),
 		SendKey: sendKey, ReceiveKey: receiveKey, CallCode: code, Binding: call.session,
 		OnLocalCandidate: call.onLocalCandidate, OnState: call.onState, OnBound: call.onBound,
+		OnFresh:    func() { call.onState(rtc.StateBound) },
 		OnCallCode: call.onCallCode, OnRoute: call.onRoute,
 		OnFileControl: call.onFileControl, OnNote: call.onNote, OnFileData: call.onFileData,
 		IncludeLoopback: call.c.cfg.Loopback, Logger: call.c.log,

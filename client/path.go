@@ -119,7 +119,8 @@ const (
 	filesGivenUp = 6 * time.Second
 )
 
-// pathLoop looks for a new path as long as the old one is broken. Only the initiator offers,
+// pathLoop looks for a new path as long as the old one is broken, and offers the fresh sections
+// that the other side has asked for. Only the initiator offers,
 // so that two restarts do not cross; the other side asks it to.
 func (call *Call) pathLoop(ctx context.Context) error {
 	call.mu.Lock()
@@ -158,7 +159,7 @@ func (call *Call) pathLoop(ctx context.Context) error {
 		case now.Sub(broken) > most:
 			return &UnreachableError{What: "the connection broke and did not come back"}
 		}
-		if broken.IsZero() && !lostThere {
+		if broken.IsZero() && !lostThere && !peer.Renewing() {
 			continue
 		}
 		pause := restartEvery - now.Sub(tried)

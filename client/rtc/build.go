@@ -216,11 +216,9 @@ func iceServers(in []ICEServer) []webrtc.ICEServer {
 // has two (docs/spec/media.md, section 3).
 func (p *Peer) addMedia(slot sframe.Slot, kind webrtc.RTPCodecType, d Direction, track *sending) error {
 	if track != nil {
-		t, err := p.pc.AddTransceiverFromTrack(track, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionSendonly})
-		if err != nil {
-			return fmt.Errorf("rtc: %v: %w", kind, err)
+		if err := p.addSending(track); err != nil {
+			return err
 		}
-		p.begin(func() { p.rtcpLoop(t.Sender()) })
 	}
 	if d == SendReceive || d == ReceiveOnly {
 		t, err := p.pc.AddTransceiverFromKind(kind, webrtc.RTPTransceiverInit{Direction: webrtc.RTPTransceiverDirectionRecvonly})

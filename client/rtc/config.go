@@ -120,6 +120,9 @@ type Config struct {
 	OnPointer  func(Pointer)
 	// OnNote gets what the other side writes where no node is between the two.
 	OnNote func(Note)
+	// OnFresh is called when the other side has not opened what came in a slot: a call of Restart
+	// is due, and again while [Peer.Renewing]. nil: the request ends the Peer.
+	OnFresh func()
 	// OnBye is called when the other side says goodbye; the Peer ends after it.
 	OnBye func()
 

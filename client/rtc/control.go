@@ -236,6 +236,8 @@ func (p *Peer) dispatch(m *pb.Control) error {
 			p.cfg.OnNote(Note{ID: [16]byte(k.Note.GetId()), Text: text})
 		}
 		return nil
+	case *pb.Control_Fresh:
+		return p.peerFresh(k.Fresh.GetSlot())
 	case *pb.Control_Bye:
 		if p.cfg.OnBye != nil {
 			p.cfg.OnBye()

@@ -34,6 +34,9 @@ type negotiation struct {
 	peer    [32]byte // the other side's fingerprint
 	hasPeer bool
 	early   []Candidate
+
+	due      []*sending // get a fresh section with the next offer
+	renewing bool       // one was asked for, and no answer to an offer with it has come
 }
 
 // CreateOffer makes the first offer. Candidates follow through OnLocalCandidate.
@@ -77,6 +80,9 @@ func (p *Peer) Restart(ctx context.Context, servers []ICEServer) (Description, e
 		if err := p.setServers(servers); err != nil {
 			return Description{}, err
 		}
+	}
+	if err := p.renewDueLocked(); err != nil {
+		return Description{}, err
 	}
 	n.generation++
 	d, err := p.offerLocked(&webrtc.OfferOptions{ICERestart: true})
@@ -224,6 +230,7 @@ func (p *Peer) AcceptAnswer(ctx context.Context, d Description) error {
 		return err
 	}
 	n.offer = nil
+	n.renewing = len(n.due) > 0
 	p.addEarlyLocked()
 	return nil
 }
@@ -251,6 +258,11 @@ func (p *Peer) takeLocked(d Description, kind webrtc.SDPType) error {
 	clean, err := sdp.Clean(d.SDP, p.cfg.RelayOnly)
 	if err != nil {
 		return err
+	}
+	if kind == webrtc.SDPTypeOffer && n.begun {
+		if err := p.renewOfferedLocked(clean); err != nil {
+			return err
+		}
 	}
 	n.peer, n.hasPeer = got.Fingerprint, true
 	if err := p.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: string(clean)}); err != nil {

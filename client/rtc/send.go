@@ -32,6 +32,9 @@ type sending struct {
 	sealer *sframe.Sender // nil in a room
 	frames atomic.Uint64
 
+	section *webrtc.RTPTransceiver // carries it; of the negotiation, as is
+	anew    bool                   // that is the second one, or is to be
+
 	mu     sync.Mutex // guards all below; held while writing, so that packets keep their order
 	writer webrtc.TrackLocalWriter
 	id     string
@@ -43,6 +46,7 @@ type sending struct {
 	rest   time.Duration // of a duration that is no whole number of ticks
 	rate   uint32
 	led    bool // padding was sent before the first frame
+	parted bool // one section was left and the next is not negotiated
 }
 
 func (p *Peer) newSending(codec sframe.Codec, slot sframe.Slot) (*sending, error) {
@@ -88,6 +92,7 @@ func (s *sending) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, e
 		defer s.mu.Unlock()
 		s.writer, s.id = c.WriteStream(), c.ID()
 		s.ssrc, s.ptype = uint32(c.SSRC()), uint8(codec.PayloadType)
+		s.led, s.parted = false, false
 		if s.cutter == nil {
 			s.order = rtp.NewRandomSequencer()
 			s.cutter = rtp.NewPacketizer(packetSize, s.ptype, s.ssrc, payloader(s.codec), s.order, s.rate)
@@ -115,6 +120,9 @@ func (s *sending) send(frame []byte, d time.Duration) (int, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.parted {
+		return 0, nil // a moment's silence; no counter is spent on it
+	}
 	if s.writer == nil || s.sealer == nil {
 		return 0, ErrNotSending
 	}
@@ -132,6 +140,9 @@ func (s *sending) sendSealed(frame sframe.Sealed, d time.Duration) (int, error) 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.parted {
+		return 0, nil
+	}
 	if s.writer == nil || s.sealer != nil || s.codec != frame.Codec {
 		return 0, ErrNotSending
 	}

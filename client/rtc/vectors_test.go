@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/trunkline-net/trunkline/client/rtc/pb"
@@ -75,7 +76,7 @@ type value struct {
 	Microphone, Camera, Screen, Hand bool
 	ScreenAudio                      bool `json:"screen_audio"`
 	Own, Here                        bool
-	Kind, X, Y, Audio, Video         int
+	Kind, X, Y, Audio, Video, Slot   int
 	AudioFrames                      uint64 `json:"audio_frames"`
 	VideoFrames                      uint64 `json:"video_frames"`
 }
@@ -105,6 +106,10 @@ func hear(t *testing.T, m *pb.Control) (kind string, got value) {
 			kind, got = "media_end", value{AudioFrames: m.AudioFrames, VideoFrames: m.VideoFrames}
 		},
 	}}
+	p.audio, p.video, p.screen, p.neg.offerer = &sending{}, &sending{}, &sending{}, true
+	p.cfg.OnFresh = func() {
+		kind, got = "fresh", value{Slot: slices.Index([]*sending{p.audio, p.video, p.screen}, p.neg.due[0])}
+	}
 	if err := p.dispatch(m); err != nil {
 		t.Fatal(err)
 	}

@@ -215,6 +215,7 @@ type Control struct {
 	//	*Control_Reaction
 	//	*Control_Pointer
 	//	*Control_Note
+	//	*Control_Fresh
 	Kind          isControl_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -383,6 +384,15 @@ func (x *Control) GetNote() *Note {
 	return nil
 }
 
+func (x *Control) GetFresh() *Fresh {
+	if x != nil {
+		if x, ok := x.Kind.(*Control_Fresh); ok {
+			return x.Fresh
+		}
+	}
+	return nil
+}
+
 type isControl_Kind interface {
 	isControl_Kind()
 }
@@ -443,6 +453,10 @@ type Control_Note struct {
 	Note *Note `protobuf:"bytes,14,opt,name=note,proto3,oneof"`
 }
 
+type Control_Fresh struct {
+	Fresh *Fresh `protobuf:"bytes,15,opt,name=fresh,proto3,oneof"`
+}
+
 func (*Control_Binding) isControl_Kind() {}
 
 func (*Control_Ready) isControl_Kind() {}
@@ -470,6 +484,8 @@ func (*Control_Reaction) isControl_Kind() {}
 func (*Control_Pointer) isControl_Kind() {}
 
 func (*Control_Note) isControl_Kind() {}
+
+func (*Control_Fresh) isControl_Kind() {}
 
 // First message each way; nothing else is accepted before it verifies.
 type Binding struct {
@@ -1164,11 +1180,57 @@ func (x *Note) GetText() string {
 	return ""
 }
 
+// The sender has not opened what came in a slot that the receiver sends, and asks for a fresh
+// section; once for each slot, from the side that does not offer to the one that does.
+type Fresh struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slot          uint32                 `protobuf:"varint,1,opt,name=slot,proto3" json:"slot,omitempty"` // 0 microphone, 1 camera, 2 screen, 3 screen audio
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fresh) Reset() {
+	*x = Fresh{}
+	mi := &file_client_rtc_pb_control_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fresh) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fresh) ProtoMessage() {}
+
+func (x *Fresh) ProtoReflect() protoreflect.Message {
+	mi := &file_client_rtc_pb_control_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fresh.ProtoReflect.Descriptor instead.
+func (*Fresh) Descriptor() ([]byte, []int) {
+	return file_client_rtc_pb_control_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Fresh) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
 var File_client_rtc_pb_control_proto protoreflect.FileDescriptor
 
 const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclient/rtc/pb/control.proto\x12\x10trunkline.rtc.v1\"\x8f\x06\n" +
+	"\x1bclient/rtc/pb/control.proto\x12\x10trunkline.rtc.v1\"\xc0\x06\n" +
 	"\aControl\x125\n" +
 	"\abinding\x18\x01 \x01(\v2\x19.trunkline.rtc.v1.BindingH\x00R\abinding\x12/\n" +
 	"\x05ready\x18\x02 \x01(\v2\x17.trunkline.rtc.v1.ReadyH\x00R\x05ready\x12)\n" +
@@ -1188,7 +1250,8 @@ const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\asending\x18\v \x01(\v2\x19.trunkline.rtc.v1.SendingH\x00R\asending\x128\n" +
 	"\breaction\x18\f \x01(\v2\x1a.trunkline.rtc.v1.ReactionH\x00R\breaction\x125\n" +
 	"\apointer\x18\r \x01(\v2\x19.trunkline.rtc.v1.PointerH\x00R\apointer\x12,\n" +
-	"\x04note\x18\x0e \x01(\v2\x16.trunkline.rtc.v1.NoteH\x00R\x04noteB\x06\n" +
+	"\x04note\x18\x0e \x01(\v2\x16.trunkline.rtc.v1.NoteH\x00R\x04note\x12/\n" +
+	"\x05fresh\x18\x0f \x01(\v2\x17.trunkline.rtc.v1.FreshH\x00R\x05freshB\x06\n" +
 	"\x04kind\"\x1b\n" +
 	"\aBinding\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\"\a\n" +
@@ -1230,7 +1293,9 @@ const file_client_rtc_pb_control_proto_rawDesc = "" +
 	"\x01y\x18\x04 \x01(\rR\x01y\"*\n" +
 	"\x04Note\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text*t\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"\x1b\n" +
+	"\x05Fresh\x12\x12\n" +
+	"\x04slot\x18\x01 \x01(\rR\x04slot*t\n" +
 	"\aLegKind\x12\x13\n" +
 	"\x0fLEG_UNSPECIFIED\x10\x00\x12\v\n" +
 	"\aLEG_LAN\x10\x01\x12\x0e\n" +
@@ -1267,7 +1332,7 @@ func file_client_rtc_pb_control_proto_rawDescGZIP() []byte {
 }
 
 var file_client_rtc_pb_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_client_rtc_pb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_client_rtc_pb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_client_rtc_pb_control_proto_goTypes = []any{
 	(LegKind)(0),       // 0: trunkline.rtc.v1.LegKind
 	(Codec)(0),         // 1: trunkline.rtc.v1.Codec
@@ -1287,6 +1352,7 @@ var file_client_rtc_pb_control_proto_goTypes = []any{
 	(*Reaction)(nil),   // 15: trunkline.rtc.v1.Reaction
 	(*Pointer)(nil),    // 16: trunkline.rtc.v1.Pointer
 	(*Note)(nil),       // 17: trunkline.rtc.v1.Note
+	(*Fresh)(nil),      // 18: trunkline.rtc.v1.Fresh
 }
 var file_client_rtc_pb_control_proto_depIdxs = []int32{
 	4,  // 0: trunkline.rtc.v1.Control.binding:type_name -> trunkline.rtc.v1.Binding
@@ -1303,15 +1369,16 @@ var file_client_rtc_pb_control_proto_depIdxs = []int32{
 	15, // 11: trunkline.rtc.v1.Control.reaction:type_name -> trunkline.rtc.v1.Reaction
 	16, // 12: trunkline.rtc.v1.Control.pointer:type_name -> trunkline.rtc.v1.Pointer
 	17, // 13: trunkline.rtc.v1.Control.note:type_name -> trunkline.rtc.v1.Note
-	0,  // 14: trunkline.rtc.v1.Leg.kind:type_name -> trunkline.rtc.v1.LegKind
-	1,  // 15: trunkline.rtc.v1.MediaStart.audio:type_name -> trunkline.rtc.v1.Codec
-	1,  // 16: trunkline.rtc.v1.MediaStart.video:type_name -> trunkline.rtc.v1.Codec
-	2,  // 17: trunkline.rtc.v1.Reaction.kind:type_name -> trunkline.rtc.v1.ReactionKind
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	18, // 14: trunkline.rtc.v1.Control.fresh:type_name -> trunkline.rtc.v1.Fresh
+	0,  // 15: trunkline.rtc.v1.Leg.kind:type_name -> trunkline.rtc.v1.LegKind
+	1,  // 16: trunkline.rtc.v1.MediaStart.audio:type_name -> trunkline.rtc.v1.Codec
+	1,  // 17: trunkline.rtc.v1.MediaStart.video:type_name -> trunkline.rtc.v1.Codec
+	2,  // 18: trunkline.rtc.v1.Reaction.kind:type_name -> trunkline.rtc.v1.ReactionKind
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_client_rtc_pb_control_proto_init() }
@@ -1334,6 +1401,7 @@ func file_client_rtc_pb_control_proto_init() {
 		(*Control_Reaction)(nil),
 		(*Control_Pointer)(nil),
 		(*Control_Note)(nil),
+		(*Control_Fresh)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1341,7 +1409,7 @@ func file_client_rtc_pb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_client_rtc_pb_control_proto_rawDesc), len(file_client_rtc_pb_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

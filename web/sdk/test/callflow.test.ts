@@ -35,6 +35,7 @@ class StandIn implements calling.CallPeer {
   seen: Bytes | undefined;
   media: calling.CallMedia | undefined;
   readonly held: boolean[] = [];
+  readonly renewed: string[] = [];
   closed = false;
   generation = 0;
   report = new Map<string, Record<string, unknown>>();
@@ -49,7 +50,7 @@ class StandIn implements calling.CallPeer {
     const { counts } = e;
     if (counts !== undefined) {
       this.media = {
-        counts, hold: (on) => this.held.push(on), send: async () => undefined, bound: () => undefined, stats: () => this.stats(),
+        counts, hold: (on) => this.held.push(on), renew: (slot, way) => slot < 4 && !this.renewed.includes(`${way} ${slot}`) && this.renewed.push(`${way} ${slot}`) > 0, send: async () => undefined, bound: () => undefined, stats: () => this.stats(),
         onTrack: () => undefined, onAdapted: () => undefined, tracks: new Map(), adapted: { why: undefined, camera: "full", screen: "full" },
       };
     }
@@ -387,6 +388,38 @@ describe("a library that throws", () => {
     expect([into.why?.code, into.why?.cause instanceof TypeError]).toEqual(["unreachable", true]);
     await a.client.sendMessage(b.client.id, "still here");
     await b.hear((e) => e.type === "note" && e.text === "still here");
+  });
+});
+
+describe("a stream that went past what opens it", () => {
+  const none = async () => [];
+
+  it("gets a fresh section by the next offer of the caller that found it", async () => {
+    const { caller, callee, out, into } = await live(none);
+    caller.o.onBypassed!(1);
+    while (callee.generation !== 1) await new Promise((r) => setImmediate(r));
+    expect([out.state.phase, into.state.phase, callee.renewed]).toEqual(["live", "live", []]);
+  });
+
+  it("is asked for by the callee that found it, once for each slot", async () => {
+    const { caller, callee, out, a } = await live(none);
+    callee.o.onBypassed!(0);
+    callee.o.onBypassed!(1);
+    while (callee.generation !== 1) await new Promise((r) => setImmediate(r));
+    expect([caller.renewed, out.state.phase]).toEqual([["seal 0", "seal 1"], "live"]);
+    callee.o.onBypassed!(1);
+    await phase(a, out, "ended");
+    expect(out.why?.code).toBe("malformed");
+  });
+
+  it("is not asked for of a slot that does not exist, of a call without media, or by the side that offers", async () => {
+    for (const [counts, who, slot] of [[none, "callee", 4], [undefined, "callee", 0], [none, "caller", 0]] as const) {
+      const w = await live(counts);
+      const [from, to, person] = who === "callee" ? [w.into, w.out, w.a] as const : [w.out, w.into, w.b] as const;
+      from.sendControl({ case: "fresh", value: { slot } });
+      await phase(person, to, "ended");
+      expect([to.why?.code, w.caller.renewed, w.caller.generation]).toEqual(["malformed", [], 0]);
+    }
   });
 });
 

@@ -313,7 +313,7 @@ export class Call {
   async #connect(): Promise<void> {
     this.#connection = new Connection(this.#book.peer, {
       client: this.#c, order: this.#order, post: this.#post!, session: this.#session!, media: this.media, relayOnly: this.#relayOnly,
-      byCards: this.byCards, phase: () => this.#state.phase,
+      byCards: this.byCards, renews: true, phase: () => this.#state.phase,
       bound: async () => {
         await this.#step({ type: "bound" }, undefined);
         if (!this.bound) return; // whoever was told has hung up

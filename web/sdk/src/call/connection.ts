@@ -35,6 +35,8 @@ export interface ConnectionOwner {
   readonly relayOnly: boolean;
   /** Two cards made the session: there may be no node, and names as addresses are told and used. */
   readonly byCards: boolean;
+  /** A stream that is not opened gets a fresh section. */
+  readonly renews: boolean;
   phase(): CallState["phase"];
   /** The binding has verified on both sides. */
   bound(): Promise<void>;
@@ -152,7 +154,8 @@ export class Connection {
           await this.#o.bound();
           await this.#o.look();
         }
-        if (control !== undefined) await this.#o.control(control);
+        if (control?.case === "fresh") this.#asked(control.value.slot);
+        else if (control !== undefined) await this.#o.control(control);
       }),
       onFile: (chunk) => this.#o.order.do(async () => {
         if (this.#ended) return;
@@ -167,6 +170,14 @@ export class Connection {
       onDoubt: () => this.#o.order.do(async () => {
         if (this.#o.phase() === "live" && this.#brokenMs === undefined) await this.#seek();
       }),
+      // Only the side that offered first offers.
+      ...(this.#o.renews ? {
+        onBypassed: (slot: number) => this.#o.order.do(async () => {
+          if (this.#ended) return;
+          if (s.role === Role.initiator) this.#renew();
+          else this.sendControl({ case: "fresh", value: { slot } });
+        }),
+      } : {}),
       onFailed: (why) => this.#o.failed(why),
     });
   }
@@ -320,6 +331,25 @@ export class Connection {
     this.#offered++;
     this.#pendingOffer = this.#describe(SessionType.offer, await this.#peer!.restart(), this.#offered);
     await quiet(this.#o.post.send(this.#pendingOffer));
+  }
+
+  // ---- A fresh section ----
+
+  /** The other side has not opened what came in a slot, and asks for a fresh section: once for each slot. */
+  #asked(slot: number): void {
+    if (!this.#o.renews || this.#o.session.role !== Role.initiator || this.media?.renew(slot, "seal") !== true) throw refuse("malformed", "a fresh section out of turn");
+    this.#renew();
+  }
+
+  /** Offers what the media make anew, until an answer to an offer that has it is here. */
+  #renew(): void {
+    const due = this.#offered + 1;
+    const offer = (): void => this.#o.order.do(async () => {
+      if (this.#ended || this.#taken >= due) return;
+      await this.#seek();
+      this.#o.order.after(restartMs, offer);
+    });
+    offer();
   }
 
   async #onPath(up: boolean): Promise<void> {

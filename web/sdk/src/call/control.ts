@@ -19,7 +19,7 @@ const ControlMessage = schema("Control", {
     sending: [11, schema("Sending", { microphone: bool(1), camera: bool(2), screen: bool(3), screenAudio: bool(4), hand: bool(5) })],
     reaction: [12, schema("Reaction", { kind: enumeration(1) })],
     pointer: [13, schema("Pointer", { own: bool(1), here: bool(2), x: uint32(3), y: uint32(4) })],
-    note: [14, schema("Note", { id: bytes(1), text: string(2) })],
+    note: [14, schema("Note", { id: bytes(1), text: string(2) })], fresh: [15, schema("Fresh", { slot: uint32(1) })],
   }),
 });
 

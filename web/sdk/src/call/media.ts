@@ -3,7 +3,9 @@
 //
 //   - a sender has its transform before it has a track, and gets a track only when the call is bound
 //   - a track that comes is given to nobody before the worker has authenticated a frame of it
-//   - what the browser counts is compared with what the worker counts; one frame too many ends the call
+//   - what the browser counts is compared with what the worker counts. One frame too many that left ends the call; one
+//     too many that was shown takes the slot off the page until a fresh section has brought an authentic frame, and ends
+//     the call the second time
 
 import { refuse, type TrunklineError } from "../errors.ts";
 import { adapt, adapted, limitsOf, measured, unhindered, type Adaptation, type Adapted, type Limits } from "./adaptation.ts";
@@ -16,6 +18,10 @@ export const slotNames = ["microphone", "camera", "screen", "screenAudio"] as co
 
 export const kinds: Readonly<Record<SlotName, "audio" | "video">> = { microphone: "audio", camera: "video", screen: "video", screenAudio: "audio" };
 const compareMs = 1_000;
+/** So many packets of sound come with a frame of which the worker knows, and of so many frames one opens. */
+const fewPackets = 50;
+/** So many comparisons in a row may find packets of a picture and no frame of it: a first one can be large. */
+const deafLooks = 3;
 /** So many comparisons may come before the worker has started. */
 const readyTries = 10;
 
@@ -68,9 +74,12 @@ export function sectionsOf(sdp: string): Section[] {
   return out;
 }
 
+/** What the sections of a call are for, by mid. */
+export type Slots = Map<string, { readonly slot: SlotName; readonly direction: "sendonly" | "recvonly" }>;
+
 /** Which slot each section of a first offer is for: its kind, its direction and its place among those of the same. */
-export function slotsOf(offer: string): Map<string, { readonly slot: SlotName; readonly direction: "sendonly" | "recvonly" }> {
-  const out = new Map<string, { slot: SlotName; direction: "sendonly" | "recvonly" }>();
+export function slotsOf(offer: string): Slots {
+  const out: Slots = new Map();
   const places = new Map<string, number>();
   for (const s of sectionsOf(offer)) {
     if (s.kind !== "audio" && s.kind !== "video") continue;
@@ -82,6 +91,32 @@ export function slotsOf(offer: string): Map<string, { readonly slot: SlotName; r
     if (slot !== undefined) out.set(s.mid, { slot, direction: s.direction });
   }
   return out;
+}
+
+/**
+ * Adds the fresh sections of a later offer: a new one is for the first slot of its kind and direction whose section has
+ * become inactive in this offer, once for each.
+ */
+export function addFresh(slots: Slots, offer: string): void {
+  const sections = sectionsOf(offer);
+  const inactive = new Set(sections.filter((s) => s.direction === "inactive").map((s) => s.mid));
+  for (const s of sections) {
+    if (slots.has(s.mid)) continue;
+    const had = [...slots].filter(([, at]) => kinds[at.slot] === s.kind && at.direction === s.direction);
+    const left = had.find(([mid, at]) => inactive.has(mid) && had.filter(([, other]) => other.slot === at.slot).length === 1);
+    if (left !== undefined) slots.set(s.mid, left[1]);
+  }
+}
+
+/**
+ * Whether what the browser has counted of a stream fits what the worker has opened of it. Past: frames were shown or
+ * heard that the worker did not open, or it has opened none of many. Deaf: nothing of a picture comes to the worker.
+ */
+export function judge(picture: boolean, there: Counted, c: FrameCounts): "past" | "deaf" | undefined {
+  if (there.frames > c.passed || (c.passed === 0 && c.dropped > fewPackets)) return "past";
+  if (c.seen > 0 || there.packets <= fewPackets) return undefined;
+  // Sound has no count of frames behind the transform: a stream that has packets and no frame in the worker went past it.
+  return picture ? "deaf" : "past";
 }
 
 /**
@@ -115,8 +150,13 @@ export interface CallMedia {
   bound(): void;
   /** Sends nothing while it is on; what was to be sent is sent again afterwards. */
   hold(on: boolean): void;
-  /** A track of which a frame was authentic. Nobody gets it before that. */
-  onTrack: (slot: SlotName, track: MediaStreamTrack) => void;
+  /**
+   * A fresh section is to take the place of a slot's, which sends and shows nothing any more: with the next offer. False
+   * where there is none, or a second time.
+   */
+  renew(slot: number, way: "seal" | "open"): boolean;
+  /** A track of which a frame was authentic: nobody gets it before that. Undefined: it must be shown no more. */
+  onTrack: (slot: SlotName, track: MediaStreamTrack | undefined) => void;
   /** Tracks that have been handed out. */
   readonly tracks: ReadonlyMap<SlotName, MediaStreamTrack>;
   counts(): Promise<readonly SlotCounts[]>;
@@ -131,20 +171,28 @@ interface Line {
   readonly slot: SlotName;
   readonly way: "seal" | "open";
   readonly transceiver: RTCRtpTransceiver;
+  /** Comparisons in a row that found it deaf. */
+  deaf: number;
+  /** A fresh section takes its place, and nothing of it is sent or shown. */
+  left: boolean;
 }
+
+interface Counted { readonly frames: number; readonly packets: number }
 
 /** The media of one connection. */
 export class SealedMedia implements CallMedia {
-  onTrack: (slot: SlotName, track: MediaStreamTrack) => void = () => undefined;
+  onTrack: (slot: SlotName, track: MediaStreamTrack | undefined) => void = () => undefined;
   onAdapted: () => void = () => undefined;
   readonly tracks = new Map<SlotName, MediaStreamTrack>();
   readonly #pc: RTCPeerConnection;
+  readonly #o: Pick<PeerOptions, "role" | "onBypassed">;
   readonly #worker: FramesWorker;
   readonly #fail: (why: TrunklineError) => void;
   readonly #lines: Line[] = [];
   readonly #questions = new Map<number, (c: ReadonlyMap<number, FrameCounts>) => void>();
   readonly #wanted = new Map<SlotName, MediaStreamTrack | null>();
-  #slots = new Map<string, { readonly slot: SlotName; readonly direction: "sendonly" | "recvonly" }>();
+  #slots: Slots = new Map();
+  readonly #due: Line[] = []; // a fresh section takes their place in the next offer
   readonly #left = new Map<number, number>(); // what the browser counted the last time, by line
   #adaptation: Adaptation = unhindered;
   readonly #limited = new Map<SlotName, string>(); // what a slot's encoder was told, and for which picture
@@ -158,6 +206,7 @@ export class SealedMedia implements CallMedia {
 
   constructor(pc: RTCPeerConnection, o: PeerOptions, worker: FramesWorker) {
     this.#pc = pc;
+    this.#o = o;
     this.#worker = worker;
     this.#fail = (why) => { if (!this.#closed) o.onFailed(why); };
     worker.onmessage = (e: MessageEvent<FromFrames>) => this.#heard(e.data);
@@ -165,22 +214,55 @@ export class SealedMedia implements CallMedia {
     pc.ontrack = (e) => this.#came(e.transceiver);
   }
 
+  readonly #unsent = (err: unknown): void => this.#fail(refuse("unreachable", "the browser does not send what it should", err));
+
   #say(m: ToFrames): void { this.#worker.postMessage(m); }
 
   /** Before the first offer: a section for each slot and direction. */
   offer(): void {
     for (const slot of slotNames) {
       for (const direction of ["sendonly", "recvonly"] as const) {
-        const t = this.#pc.addTransceiver(kinds[slot], { direction });
-        prefer(t, kinds[slot]);
-        if (direction === "sendonly") this.#attach(slot, "seal", t);
+        this.#add(slot, direction);
       }
     }
   }
 
-  /** A description was made, or is about to be given to the browser. The first offer says which section is which. */
+  #add(slot: SlotName, direction: "sendonly" | "recvonly"): void {
+    const t = this.#pc.addTransceiver(kinds[slot], { direction });
+    prefer(t, kinds[slot]);
+    if (direction === "sendonly") this.#attach(slot, "seal", t);
+  }
+
+  /** Before a later offer: fresh sections for those that are due. */
+  again(): void {
+    for (const { slot, way, transceiver } of this.#due.splice(0)) {
+      transceiver.direction = "inactive";
+      this.#add(slot, way === "seal" ? "sendonly" : "recvonly");
+    }
+  }
+
+  renew(slot: number, way: "seal" | "open"): boolean {
+    const [line, second] = this.#lines.filter((l) => l.slot === slotNames[slot] && l.way === way);
+    if (line === undefined || line.left || second !== undefined) return false;
+    this.#leave(line);
+    if (this.#o.role === 0) this.#due.push(line);
+    return true;
+  }
+
+  #leave(line: Line): void {
+    line.left = true;
+    const { sender, receiver: { track } } = line.transceiver;
+    if (line.way === "seal") return void sender.replaceTrack(null).catch(this.#unsent);
+    track.enabled = false;
+    if (this.tracks.get(line.slot) !== track) return;
+    this.tracks.delete(line.slot);
+    this.onTrack(line.slot, undefined);
+  }
+
+  /** A description was made, or is about to be given to the browser. Offers say which section is which. */
   described(offer: boolean, sdp: string): void {
-    if (offer && this.#slots.size === 0) this.#slots = slotsOf(sdp);
+    if (offer && this.#slots.size > 0) addFresh(this.#slots, sdp);
+    else if (offer) this.#slots = slotsOf(sdp);
     this.#say({ type: "codecs", codecs: payloadTypes(sdp) });
   }
 
@@ -207,7 +289,7 @@ export class SealedMedia implements CallMedia {
   #came(t: RTCRtpTransceiver): void {
     if (this.#lines.some((l) => l.transceiver === t)) return;
     const at = t.mid === null ? undefined : this.#slots.get(t.mid);
-    // A section that was not there at the beginning is left without a reader.
+    // A section that is for no slot is left without a reader.
     if (at === undefined) return void (t.receiver.track.enabled = false);
     const line = this.#attach(at.slot, "open", t);
     t.receiver.track.addEventListener("ended", () => {
@@ -219,8 +301,12 @@ export class SealedMedia implements CallMedia {
     const id = this.#lines.length;
     const end = (way === "seal" ? t.sender : t.receiver) as unknown as Transformed;
     end.transform = this.#worker.transform({ id, slot, way });
-    const line: Line = { id, slot, way, transceiver: t };
+    const line: Line = { id, slot, way, transceiver: t, deaf: 0, left: false };
+    for (const l of this.#lines) if (l.slot === slot && l.way === way && !l.left) this.#leave(l);
     this.#lines.push(line);
+    // In a fresh section goes on what was sent in the one before.
+    if (way === "seal") this.#limited.delete(slot);
+    if (way === "seal" && this.#bound) this.#resume();
     return line;
   }
 
@@ -232,7 +318,7 @@ export class SealedMedia implements CallMedia {
     }
     if (m.type !== "first") return;
     const line = this.#lines[m.id];
-    if (line === undefined || line.way !== "open") return;
+    if (line === undefined || line.way !== "open" || line.left) return;
     const { track } = line.transceiver.receiver;
     this.tracks.set(line.slot, track);
     this.onTrack(line.slot, track);
@@ -255,7 +341,7 @@ export class SealedMedia implements CallMedia {
   #resume(): void {
     for (const [slot, track] of this.#wanted) {
       // A connection that is closed meanwhile sends nothing any more, whatever it was to send.
-      this.#put(slot, this.#held ? null : track).catch((err: unknown) => this.#fail(refuse("unreachable", "the browser does not send what it should", err)));
+      this.#put(slot, this.#held ? null : track).catch(this.#unsent);
     }
   }
 
@@ -275,7 +361,7 @@ export class SealedMedia implements CallMedia {
   }
 
   #sender(slot: SlotName): RTCRtpSender | undefined {
-    return this.#lines.find((l) => l.slot === slot && l.way === "seal")?.transceiver.sender;
+    return this.#lines.find((l) => l.slot === slot && l.way === "seal" && !l.left)?.transceiver.sender;
   }
 
   /** After a time in which packets were lost: a picture that needs nothing of before, of everything that is shown. */
@@ -285,7 +371,7 @@ export class SealedMedia implements CallMedia {
 
   async counts(): Promise<readonly SlotCounts[]> {
     const counts = await this.#count();
-    return this.#lines.map((l) => ({ slot: l.slot, way: l.way, ...(counts.get(l.id) ?? { seen: 0, passed: 0, bytes: 0, dropped: 0 }) }));
+    return this.#lines.map((l) => ({ slot: l.slot, way: l.way, ...(counts.get(l.id) ?? none) }));
   }
 
   #count(): Promise<ReadonlyMap<number, FrameCounts>> {
@@ -309,14 +395,25 @@ export class SealedMedia implements CallMedia {
     const counts = await this.#count();
     if (this.#closed) return;
     for (const line of this.#lines) {
-      const { passed, seen, bytes } = counts.get(line.id) ?? { passed: 0, seen: 0, bytes: 0 };
+      const c = counts.get(line.id) ?? none;
       const there = countOf(report, line);
-      if (there === undefined) continue;
+      if (there === undefined || line.left) continue;
       const picture = kinds[line.slot] === "video";
-      const before = this.#left.get(line.id) ?? 0;
-      if (line.way === "seal") this.#left.set(line.id, there);
-      const bypassed = line.way === "seal" ? before > (picture ? seen : bytes) : picture ? there > passed : seen === 0 && there > 50;
-      if (bypassed) return this.#fail(refuse("key_alarm", line.way === "seal" ? "frames left without being sealed" : "frames were shown without being opened"));
+      if (line.way === "seal") {
+        const before = this.#left.get(line.id) ?? 0;
+        this.#left.set(line.id, there.frames);
+        if (before > (picture ? c.seen : c.bytes)) return this.#fail(refuse("key_alarm", "frames left without being sealed"));
+        continue;
+      }
+      const { onBypassed } = this.#o;
+      // In a room frames may come before the key that opens them, and nothing gets a fresh section.
+      const found = judge(picture, there, onBypassed === undefined ? { ...c, dropped: 0 } : c);
+      line.deaf = found === "deaf" ? line.deaf + 1 : 0;
+      if (found !== "past" && line.deaf !== deafLooks) continue;
+      const slot = slotNames.indexOf(line.slot);
+      if (onBypassed !== undefined && this.renew(slot, "open")) onBypassed(slot);
+      // One that is deaf again shows nothing, and a path that is that bad is nobody's attack.
+      else if (found === "past") return this.#fail(refuse("key_alarm", "frames were shown without being opened"));
     }
     this.#adapt(report);
   }
@@ -367,18 +464,19 @@ export class SealedMedia implements CallMedia {
   }
 }
 
+const none: FrameCounts = { seen: 0, passed: 0, bytes: 0, dropped: 0 };
+
 /** What left, or was given to the decoder, by the browser's own account: frames of pictures, bytes of sound that left. */
-function countOf(report: RTCStatsReport, line: Line): number | undefined {
+function countOf(report: RTCStatsReport, line: Line): Counted | undefined {
   for (const s of report.values() as Iterable<Record<string, unknown>>) {
     if (s["mid"] !== line.transceiver.mid) continue;
     const number = (name: string) => (typeof s[name] === "number" ? s[name] : 0);
     if (line.way === "seal" && s["type"] === "outbound-rtp") {
       // Packets of sound are no measure: some of them are padding.
-      return kinds[line.slot] === "video" ? number("framesSent") : number("bytesSent") - number("retransmittedBytesSent");
+      return { frames: kinds[line.slot] === "video" ? number("framesSent") : number("bytesSent") - number("retransmittedBytesSent"), packets: 0 };
     }
     if (line.way === "open" && s["type"] === "inbound-rtp") {
-      // Sound has no count of frames behind the transform: a stream that has packets and no frame in the worker is one that went past it.
-      return kinds[line.slot] === "video" ? number("framesDecoded") : number("packetsReceived");
+      return { frames: number("framesDecoded"), packets: number("packetsReceived") };
     }
   }
   return undefined;

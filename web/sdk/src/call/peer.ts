@@ -27,6 +27,8 @@ export interface PeerOptions {
   readonly onPath: (up: boolean) => void;
   /** Packets got through, and for a second none did: the path is still used, and another one is to be looked for. */
   readonly onDoubt?: () => void;
+  /** Frames of a slot went past what opens them, for the first time: a fresh section has to take the place of theirs. */
+  readonly onBypassed?: (slot: number) => void;
   /** The connection did what the protocol has no room for. */
   readonly onFailed: (why: TrunklineError) => void;
 }
@@ -40,7 +42,7 @@ export interface CallPeer {
   acceptAnswer(sdp: string): Promise<void>;
   /** Servers for the next ICE generation. */
   setServers(servers: readonly IceServer[]): void;
-  /** An offer of a new ICE generation under the same certificate. */
+  /** An offer of a new ICE generation under the same certificate, with the sections that are made anew. */
   restart(): Promise<string>;
   /** A line without "a="; absent: the other side has no more. */
   addCandidate(line: string | undefined): Promise<void>;

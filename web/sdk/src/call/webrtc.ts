@@ -121,7 +121,10 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
         return describe(await pc.createAnswer());
       },
       setServers: (servers) => pc.setConfiguration(configuration(servers)),
-      restart: async () => describe(await pc.createOffer({ iceRestart: true })),
+      restart: async () => {
+        media?.again();
+        return describe(await pc.createOffer({ iceRestart: true }));
+      },
       acceptAnswer: (sdp) => take("answer", sdp),
       stats: () => pc.getStats(),
       addCandidate: async (line) => {

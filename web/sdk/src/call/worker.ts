@@ -31,6 +31,8 @@ async function codingOf(o: FrameOptions): Promise<(codec: SFrameCodec, data: Uin
 export function serveFrames(): void {
   const counts = new Map<number, Counted>();
   const opening = new Set<Transformer<FrameOptions>>();
+  // One for each KID, however many sections its frames go through: no counter is used twice, and no frame opens twice.
+  const codings = new Map<string, ReturnType<typeof codingOf>>();
   let codecs = new Map<number, SFrameCodec>();
 
   scope.onrtctransform = ({ transformer }) => {
@@ -38,7 +40,9 @@ export function serveFrames(): void {
     const count = { seen: 0, passed: 0, bytes: 0, dropped: 0 };
     counts.set(options.id, count);
     if (options.way === "open") opening.add(transformer);
-    const coding = codingOf(options);
+    const coding = codings.get(options.way + options.kid) ?? codingOf(options);
+    codings.set(options.way + options.kid, coding);
+    options.key.fill(0); // it was copied before the first wait
     through(transformer, {
       way: options.way, count, codecs: () => codecs, code: async (codec, data) => (await coding)(codec, data),
       passed: () => { if (count.passed === 1) scope.postMessage({ type: "first", id: options.id }); },

@@ -80,7 +80,7 @@ export class Pair {
         },
         link: { get wire() { return o.wire(); } },
       },
-      order, session, media: 2, relayOnly: o.relayOnly, byCards: false,
+      order, session, media: 2, relayOnly: o.relayOnly, byCards: false, renews: false,
       post: { send: (m) => o.say(marshalSessionMessage(m)) },
       phase: () => (attempt.ended ? "ended" : attempt.connection.bound ? "live" : "connecting"),
       bound: async () => {
