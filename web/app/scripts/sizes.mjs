@@ -12,8 +12,8 @@ import { gzipSync } from 'node:zlib';
 export const callPath = ['app.js', 'en.js', 'frames.js'];
 export const firstVisit = ['hmac.js', 'sdk-phrase.js', 'sha2.js'];
 
-/** Bytes after gzip. The design's goal for the way into a call is 60 KB, which is not reached: docs/BENCHMARKS.md. */
-export const budget = { callPath: 101_500, firstVisit: 117_000, whole: 250_000 };
+/** Bytes after gzip. The design's goals, 60 KB on the way into a call and 250 KB in all, are not reached: docs/BENCHMARKS.md. */
+export const budget = { callPath: 98_000, firstVisit: 113_500, whole: 290_000 };
 
 export function measure(dist) {
   const files = readdirSync(dist)
