@@ -48,6 +48,7 @@ type RoomMember struct {
 	Stats     rtc.Stats
 	Media     MediaInfo
 	Frames    []RoomFrames // of each slot from which something came
+	Streams   []RoomStream // what the SFU says of it; empty in a mesh
 }
 
 // RoomFrames counts the frames of one slot that opened, by the way on which the first copy of
@@ -82,6 +83,14 @@ type (
 	RoomAgain struct{ Index room.Index }
 	// RoomTopology: media begins to go over the node's SFU, or back over the mesh.
 	RoomTopology struct{ SFU bool }
+	// MemberStream: the SFU says that a slot of a member has begun, changed for this side or ended.
+	MemberStream struct {
+		Index room.Index
+		RoomStream
+		Ended bool
+	}
+	// RoomSpeakers: who spoke last, the last one first, as the SFU heard it.
+	RoomSpeakers struct{ Order []room.Index }
 	// RoomAlarm: a moderator contradicts itself. Nothing is changed.
 	RoomAlarm struct{ What string }
 )
@@ -95,6 +104,8 @@ func (RoomLinkReplaced) roomEvent() {}
 func (RoomRekeyed) roomEvent()      {}
 func (RoomAgain) roomEvent()        {}
 func (RoomTopology) roomEvent()     {}
+func (MemberStream) roomEvent()     {}
+func (RoomSpeakers) roomEvent()     {}
 func (RoomAlarm) roomEvent()        {}
 
 // Room is this side's place in a room, from JoinRoom to Leave or the end of the room.
@@ -105,6 +116,7 @@ type Room struct {
 	card atomic.Pointer[room.Card] // the newest seen
 	flow *roomFlow
 
+	streams roomStreams
 	overSFU atomic.Bool // media goes over the SFU, as far as it does already
 
 	cancel context.CancelFunc

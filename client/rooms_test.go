@@ -17,6 +17,7 @@ import (
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/demo/clip"
 	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/media/sframe"
 	"github.com/trunkline-net/trunkline/node"
 )
 
@@ -564,6 +565,23 @@ func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 		}
 	}
 	grows("over the SFU", a, b, c)
+	// What the SFU says of a picture stands in the room: it is published in its codec, and sent.
+	for _, in := range []*inRoom{a, b, c} {
+		for _, other := range []*inRoom{a, b, c} {
+			if in == other {
+				continue
+			}
+			waitFor(t, in.name+" is told of "+other.name+"'s camera", func() bool {
+				for _, m := range in.Members() {
+					if m.Index == other.Index() {
+						return slices.Contains(m.Streams, client.RoomStream{Slot: sframe.Camera, Codec: "VP8", Sent: true})
+					}
+				}
+				return false
+			})
+			heard(t, in, func(e client.MemberStream) bool { return e.Index == other.Index() && e.Slot == sframe.Camera && e.Sent })
+		}
+	}
 	// The keys are those of the mesh: who came made them move a step, and nothing else happened.
 	for _, in := range []*inRoom{a, b, c} {
 		if in.was(func(e client.RoomEvent) bool { _, rekeyed := e.(client.RoomRekeyed); return rekeyed }) {
@@ -590,6 +608,9 @@ func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 		})
 	}
 	grows("in the mesh again", a, b)
+	waitFor(t, "nothing is left of what the SFU said", func() bool {
+		return len(a.Speakers()) == 0 && !slices.ContainsFunc(a.Members(), func(m client.RoomMember) bool { return len(m.Streams) > 0 })
+	})
 	for _, in := range []*inRoom{a, b} {
 		waitFor(t, in.name+" has left the SFU", func() bool {
 			has, err := in.HasLeg(within(t))

@@ -38,7 +38,8 @@ type roomLeg struct {
 	wanted chan []rtc.Stream // the newest wish; one waits at most
 	heard  chan *pb.RoomLegEvent
 	rtc    *rtc.Leg
-	asked  []rtc.Stream // the wish before; of the stay's loop
+	on     map[string]rtc.Stream // by section, what was asked for last
+	asked  []rtc.Stream          // the wish before; of the stay's loop
 }
 
 // topology is asked when somebody came or went, and each second.
@@ -202,7 +203,7 @@ func (g *roomLeg) want(streams []rtc.Stream) {
 func (g *roomLeg) event(e *pb.RoomLegEvent) {
 	select {
 	case g.heard <- e:
-	default: // only the end of the leg is waited for, and that shows in the connection as well
+	default: // the end of the leg shows in the connection as well, and the rest only explains
 	}
 }
 
@@ -241,8 +242,9 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.rtc = leg
+	g.rtc, g.on = leg, nil
 	defer func() {
+		r.streams.forget()
 		r.flow.close(leg)
 		if err := leg.Close(); err != nil {
 			r.log.Debug("the connection to the SFU was not closed cleanly", "error", errorKind(err))
@@ -277,6 +279,9 @@ func (g *roomLeg) follow(ctx context.Context, changed <-chan struct{}) error {
 		case e := <-g.heard:
 			if e.Kind == pb.RoomLegEventKind_ROOM_LEG_EVENT_CLOSED {
 				return &UnreachableError{What: "the SFU ended this side's leg: " + e.Reason}
+			}
+			if tell := g.s.r.streams.took(e, g.on); tell != nil {
+				g.s.r.tell(tell)
 			}
 		case <-mending.C:
 			return &UnreachableError{What: "the path to the SFU broke"}
@@ -319,6 +324,10 @@ func (g *roomLeg) negotiate(ctx context.Context, streams []rtc.Stream, restart b
 		return err
 	}
 	want := &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_WANT}
+	g.on = make(map[string]rtc.Stream, len(mids))
+	for s, mid := range mids {
+		g.on[mid] = s
+	}
 	for _, s := range streams {
 		if mid := mids[s]; mid != "" && len(want.Wants) < link.MaxWants {
 			want.Wants = append(want.Wants, &pb.RoomWant{Mid: mid, Publisher: uint32(s.Publisher), Slot: uint32(s.Slot)})

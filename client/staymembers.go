@@ -149,6 +149,7 @@ func (s *stay) describe(m *room.Member) RoomMember {
 // facts may be called from any goroutine.
 func (m *member) facts() RoomMember {
 	out := m.s.describe(&m.Member)
+	out.Streams = m.s.r.streams.of(m.Index)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if out.Connected, out.Route = m.connected, m.route; m.leg != nil {

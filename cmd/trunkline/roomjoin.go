@@ -55,6 +55,16 @@ type frameFacts struct {
 	SFU  uint64 `json:"sfu"`
 }
 
+// streamFacts is what the node's SFU says of one slot of a member.
+type streamFacts struct {
+	Index  int    `json:"index"`
+	Slot   string `json:"slot"`
+	Codec  string `json:"codec"`
+	Sent   bool   `json:"sent"`
+	Reason string `json:"reason"`
+	Ended  bool   `json:"ended"`
+}
+
 // stayFacts is the last word.
 type stayFacts struct {
 	Room    string        `json:"room"`
@@ -233,6 +243,10 @@ func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
 		return j.show("again", map[string]any{"index": e.Index})
 	case client.RoomTopology:
 		return j.show("topology", map[string]any{"sfu": e.SFU})
+	case client.MemberStream:
+		return j.show("stream", streamFacts{int(e.Index), e.Slot.String(), e.Codec, e.Sent, e.Reason, e.Ended})
+	case client.RoomSpeakers:
+		return j.show("speakers", map[string]any{"order": e.Order})
 	case client.RoomAlarm:
 		j.a.warning("%s", e.What)
 		return j.show("alarm", map[string]any{"what": e.What})
