@@ -3061,7 +3061,7 @@ func (x *RoomEvent) GetPresent() []uint32 {
 type RoomLeg struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          RoomLegKind            `protobuf:"varint,1,opt,name=kind,proto3,enum=trunkline.link.v1.RoomLegKind" json:"kind,omitempty"`
-	Sdp           string                 `protobuf:"bytes,2,opt,name=sdp,proto3" json:"sdp,omitempty"`                   // OFFER: at most 32,768
+	Sdp           string                 `protobuf:"bytes,2,opt,name=sdp,proto3" json:"sdp,omitempty"`                   // OFFER: at most 65,536
 	Wants         []*RoomWant            `protobuf:"bytes,3,rep,name=wants,proto3" json:"wants,omitempty"`               // WANT: at most 200; they replace all that were
 	LastN         uint32                 `protobuf:"varint,4,opt,name=last_n,json=lastN,proto3" json:"last_n,omitempty"` // WANT
 	Speaking      bool                   `protobuf:"varint,5,opt,name=speaking,proto3" json:"speaking,omitempty"`        // SPEAKING
@@ -3221,7 +3221,7 @@ func (x *RoomWant) GetPaused() bool {
 // The answer to an OFFER, or with an event what happened on the leg.
 type RoomLegAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sdp           string                 `protobuf:"bytes,1,opt,name=sdp,proto3" json:"sdp,omitempty"` // at most 32,768
+	Sdp           string                 `protobuf:"bytes,1,opt,name=sdp,proto3" json:"sdp,omitempty"` // at most 65,536
 	Event         *RoomLegEvent          `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
