@@ -72,11 +72,11 @@ fresh: node # web/dist is what its sources build now, in any folder
 
 webtest: node # types and tests of the SDK and the app; those in real browsers are the next target
 	cd web && { test -d node_modules || npm ci; } && npm run check && npm run test --workspace app && \
-		npm run test --workspace sdk -- --exclude test/browser.test.ts
+		npm run test:node --workspace sdk
 
 browser: node labtools ## the journeys of SDK and app in real browsers (CHROMIUM and FIREFOX, else those of /usr/bin)
 	@./.ci/need-browsers
-	cd web && { test -d node_modules || npm ci; } && npm run test --workspace sdk -- test/browser.test.ts && npm run e2e --workspace app
+	cd web && { test -d node_modules || npm ci; } && npm run test:browser --workspace sdk && npm run e2e --workspace app
 
 lint: ## golangci-lint with .golangci.yml
 	@if command -v golangci-lint >/dev/null 2>&1; then golangci-lint run; \

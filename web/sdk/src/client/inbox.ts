@@ -86,7 +86,8 @@ export class Inbox {
             late.push(d); // it must not be acknowledged unread
             continue;
           }
-          this.#c.options.log?.("a delivery was dropped", err.code);
+          // The mailbox gives again what it heard no acknowledgement of, as when the link ended before it.
+          this.#c.options.log?.(err instanceof ReplayError && d.storedId !== 0n ? "a delivery came again" : "a delivery was dropped", err.code);
         }
         if (d.storedId !== 0n) acks.push(d.storedId);
       }

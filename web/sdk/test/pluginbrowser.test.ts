@@ -19,7 +19,10 @@ async function script(name: string, format: "es" | "iife"): Promise<string> {
   const entry = fileURLToPath(new URL(`page/${name}.ts`, import.meta.url));
   const built = await build({
     configFile: false, logLevel: "error", root: fileURLToPath(new URL("page", import.meta.url)),
-    build: { write: false, target: "es2022", lib: { entry, formats: [format], fileName: name, name: "t" } },
+    build: {
+      write: false, target: "es2022", lib: { entry, formats: [format], fileName: name, name: "t" },
+      rollupOptions: { output: { inlineDynamicImports: true } }, // one file is served
+    },
   });
   return (Array.isArray(built) ? built : [built]).flatMap((b) => ("output" in b ? b.output : [])).map((o) => (o.type === "chunk" ? o.code : "")).join("");
 }
