@@ -32,7 +32,7 @@ help: ## list the targets
 build: ## bin/trunkline, static, without cgo
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/trunkline ./cmd/trunkline
 
-test: gcc vet check fresh webtest browser plain race ## everything a change has to pass (installs what is missing, with apt)
+test: gcc vet check fresh webtest plain race ## everything a change has to pass (installs gcc if it is missing)
 
 # Zero-allocation tests only mean something without the race detector, so both passes count.
 plain: labtools faulttools ## the tests, without the race detector
@@ -70,7 +70,7 @@ node:
 fresh: node # web/dist is what its sources build now, in any folder
 	cd web && { test -d node_modules || npm ci; } && npm run fresh --workspace app
 
-webtest: node # types and tests of the SDK and the app; those in real browsers are the next target
+webtest: node # types and tests of the SDK and the app; those in real browsers are "make browser"
 	cd web && { test -d node_modules || npm ci; } && npm run check && npm run test --workspace app && \
 		npm run test:node --workspace sdk
 
