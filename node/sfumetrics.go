@@ -58,6 +58,7 @@ func (f forwarded) Collect(ch chan<- prometheus.Metric) {
 		{"port", "unknown", st.Unknown},
 		{"port", "check", st.BadChecks},
 		{"port", "media", st.BadMedia},
+		{"port", "unread", st.Unread},
 		{"dropped", "grant", st.OverGrant},
 		{"dropped", "queue", st.Queue},
 		{"dropped", "source", st.UnknownSource},
