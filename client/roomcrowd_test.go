@@ -134,14 +134,11 @@ func (in *inRoom) opened(other *inRoom, slot sframe.Slot) (mesh, sfu uint64) {
 	return 0, 0
 }
 
-// full is how many people are in the large room.
-const full = 30
-
 // crowdWait is far more than it takes until all of them hear each other.
 const crowdWait = 4 * time.Minute
 
 // TestThirtyPeopleMeetAndTheNodeHearsNothing is the whole journey of a room over real sockets: two
-// talk in a mesh, it grows to thirty and goes over the node, one is sent away, most leave, and the
+// talk in a mesh, it grows to thirty (full) and goes over the node, one is sent away, most leave, and the
 // rest come back to the mesh; all the time each hears whoever is there, and nothing of what is
 // said is in the node's memory. The same search finds what a client sends without SFrame.
 func TestThirtyPeopleMeetAndTheNodeHearsNothing(t *testing.T) {
