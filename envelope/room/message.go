@@ -75,6 +75,9 @@ func checkMessage(m *pb.Message) error {
 	case *pb.Message_Card:
 		n := len(k.Card.GetSigned())
 		ok = n > 0 && n <= maxCard
+	case *pb.Message_Need:
+		c, with := k.Need.GetCause(), k.Need.GetWith()
+		ok = c >= pb.NeedCause_NEED_NOTHING && c <= pb.NeedCause_NEED_PAIR && (with != 0) == (c == pb.NeedCause_NEED_PAIR) && with < 1<<16
 	case *pb.Message_Way:
 		ok = k.Way.GetKind() == pb.WayKind_WAY_MESH || k.Way.GetKind() == pb.WayKind_WAY_SFU
 	}

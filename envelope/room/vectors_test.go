@@ -166,6 +166,9 @@ func messages(t testing.TB) []named {
 		{"note", &pb.Message{Kind: &pb.Message_Note{Note: &pb.Note{Id: x(5, 16), Text: "Grüße"}}}},
 		{"mute ask", &pb.Message{Kind: &pb.Message_MuteAsk{MuteAsk: &pb.MuteAsk{Slot: 2}}}},
 		{"card", &pb.Message{Kind: &pb.Message_Card{Card: &pb.CardUpdate{Signed: h.card.Bytes()}}}},
+		{"need of nothing more", &pb.Message{Kind: &pb.Message_Need{Need: &pb.Need{}}}},
+		{"need, uplink", &pb.Message{Kind: &pb.Message_Need{Need: &pb.Need{Cause: pb.NeedCause_NEED_UPLINK}}}},
+		{"need, pair", &pb.Message{Kind: &pb.Message_Need{Need: &pb.Need{Cause: pb.NeedCause_NEED_PAIR, With: 300}}}},
 	}
 }
 
@@ -202,6 +205,10 @@ func refusedMessages() []messageVector {
 		{"a note with a NUL", x("6a15" + "0a10" + strings.Repeat("01", 16) + "120100")},
 		{"a request about a fourth slot", x("72020803")},
 		{"an empty card", x("7a00")},
+		{"a fifth need", x("8201020804")},
+		{"a pair of one", x("8201020803")},
+		{"an uplink with somebody", x("820104" + "0801" + "1003")},
+		{"a pair with index 65,536", x("820106" + "0803" + "10808004")},
 	}
 }
 

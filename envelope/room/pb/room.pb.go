@@ -125,6 +125,58 @@ func (Topology) EnumDescriptor() ([]byte, []int) {
 	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{1}
 }
 
+type NeedCause int32
+
+const (
+	NeedCause_NEED_NOTHING   NeedCause = 0
+	NeedCause_NEED_UPLINK    NeedCause = 1
+	NeedCause_NEED_PROCESSOR NeedCause = 2
+	NeedCause_NEED_PAIR      NeedCause = 3
+)
+
+// Enum value maps for NeedCause.
+var (
+	NeedCause_name = map[int32]string{
+		0: "NEED_NOTHING",
+		1: "NEED_UPLINK",
+		2: "NEED_PROCESSOR",
+		3: "NEED_PAIR",
+	}
+	NeedCause_value = map[string]int32{
+		"NEED_NOTHING":   0,
+		"NEED_UPLINK":    1,
+		"NEED_PROCESSOR": 2,
+		"NEED_PAIR":      3,
+	}
+)
+
+func (x NeedCause) Enum() *NeedCause {
+	p := new(NeedCause)
+	*p = x
+	return p
+}
+
+func (x NeedCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NeedCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_envelope_room_pb_room_proto_enumTypes[2].Descriptor()
+}
+
+func (NeedCause) Type() protoreflect.EnumType {
+	return &file_envelope_room_pb_room_proto_enumTypes[2]
+}
+
+func (x NeedCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NeedCause.Descriptor instead.
+func (NeedCause) EnumDescriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{2}
+}
+
 type WayKind int32
 
 const (
@@ -158,11 +210,11 @@ func (x WayKind) String() string {
 }
 
 func (WayKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_envelope_room_pb_room_proto_enumTypes[2].Descriptor()
+	return file_envelope_room_pb_room_proto_enumTypes[3].Descriptor()
 }
 
 func (WayKind) Type() protoreflect.EnumType {
-	return &file_envelope_room_pb_room_proto_enumTypes[2]
+	return &file_envelope_room_pb_room_proto_enumTypes[3]
 }
 
 func (x WayKind) Number() protoreflect.EnumNumber {
@@ -171,7 +223,7 @@ func (x WayKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use WayKind.Descriptor instead.
 func (WayKind) EnumDescriptor() ([]byte, []int) {
-	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{2}
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{3}
 }
 
 // What a room is. Signed by the owner's device, domain "trunkline/v1/roomcard\0", at most 3,072
@@ -725,6 +777,7 @@ type Message struct {
 	//	*Message_Note
 	//	*Message_MuteAsk
 	//	*Message_Card
+	//	*Message_Need
 	Kind          isMessage_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -902,6 +955,15 @@ func (x *Message) GetCard() *CardUpdate {
 	return nil
 }
 
+func (x *Message) GetNeed() *Need {
+	if x != nil {
+		if x, ok := x.Kind.(*Message_Need); ok {
+			return x.Need
+		}
+	}
+	return nil
+}
+
 type isMessage_Kind interface {
 	isMessage_Kind()
 }
@@ -966,6 +1028,10 @@ type Message_Card struct {
 	Card *CardUpdate `protobuf:"bytes,15,opt,name=card,proto3,oneof"`
 }
 
+type Message_Need struct {
+	Need *Need `protobuf:"bytes,16,opt,name=need,proto3,oneof"`
+}
+
 func (*Message_Key) isMessage_Kind() {}
 
 func (*Message_KeyHeld) isMessage_Kind() {}
@@ -995,6 +1061,8 @@ func (*Message_Note) isMessage_Kind() {}
 func (*Message_MuteAsk) isMessage_Kind() {}
 
 func (*Message_Card) isMessage_Kind() {}
+
+func (*Message_Need) isMessage_Kind() {}
 
 // ROOM_KEY: the sender's own media key.
 type Key struct {
@@ -1747,6 +1815,59 @@ func (x *CardUpdate) GetSigned() []byte {
 	return nil
 }
 
+// What the sender needs the node's SFU for (docs/spec/rooms.md, section 10). The newest one counts.
+type Need struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cause         NeedCause              `protobuf:"varint,1,opt,name=cause,proto3,enum=trunkline.room.v1.NeedCause" json:"cause,omitempty"`
+	With          uint32                 `protobuf:"varint,2,opt,name=with,proto3" json:"with,omitempty"` // of a pair: the index of the other one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Need) Reset() {
+	*x = Need{}
+	mi := &file_envelope_room_pb_room_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Need) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Need) ProtoMessage() {}
+
+func (x *Need) ProtoReflect() protoreflect.Message {
+	mi := &file_envelope_room_pb_room_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Need.ProtoReflect.Descriptor instead.
+func (*Need) Descriptor() ([]byte, []int) {
+	return file_envelope_room_pb_room_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Need) GetCause() NeedCause {
+	if x != nil {
+		return x.Cause
+	}
+	return NeedCause_NEED_NOTHING
+}
+
+func (x *Need) GetWith() uint32 {
+	if x != nil {
+		return x.With
+	}
+	return 0
+}
+
 var File_envelope_room_pb_room_proto protoreflect.FileDescriptor
 
 const file_envelope_room_pb_room_proto_rawDesc = "" +
@@ -1805,7 +1926,7 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\fR\x04root\x12\x16\n" +
 	"\x06device\x18\x03 \x01(\fR\x06device\x12\x1b\n" +
-	"\tjoin_hash\x18\x04 \x01(\fR\bjoinHash\"\xe0\x06\n" +
+	"\tjoin_hash\x18\x04 \x01(\fR\bjoinHash\"\x8f\a\n" +
 	"\aMessage\x12*\n" +
 	"\x03key\x18\x01 \x01(\v2\x16.trunkline.room.v1.KeyH\x00R\x03key\x127\n" +
 	"\bkey_held\x18\x02 \x01(\v2\x1a.trunkline.room.v1.KeyHeldH\x00R\akeyHeld\x129\n" +
@@ -1824,7 +1945,8 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\apointer\x18\f \x01(\v2\x1a.trunkline.room.v1.PointerH\x00R\apointer\x12-\n" +
 	"\x04note\x18\r \x01(\v2\x17.trunkline.room.v1.NoteH\x00R\x04note\x127\n" +
 	"\bmute_ask\x18\x0e \x01(\v2\x1a.trunkline.room.v1.MuteAskH\x00R\amuteAsk\x123\n" +
-	"\x04card\x18\x0f \x01(\v2\x1d.trunkline.room.v1.CardUpdateH\x00R\x04cardB\x06\n" +
+	"\x04card\x18\x0f \x01(\v2\x1d.trunkline.room.v1.CardUpdateH\x00R\x04card\x12-\n" +
+	"\x04need\x18\x10 \x01(\v2\x17.trunkline.room.v1.NeedH\x00R\x04needB\x06\n" +
 	"\x04kind\"{\n" +
 	"\x03Key\x12\x1e\n" +
 	"\n" +
@@ -1874,7 +1996,10 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\x04slot\x18\x01 \x01(\rR\x04slot\"$\n" +
 	"\n" +
 	"CardUpdate\x12\x16\n" +
-	"\x06signed\x18\x01 \x01(\fR\x06signed*R\n" +
+	"\x06signed\x18\x01 \x01(\fR\x06signed\"N\n" +
+	"\x04Need\x122\n" +
+	"\x05cause\x18\x01 \x01(\x0e2\x1c.trunkline.room.v1.NeedCauseR\x05cause\x12\x12\n" +
+	"\x04with\x18\x02 \x01(\rR\x04with*R\n" +
 	"\x05Entry\x12\x15\n" +
 	"\x11ENTRY_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -1884,7 +2009,12 @@ const file_envelope_room_pb_room_proto_rawDesc = "" +
 	"\bTopology\x12\x11\n" +
 	"\rTOPOLOGY_AUTO\x10\x00\x12\x11\n" +
 	"\rTOPOLOGY_MESH\x10\x01\x12\x10\n" +
-	"\fTOPOLOGY_SFU\x10\x02*9\n" +
+	"\fTOPOLOGY_SFU\x10\x02*Q\n" +
+	"\tNeedCause\x12\x10\n" +
+	"\fNEED_NOTHING\x10\x00\x12\x0f\n" +
+	"\vNEED_UPLINK\x10\x01\x12\x12\n" +
+	"\x0eNEED_PROCESSOR\x10\x02\x12\r\n" +
+	"\tNEED_PAIR\x10\x03*9\n" +
 	"\aWayKind\x12\x13\n" +
 	"\x0fWAY_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bWAY_MESH\x10\x01\x12\v\n" +
@@ -1902,59 +2032,63 @@ func file_envelope_room_pb_room_proto_rawDescGZIP() []byte {
 	return file_envelope_room_pb_room_proto_rawDescData
 }
 
-var file_envelope_room_pb_room_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_envelope_room_pb_room_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_envelope_room_pb_room_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_envelope_room_pb_room_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_envelope_room_pb_room_proto_goTypes = []any{
 	(Entry)(0),           // 0: trunkline.room.v1.Entry
 	(Topology)(0),        // 1: trunkline.room.v1.Topology
-	(WayKind)(0),         // 2: trunkline.room.v1.WayKind
-	(*Card)(nil),         // 3: trunkline.room.v1.Card
-	(*Join)(nil),         // 4: trunkline.room.v1.Join
-	(*Welcome)(nil),      // 5: trunkline.room.v1.Welcome
-	(*Roster)(nil),       // 6: trunkline.room.v1.Roster
-	(*Seat)(nil),         // 7: trunkline.room.v1.Seat
-	(*Message)(nil),      // 8: trunkline.room.v1.Message
-	(*Key)(nil),          // 9: trunkline.room.v1.Key
-	(*KeyHeld)(nil),      // 10: trunkline.room.v1.KeyHeld
-	(*RosterUpdate)(nil), // 11: trunkline.room.v1.RosterUpdate
-	(*RosterWanted)(nil), // 12: trunkline.room.v1.RosterWanted
-	(*NewLink)(nil),      // 13: trunkline.room.v1.NewLink
-	(*Stewardship)(nil),  // 14: trunkline.room.v1.Stewardship
-	(*Connection)(nil),   // 15: trunkline.room.v1.Connection
-	(*Way)(nil),          // 16: trunkline.room.v1.Way
-	(*Ended)(nil),        // 17: trunkline.room.v1.Ended
-	(*Presence)(nil),     // 18: trunkline.room.v1.Presence
-	(*Reaction)(nil),     // 19: trunkline.room.v1.Reaction
-	(*Pointer)(nil),      // 20: trunkline.room.v1.Pointer
-	(*Note)(nil),         // 21: trunkline.room.v1.Note
-	(*MuteAsk)(nil),      // 22: trunkline.room.v1.MuteAsk
-	(*CardUpdate)(nil),   // 23: trunkline.room.v1.CardUpdate
+	(NeedCause)(0),       // 2: trunkline.room.v1.NeedCause
+	(WayKind)(0),         // 3: trunkline.room.v1.WayKind
+	(*Card)(nil),         // 4: trunkline.room.v1.Card
+	(*Join)(nil),         // 5: trunkline.room.v1.Join
+	(*Welcome)(nil),      // 6: trunkline.room.v1.Welcome
+	(*Roster)(nil),       // 7: trunkline.room.v1.Roster
+	(*Seat)(nil),         // 8: trunkline.room.v1.Seat
+	(*Message)(nil),      // 9: trunkline.room.v1.Message
+	(*Key)(nil),          // 10: trunkline.room.v1.Key
+	(*KeyHeld)(nil),      // 11: trunkline.room.v1.KeyHeld
+	(*RosterUpdate)(nil), // 12: trunkline.room.v1.RosterUpdate
+	(*RosterWanted)(nil), // 13: trunkline.room.v1.RosterWanted
+	(*NewLink)(nil),      // 14: trunkline.room.v1.NewLink
+	(*Stewardship)(nil),  // 15: trunkline.room.v1.Stewardship
+	(*Connection)(nil),   // 16: trunkline.room.v1.Connection
+	(*Way)(nil),          // 17: trunkline.room.v1.Way
+	(*Ended)(nil),        // 18: trunkline.room.v1.Ended
+	(*Presence)(nil),     // 19: trunkline.room.v1.Presence
+	(*Reaction)(nil),     // 20: trunkline.room.v1.Reaction
+	(*Pointer)(nil),      // 21: trunkline.room.v1.Pointer
+	(*Note)(nil),         // 22: trunkline.room.v1.Note
+	(*MuteAsk)(nil),      // 23: trunkline.room.v1.MuteAsk
+	(*CardUpdate)(nil),   // 24: trunkline.room.v1.CardUpdate
+	(*Need)(nil),         // 25: trunkline.room.v1.Need
 }
 var file_envelope_room_pb_room_proto_depIdxs = []int32{
 	0,  // 0: trunkline.room.v1.Card.entry:type_name -> trunkline.room.v1.Entry
 	1,  // 1: trunkline.room.v1.Card.topology:type_name -> trunkline.room.v1.Topology
-	7,  // 2: trunkline.room.v1.Roster.seats:type_name -> trunkline.room.v1.Seat
-	9,  // 3: trunkline.room.v1.Message.key:type_name -> trunkline.room.v1.Key
-	10, // 4: trunkline.room.v1.Message.key_held:type_name -> trunkline.room.v1.KeyHeld
-	11, // 5: trunkline.room.v1.Message.roster:type_name -> trunkline.room.v1.RosterUpdate
-	12, // 6: trunkline.room.v1.Message.roster_wanted:type_name -> trunkline.room.v1.RosterWanted
-	13, // 7: trunkline.room.v1.Message.new_link:type_name -> trunkline.room.v1.NewLink
-	14, // 8: trunkline.room.v1.Message.stewardship:type_name -> trunkline.room.v1.Stewardship
-	15, // 9: trunkline.room.v1.Message.connection:type_name -> trunkline.room.v1.Connection
-	16, // 10: trunkline.room.v1.Message.way:type_name -> trunkline.room.v1.Way
-	17, // 11: trunkline.room.v1.Message.ended:type_name -> trunkline.room.v1.Ended
-	18, // 12: trunkline.room.v1.Message.presence:type_name -> trunkline.room.v1.Presence
-	19, // 13: trunkline.room.v1.Message.reaction:type_name -> trunkline.room.v1.Reaction
-	20, // 14: trunkline.room.v1.Message.pointer:type_name -> trunkline.room.v1.Pointer
-	21, // 15: trunkline.room.v1.Message.note:type_name -> trunkline.room.v1.Note
-	22, // 16: trunkline.room.v1.Message.mute_ask:type_name -> trunkline.room.v1.MuteAsk
-	23, // 17: trunkline.room.v1.Message.card:type_name -> trunkline.room.v1.CardUpdate
-	2,  // 18: trunkline.room.v1.Way.kind:type_name -> trunkline.room.v1.WayKind
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	8,  // 2: trunkline.room.v1.Roster.seats:type_name -> trunkline.room.v1.Seat
+	10, // 3: trunkline.room.v1.Message.key:type_name -> trunkline.room.v1.Key
+	11, // 4: trunkline.room.v1.Message.key_held:type_name -> trunkline.room.v1.KeyHeld
+	12, // 5: trunkline.room.v1.Message.roster:type_name -> trunkline.room.v1.RosterUpdate
+	13, // 6: trunkline.room.v1.Message.roster_wanted:type_name -> trunkline.room.v1.RosterWanted
+	14, // 7: trunkline.room.v1.Message.new_link:type_name -> trunkline.room.v1.NewLink
+	15, // 8: trunkline.room.v1.Message.stewardship:type_name -> trunkline.room.v1.Stewardship
+	16, // 9: trunkline.room.v1.Message.connection:type_name -> trunkline.room.v1.Connection
+	17, // 10: trunkline.room.v1.Message.way:type_name -> trunkline.room.v1.Way
+	18, // 11: trunkline.room.v1.Message.ended:type_name -> trunkline.room.v1.Ended
+	19, // 12: trunkline.room.v1.Message.presence:type_name -> trunkline.room.v1.Presence
+	20, // 13: trunkline.room.v1.Message.reaction:type_name -> trunkline.room.v1.Reaction
+	21, // 14: trunkline.room.v1.Message.pointer:type_name -> trunkline.room.v1.Pointer
+	22, // 15: trunkline.room.v1.Message.note:type_name -> trunkline.room.v1.Note
+	23, // 16: trunkline.room.v1.Message.mute_ask:type_name -> trunkline.room.v1.MuteAsk
+	24, // 17: trunkline.room.v1.Message.card:type_name -> trunkline.room.v1.CardUpdate
+	25, // 18: trunkline.room.v1.Message.need:type_name -> trunkline.room.v1.Need
+	3,  // 19: trunkline.room.v1.Way.kind:type_name -> trunkline.room.v1.WayKind
+	2,  // 20: trunkline.room.v1.Need.cause:type_name -> trunkline.room.v1.NeedCause
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_envelope_room_pb_room_proto_init() }
@@ -1978,14 +2112,15 @@ func file_envelope_room_pb_room_proto_init() {
 		(*Message_Note)(nil),
 		(*Message_MuteAsk)(nil),
 		(*Message_Card)(nil),
+		(*Message_Need)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_envelope_room_pb_room_proto_rawDesc), len(file_envelope_room_pb_room_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   21,
+			NumEnums:      4,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

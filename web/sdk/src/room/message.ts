@@ -15,6 +15,8 @@ export type RoomMessageInit = NonNullable<Init<typeof RoomMessageMessage>["kind"
 
 export const maxNote = 4096;
 export const Way = { mesh: 1, sfu: 2 } as const;
+/** What a member needs the node's SFU for (docs/spec/rooms.md, section 10). */
+export const Need = { nothing: 0, uplink: 1, processor: 2, pair: 3 } as const;
 
 export function marshalRoomMessage(kind: RoomMessageInit): Bytes {
   const b = encode(RoomMessageMessage, { kind });
@@ -42,6 +44,10 @@ function good(k: RoomMessage): boolean {
       parseSessionMessage(k.value.message);
       return true;
     case "way": return k.value.kind === Way.mesh || k.value.kind === Way.sfu;
+    case "need": {
+      const { cause, with: other } = k.value;
+      return cause >= Need.nothing && cause <= Need.pair && (other !== 0) === (cause === Need.pair) && other <= 65_535;
+    }
     case "presence": return k.value.hand <= BigInt(maxUnix) * 1000n;
     case "reaction": return k.value.kind >= 1 && k.value.kind <= reactions.length;
     case "pointer": {

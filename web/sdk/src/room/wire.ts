@@ -37,5 +37,6 @@ export const RoomMessageMessage = schema("Message", {
     note: [13, schema("Note", { id: bytes(1), text: string(2) })],
     muteAsk: [14, schema("MuteAsk", { slot: uint32(1) })],
     card: [15, schema("CardUpdate", { signed: bytes(1) })],
+    need: [16, schema("Need", { cause: enumeration(1), with: uint32(2) })],
   }),
 });
