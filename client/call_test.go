@@ -11,7 +11,7 @@ import (
 	"github.com/trunkline-net/trunkline/internal/demo/clip"
 )
 
-func aClip(t *testing.T) *client.Source {
+func aClip(t testing.TB) *client.Source {
 	t.Helper()
 	s, err := client.NewClipSource(clip.Ogg, clip.IVF)
 	if err != nil {

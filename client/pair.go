@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,10 @@ type pair struct {
 
 	muted atomic.Bool // the member gets our media over the SFU
 	sends atomic.Pointer[rtc.Peer]
+
+	mu    sync.Mutex // guards began, since
+	began time.Time  // since when it works
+	since time.Time  // since when it should and does not; zero: it does, or the other side wants none
 
 	// Of run alone.
 	pending    []byte // an offer that ended the attempt before
@@ -56,6 +61,30 @@ func (p *pair) sayEnd(ctx context.Context) error {
 		return peer.SendMediaEnd(ctx)
 	}
 	return nil
+}
+
+// times say since when it works, and since when it should and does not.
+func (p *pair) times() (began, since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.began, p.since
+}
+
+// wanting: it should work by now, and does not.
+func (p *pair) wanting() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.since.IsZero() {
+		p.began, p.since = time.Time{}, p.s.r.a.now()
+	}
+}
+
+func (p *pair) works() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.began.IsZero() {
+		p.began, p.since = p.s.r.a.now(), time.Time{}
+	}
 }
 
 // connect begins the connection with a member.
@@ -145,6 +174,7 @@ func (p *pair) attempt(ctx context.Context) error {
 	p.peer, p.offer, p.described, p.generation, p.early = nil, nil, false, 0, nil
 	turn, err := p.relay(ctx)
 	if err != nil && r.opts.RelayOnly {
+		p.wanting()
 		return err
 	}
 	p.turn = turn
@@ -201,6 +231,7 @@ func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan err
 			}
 		case <-bound:
 			bound = nil
+			p.works()
 			if err := p.s.r.flow.begin(ctx, p); err != nil {
 				return err
 			}
@@ -216,11 +247,13 @@ func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan err
 			switch state := p.peer.State(); {
 			case bound == nil && state == rtc.StateBound:
 				broken = time.Time{}
+				p.works()
 				continue
 			case bound != nil && p.peer.Route().Path != "":
 				continue // ICE has done its part
 			case broken.IsZero():
 				broken = time.Now()
+				p.wanting()
 				continue
 			case time.Since(broken) > pathGivenUp:
 				return &UnreachableError{What: "a member of the room could not be connected with"}
@@ -360,6 +393,9 @@ func (p *pair) candidate(ctx context.Context, c rtc.Candidate) error {
 func (p *pair) addEarly(ctx context.Context) error {
 	early := p.early
 	p.early, p.described = nil, true
+	if p.sends.Load() == nil {
+		p.wanting()
+	}
 	for _, c := range early {
 		if err := p.peer.AddCandidate(ctx, c); err != nil {
 			return err

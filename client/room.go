@@ -81,8 +81,9 @@ type (
 	RoomRekeyed struct{ Generation uint32 }
 	// RoomAgain: the link to the node was lost, and this side came in again under another index.
 	RoomAgain struct{ Index room.Index }
-	// RoomTopology: media begins to go over the node's SFU, or back over the mesh.
-	RoomTopology struct{ SFU bool }
+	// RoomTopology: media begins to go over the node's SFU, or back over the mesh, or the reason
+	// for the way it goes is another one.
+	RoomTopology struct{ RoomWay }
 	// MemberStream: the SFU says that a slot of a member has begun, changed for this side or ended.
 	MemberStream struct {
 		Index room.Index
@@ -117,7 +118,7 @@ type Room struct {
 	flow *roomFlow
 
 	streams roomStreams
-	overSFU atomic.Bool // media goes over the SFU, as far as it does already
+	way     atomic.Pointer[RoomWay] // of media, as far as it goes there already; nil: the mesh, for no reason
 
 	cancel context.CancelFunc
 	done   chan struct{} // closed when all is over
@@ -307,7 +308,15 @@ func (r *Room) Index() room.Index {
 func (r *Room) Inside() bool { return isClosed(r.inside) }
 
 // OverSFU reports whether media goes over the node's SFU, as far as it does already.
-func (r *Room) OverSFU() bool { return r.overSFU.Load() }
+func (r *Room) OverSFU() bool { return r.Way().SFU }
+
+// Way says how media goes, as far as it does already, and why.
+func (r *Room) Way() RoomWay {
+	if w := r.way.Load(); w != nil {
+		return *w
+	}
+	return RoomWay{}
+}
 
 // Admitted waits until we are in: at once, but in a lobby.
 func (r *Room) Admitted(ctx context.Context) error {

@@ -24,8 +24,10 @@ type roomFlow struct {
 	tiles   []*roomTile // of the members that are here
 	ended   bool        // the source has
 	sent    int         // audio frames
-	hashes  [][32]byte  // of the video frames sent
-	err     error       // of source or sinks, the first one
+	frames  int         // that left since lateness was asked for, and of them late
+	late    int
+	hashes  [][32]byte // of the video frames sent
+	err     error      // of source or sinks, the first one
 	changed chan struct{}
 }
 
@@ -50,8 +52,11 @@ type roomTile struct {
 	before   rtc.Stats // of the connections before it
 	base     [2]int    // what had come when it began: sound, pictures
 	expected *rtc.MediaEnd
-	live     bool // a way leads there and back
-	said     bool // it has said that nothing more comes
+	overMesh [sframe.ScreenAudio + 1]bool // by slot: a frame came first over the mesh since the leg to the SFU began,
+	overSFU  [sframe.ScreenAudio + 1]bool // and one over the SFU
+	began    time.Time                    // when the first one did
+	live     bool                         // a way leads there and back
+	said     bool                         // it has said that nothing more comes
 	closed   bool
 }
 
@@ -253,6 +258,7 @@ func (f *roomFlow) enough(ctx context.Context) bool {
 // line sends the frames of one medium at the pace at which they were recorded.
 func (f *roomFlow) line(ctx context.Context, slot sframe.Slot, c sframe.Codec, next func() ([]byte, time.Duration, error)) error {
 	due := time.Now()
+	behind := due // when the frame before had gone everywhere
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -269,11 +275,48 @@ func (f *roomFlow) line(ctx context.Context, slot sframe.Slot, c sframe.Codec, n
 			return nil
 		case <-timer.C:
 		}
+		late := behind.Sub(due) > d
 		if err := f.send(slot, c, frame, d); err != nil {
 			return err
 		}
-		due = due.Add(d)
+		behind, due = time.Now(), due.Add(d)
+		f.left(late)
 	}
+}
+
+func (f *roomFlow) left(late bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frames++
+	if late {
+		f.late++
+	}
+}
+
+// lateness says how many frames have left since it was asked for last, and how many of them more
+// than their own duration after they were due, because those before them were still on their way
+// to everybody.
+func (f *roomFlow) lateness() (frames, late int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	frames, late = f.frames, f.late
+	f.frames, f.late = 0, 0
+	return frames, late
+}
+
+// slots are how many we send.
+func (f *roomFlow) slots() (n int) {
+	s := f.r.opts.Source
+	if s == nil || f.hasEnded() {
+		return 0
+	}
+	if s.NextAudio != nil && f.r.opts.Media != DataOnly {
+		n++
+	}
+	if s.NextVideo != nil && f.r.opts.Media == Video {
+		n++
+	}
+	return n
 }
 
 // send seals a frame once and gives the same bytes to every way.
@@ -347,6 +390,7 @@ func (t *roomTile) frame(frame rtc.Frame, sfu bool) {
 			counts.SFU++
 		} else {
 			counts.Mesh++
+			t.overMesh[frame.Slot] = true
 		}
 		// What a member says it has sent is its microphone and its camera.
 		switch {
@@ -399,6 +443,46 @@ func (t *roomTile) stats() (rtc.Stats, MediaInfo, []RoomFrames) {
 		stats = stats.Plus(t.peer.Stats())
 	}
 	return stats, t.sum, frames
+}
+
+// legSlots is how long the SFU may take to bring every slot of a member that the mesh brings, before
+// what it brings is enough: a path may not take more, or a camera may just have been switched off.
+const legSlots = 3 * time.Second
+
+// overLeg takes note that a frame of a slot came over the SFU, and says whether the mesh is needed no
+// more: sound comes over the SFU at once, a picture not before there is room for it.
+func (t *roomTile) overLeg(slot sframe.Slot, now time.Time) (enough bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if slot > sframe.ScreenAudio {
+		return false
+	}
+	if t.began.IsZero() {
+		t.began = now
+	}
+	t.overSFU[slot] = true
+	for s, mesh := range t.overMesh {
+		if mesh && !t.overSFU[s] {
+			return now.Sub(t.began) >= legSlots
+		}
+	}
+	return true
+}
+
+// legBegins forgets which slots come which way.
+func (f *roomFlow) legBegins() {
+	f.mu.Lock()
+	tiles := f.tiles
+	f.mu.Unlock()
+	for _, t := range tiles {
+		t.legBegins()
+	}
+}
+
+func (t *roomTile) legBegins() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.overMesh, t.overSFU, t.began = [sframe.ScreenAudio + 1]bool{}, [sframe.ScreenAudio + 1]bool{}, time.Time{}
 }
 
 // came says whether any frame has opened, whichever way it came.

@@ -16,6 +16,33 @@ func (r *Room) HasLeg(ctx context.Context) (has bool, err error) {
 	return has, err
 }
 
+// KeySettled says whether all others hold the key that this side seals under.
+func (r *Room) KeySettled(ctx context.Context) (settled bool, err error) {
+	err = r.do(ctx, func(s *stay) error {
+		settled = s.sending.next == nil
+		for _, m := range s.members {
+			settled = settled && (!m.in || m.held)
+		}
+		return nil
+	})
+	return settled, err
+}
+
+// WantsPairs says with how many others this side wants a connection and has none.
+func (r *Room) WantsPairs(ctx context.Context) (n int, err error) {
+	err = r.do(ctx, func(s *stay) error {
+		for _, m := range s.members {
+			if m.pair != nil {
+				if _, since := m.pair.times(); !since.IsZero() {
+					n++
+				}
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
 // OfferLeg lets a test make the leg to the SFU of who is in the room by itself, with whatever it
 // wants to send there. The room's own options should be those of DataOnly.
 func (r *Room) OfferLeg(ctx context.Context, sdp string) (answer string, err error) {

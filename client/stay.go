@@ -54,6 +54,8 @@ type stay struct {
 	sending roomKeys
 
 	promotion promotion
+	needs     ownNeed
+	need      RoomNeed // what we have said that we need
 	up        bool     // media goes over the SFU, as far as it does already
 	leg       *roomLeg // nil: none
 }
@@ -72,6 +74,7 @@ type member struct {
 	roster   telling // and the last roster
 	pair     *pair
 
+	need    RoomNeed    // what it has said that it needs
 	viaSFU  bool        // we get its media over the SFU, and have said so
 	getsSFU bool        // it gets ours over the SFU
 	overSFU atomic.Bool // a frame of it came over the SFU; of any goroutine
@@ -163,9 +166,7 @@ func (s *stay) drive(ctx context.Context) error {
 		case <-renew.C:
 			err = s.rekey()
 		case <-look.C:
-			if err = s.remind(); err == nil {
-				err = s.topology()
-			}
+			err = errors.Join(s.remind(), s.measureMesh(), s.topology())
 		case <-settle.C:
 			s.settled = true
 			err = s.chair()
@@ -296,6 +297,8 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 		return s.stewardship(m, [32]byte(k.Stewardship.Seed))
 	case *roompb.Message_Way:
 		return s.gotWay(m, k.Way.Kind)
+	case *roompb.Message_Need:
+		return s.gotNeed(m, k.Need)
 	case *roompb.Message_Card:
 		return s.gotCard(k.Card.Signed)
 	case *roompb.Message_Ended:

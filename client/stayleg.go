@@ -52,17 +52,18 @@ func (s *stay) topology() error {
 		// Who comes into a large room makes no mesh with the first that it gets to know.
 		in = max(in, len(s.present)+1)
 	}
-	up := s.promotion.decide(s.r.a.now(), in)
+	way := s.promotion.decide(s.r.a.now(), in, s.needed())
 	was := s.up
-	s.up = up
-	s.r.overSFU.Store(up)
+	s.up = way.SFU
+	if way != s.r.Way() {
+		s.r.way.Store(&way)
+		s.r.tell(RoomTopology{way})
+	}
 	switch {
-	case up && s.leg == nil:
+	case s.up && s.leg == nil:
 		s.leg = s.newLeg()
-		s.r.tell(RoomTopology{SFU: true})
-	case !up && was:
+	case !s.up && was:
 		// The mesh first; the leg ends when everybody has it.
-		s.r.tell(RoomTopology{})
 		for _, m := range sortedMembers(s.members) {
 			if m.in && m.pair == nil {
 				s.connect(m)
@@ -168,6 +169,7 @@ func (s *stay) meshBound(m *member) error {
 // hearsOverMesh: what a member sends is to come over the mesh.
 func (s *stay) hearsOverMesh(m *member) error {
 	m.viaSFU = false
+	m.media.legBegins()
 	m.overSFU.Store(false)
 	m.mu.Lock()
 	m.leg = nil
@@ -231,7 +233,7 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 	changed := make(chan struct{}, 1)
 	leg, err := rtc.NewLeg(rtc.LegConfig{
 		Audio: audio == rtc.SendReceive, Video: video == rtc.SendReceive, VideoCodec: r.flow.codec(),
-		Opener: g.opener, OnFrame: g.frame, OnUnopened: g.unopened, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
+		Opener: g.opener, OnFrame: g.frame, OnCopy: g.copied, OnUnopened: g.unopened, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
 		OnState: func(rtc.State) {
 			select {
 			case changed <- struct{}{}:
@@ -243,6 +245,7 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 		return err
 	}
 	g.rtc, g.on = leg, nil
+	r.flow.legBegins()
 	defer func() {
 		r.streams.forget()
 		r.flow.close(leg)
@@ -378,14 +381,24 @@ func (g *roomLeg) opener(index uint64) rtc.Opener {
 	return nil
 }
 
-// frame is one that opened. The first one of a member tells it that the SFU works.
+// frame is one that opened.
 func (g *roomLeg) frame(index uint64, f rtc.Frame) {
-	m := g.member(index)
-	if m == nil {
-		return
+	if m := g.member(index); m != nil {
+		m.media.frame(f, true)
+		g.came(m, f.Slot)
 	}
-	m.media.frame(f, true)
-	if m.overSFU.CompareAndSwap(false, true) {
+}
+
+// copied is one that had come over the mesh already: the SFU may well be the slower way.
+func (g *roomLeg) copied(index uint64, slot sframe.Slot) {
+	if m := g.member(index); m != nil {
+		g.came(m, slot)
+	}
+}
+
+// came tells a member that the SFU works as soon as everything that it sends comes that way.
+func (g *roomLeg) came(m *member, slot sframe.Slot) {
+	if m.media.overLeg(slot, time.Now()) && m.overSFU.CompareAndSwap(false, true) {
 		leg := g.rtc
 		g.s.onLoop(func() { g.s.hearsOverSFU(m, leg) })
 	}

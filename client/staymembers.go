@@ -55,6 +55,11 @@ func (s *stay) review() error {
 		if err := s.greet(m); err != nil {
 			return err
 		}
+		if s.need.Cause != "" {
+			if err := s.sayNeed(m); err != nil {
+				return err
+			}
+		}
 	}
 	if err := s.giveKey(came); err != nil {
 		return err

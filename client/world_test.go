@@ -22,7 +22,7 @@ import (
 // wait is how long a test waits for something that must come. It is never a measure.
 const wait = 30 * time.Second
 
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	t.Cleanup(cancel)
@@ -43,12 +43,12 @@ mode = "open"
 `
 
 // startExchange runs a node on a data folder, new or used.
-func startExchange(t *testing.T, domain, dir string, change ...func(*node.Config)) *exchange {
+func startExchange(t testing.TB, domain, dir string, change ...func(*node.Config)) *exchange {
 	t.Helper()
 	return startLoggedExchange(t, slog.New(slog.DiscardHandler), domain, dir, change...)
 }
 
-func startLoggedExchange(t *testing.T, log *slog.Logger, domain, dir string, change ...func(*node.Config)) *exchange {
+func startLoggedExchange(t testing.TB, log *slog.Logger, domain, dir string, change ...func(*node.Config)) *exchange {
 	t.Helper()
 	cfg, err := exchangeConfig(domain, dir)
 	if err != nil {
@@ -100,7 +100,7 @@ func exchangeConfig(domain, dir string) (node.Config, error) {
 	return cfg, os.WriteFile(filepath.Join(dir, "policy.toml"), []byte(openRegistration), 0o600)
 }
 
-func (e *exchange) stop(t *testing.T) {
+func (e *exchange) stop(t testing.TB) {
 	t.Helper()
 	if e.end == nil {
 		return
@@ -117,7 +117,7 @@ func (e *exchange) stop(t *testing.T) {
 	}
 }
 
-func (e *exchange) document(t *testing.T) []byte {
+func (e *exchange) document(t testing.TB) []byte {
 	t.Helper()
 	resp, err := http.Get(e.Facts().HTTP + "/.well-known/trunkline/domain")
 	if err != nil {
@@ -132,7 +132,7 @@ func (e *exchange) document(t *testing.T) []byte {
 }
 
 // befriend makes each node the other's partner, as two administrators would.
-func befriend(t *testing.T, a, b *exchange) {
+func befriend(t testing.TB, a, b *exchange) {
 	t.Helper()
 	for _, pair := range [][2]*exchange{{a, b}, {b, a}} {
 		to, about := pair[0], pair[1]
@@ -166,7 +166,7 @@ actions = ["federate", "signal", "knock", "store", "query", "turn"]
 }
 
 // two starts acme.example and globex.example as partners.
-func two(t *testing.T, change ...func(*node.Config)) (acme, globex *exchange) {
+func two(t testing.TB, change ...func(*node.Config)) (acme, globex *exchange) {
 	t.Helper()
 	acme = startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"), change...)
 	globex = startExchange(t, "globex.example", filepath.Join(t.TempDir(), "globex"), change...)
@@ -191,14 +191,14 @@ type human struct {
 	changed chan struct{}
 }
 
-func logger(t *testing.T, name string) *slog.Logger {
+func logger(t testing.TB, name string) *slog.Logger {
 	if os.Getenv("TRUNKLINE_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("who", name)
 }
 
-func (h *human) config(t *testing.T) client.Config {
+func (h *human) config(t testing.TB) client.Config {
 	log := h.log
 	if log == nil {
 		log = logger(t, h.name)
@@ -207,12 +207,12 @@ func (h *human) config(t *testing.T) client.Config {
 }
 
 // newHuman makes an identity, registers it and keeps it running.
-func newHuman(t *testing.T, name string, at *exchange) *human {
+func newHuman(t testing.TB, name string, at *exchange) *human {
 	t.Helper()
 	return newHumanAt(t, name, at.Facts().HTTP)
 }
 
-func newHumanAt(t *testing.T, name, url string, change ...func(*human)) *human {
+func newHumanAt(t testing.TB, name, url string, change ...func(*human)) *human {
 	t.Helper()
 	h := createHuman(t, name, change...)
 	if _, err := h.Register(within(t), url); err != nil {
@@ -223,7 +223,7 @@ func newHumanAt(t *testing.T, name, url string, change ...func(*human)) *human {
 }
 
 // createHuman makes an identity that no node knows yet.
-func createHuman(t *testing.T, name string, change ...func(*human)) *human {
+func createHuman(t testing.TB, name string, change ...func(*human)) *human {
 	t.Helper()
 	words, err := identity.GenerateMnemonic(12)
 	if err != nil {
@@ -245,7 +245,7 @@ func createHuman(t *testing.T, name string, change ...func(*human)) *human {
 }
 
 // secondDevice joins another device to the identity of h and runs it.
-func secondDevice(t *testing.T, h *human) *human {
+func secondDevice(t testing.TB, h *human) *human {
 	t.Helper()
 	request, err := client.NewDeviceRequest()
 	if err != nil {
@@ -264,7 +264,7 @@ func secondDevice(t *testing.T, h *human) *human {
 }
 
 // start runs the client; again after leave.
-func (h *human) start(t *testing.T) {
+func (h *human) start(t testing.TB) {
 	t.Helper()
 	if h.Client == nil {
 		c, err := client.Open(h.config(t))
@@ -301,7 +301,7 @@ func (h *human) run() {
 }
 
 // ended waits until Run has returned by itself and says why.
-func (h *human) ended(t *testing.T) error {
+func (h *human) ended(t testing.TB) error {
 	t.Helper()
 	select {
 	case <-h.over:
@@ -312,7 +312,7 @@ func (h *human) ended(t *testing.T) error {
 	}
 }
 
-func (h *human) leave(t *testing.T) {
+func (h *human) leave(t testing.TB) {
 	t.Helper()
 	if h.Client == nil {
 		return
@@ -341,7 +341,7 @@ func (h *human) pump(events <-chan client.Event) {
 	}
 }
 
-func (h *human) address(t *testing.T) identity.Address {
+func (h *human) address(t testing.TB) identity.Address {
 	t.Helper()
 	self, err := h.Self()
 	if err != nil {
@@ -369,7 +369,7 @@ func wasTold[E client.Event](h *human, fits func(E) bool) bool {
 func (h *human) id() identity.PublicKey { return h.root.Public() }
 
 // told waits for an event and takes it.
-func told[E client.Event](t *testing.T, h *human, fits func(E) bool) E {
+func told[E client.Event](t testing.TB, h *human, fits func(E) bool) E {
 	t.Helper()
 	ctx := within(t)
 	for {
@@ -395,7 +395,7 @@ func told[E client.Event](t *testing.T, h *human, fits func(E) bool) E {
 func always[E any](E) bool { return true }
 
 // meet makes two people contacts of each other.
-func meet(t *testing.T, a, b *human) {
+func meet(t testing.TB, a, b *human) {
 	t.Helper()
 	if _, err := a.Knock(within(t), b.address(t), "hello", a.name); err != nil {
 		t.Fatalf("%s knocks: %v", a.name, err)
@@ -412,7 +412,7 @@ func meet(t *testing.T, a, b *human) {
 
 // waitFor waits for a state that no event tells of. It asks often and fails late; how long
 // it took is no part of the test.
-func waitFor(t *testing.T, what string, holds func() bool) {
+func waitFor(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -426,10 +426,11 @@ func waitFor(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// clock runs like the machine's and can be moved ahead.
+// clock runs like the machine's, and can be held and moved ahead.
 type clock struct {
-	mu    sync.Mutex // guards ahead
+	mu    sync.Mutex // guards the rest
 	ahead time.Duration
+	held  time.Time // zero: it runs
 }
 
 func newClock() *clock { return new(clock) }
@@ -437,7 +438,17 @@ func newClock() *clock { return new(clock) }
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.held.IsZero() {
+		return c.held.Add(c.ahead)
+	}
 	return time.Now().Add(c.ahead)
+}
+
+// hold stops it: from now on it is the test alone that moves it.
+func (c *clock) hold() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = time.Now()
 }
 
 func (c *clock) move(d time.Duration) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
+	"github.com/pion/interceptor/pkg/twcc"
 	"github.com/pion/logging"
 	"github.com/pion/webrtc/v4"
 
@@ -72,6 +73,12 @@ func (p *Peer) build() error {
 		return err
 	}
 	registry := &interceptor.Registry{}
+	if p.uplink != nil {
+		// The other side tells what came, and is told.
+		if err := webrtc.ConfigureTWCCSenderWithOptions(engine, registry, twcc.WithLoggerFactory(silent())); err != nil {
+			return fmt.Errorf("rtc: interceptors: %w", err)
+		}
+	}
 	if err := webrtc.ConfigureNack(engine, registry); err != nil {
 		return fmt.Errorf("rtc: interceptors: %w", err)
 	}
@@ -100,8 +107,13 @@ func (p *Peer) build() error {
 	return nil
 }
 
+// silent drops the library's log lines, which hold addresses and descriptions.
+func silent() logging.LoggerFactory {
+	return &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
+}
+
 // registerCodecs registers what can be sealed, and no header extension: the audio level of RFC
-// 6464 would tell the path who speaks when, and nothing else is needed.
+// 6464 would tell the path who speaks when. In rooms packets have numbers besides (uplink).
 func registerCodecs(engine *webrtc.MediaEngine) error {
 	for codec, parameters := range formats {
 		kind := webrtc.RTPCodecTypeVideo
@@ -177,8 +189,7 @@ func (p *Peer) settings() (s webrtc.SettingEngine, err error) {
 func (c *Config) settings(n *network) (s webrtc.SettingEngine) {
 	s.SetNet(n)
 	s.SetSTUNGatherTimeout(reflexiveWait)
-	// The library's log lines hold addresses and descriptions.
-	s.LoggerFactory = &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
+	s.LoggerFactory = silent()
 	s.SetHostAcceptanceMinWait(hostWait)
 	s.SetSrflxAcceptanceMinWait(srflxWait)
 	s.SetPrflxAcceptanceMinWait(prflxWait)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -14,7 +13,6 @@ import (
 	"github.com/pion/ice/v4"
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/twcc"
-	"github.com/pion/logging"
 	"github.com/pion/rtcp"
 	"github.com/pion/rtp"
 	"github.com/pion/webrtc/v4"
@@ -34,6 +32,8 @@ type LegConfig struct {
 	Opener func(index uint64) Opener
 	// OnFrame gets what opened, with its sender's index; each stream has a goroutine of its own.
 	OnFrame func(index uint64, f Frame)
+	// OnCopy is told of a frame that had come another way already; nil: nobody is.
+	OnCopy func(index uint64, slot sframe.Slot)
 	// OnUnopened is told of a frame that the key of its sender did not open; nil: nobody is.
 	OnUnopened func(index uint64)
 	// OnState is called when the path changed; from a goroutine of the library.
@@ -87,10 +87,8 @@ func NewLeg(cfg LegConfig) (*Leg, error) {
 	if err := registerCodecs(engine); err != nil {
 		return nil, err
 	}
-	// The library's log lines hold addresses and descriptions.
-	silent := &logging.DefaultLoggerFactory{Writer: io.Discard, DefaultLogLevel: logging.LogLevelDisabled}
 	// The SFU measures the path by what arrives.
-	if err := webrtc.ConfigureTWCCSenderWithOptions(engine, registry, twcc.WithLoggerFactory(silent)); err != nil {
+	if err := webrtc.ConfigureTWCCSenderWithOptions(engine, registry, twcc.WithLoggerFactory(silent())); err != nil {
 		return nil, fmt.Errorf("rtc: interceptors: %w", err)
 	}
 	if err := webrtc.ConfigureNack(engine, registry); err != nil {
@@ -100,7 +98,7 @@ func NewLeg(cfg LegConfig) (*Leg, error) {
 		return nil, fmt.Errorf("rtc: interceptors: %w", err)
 	}
 	var s webrtc.SettingEngine
-	s.LoggerFactory = silent
+	s.LoggerFactory = silent()
 	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
 	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6, webrtc.NetworkTypeTCP4, webrtc.NetworkTypeTCP6})
 	s.SetIncludeLoopbackCandidate(cfg.IncludeLoopback)
@@ -365,6 +363,9 @@ func (l *Leg) frame(codec sframe.Codec, f assemble.Frame) (opened bool) {
 	switch {
 	case errors.Is(err, sframe.ErrReplay):
 		l.counts.duplicates.Add(1)
+		if l.cfg.OnCopy != nil {
+			l.cfg.OnCopy(index, slot)
+		}
 		return true
 	case err != nil:
 		l.counts.sframeFailed.Add(1)

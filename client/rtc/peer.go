@@ -42,6 +42,7 @@ type Peer struct {
 	audio       *sending // nil where the medium is not sent
 	video       *sending
 	screen      *sending
+	uplink      *uplink // nil but in a room
 	// tune changes library settings; tests use it to play an attacker's part.
 	tune func(*webrtc.SettingEngine)
 
@@ -112,6 +113,9 @@ func New(cfg Config) (*Peer, error) {
 	var err error
 	if p.certificate, p.fingerprint, err = newCertificate(); err != nil {
 		return nil, err
+	}
+	if cfg.Group != nil {
+		p.uplink = newUplink(p.clock)
 	}
 	if cfg.Audio == SendReceive || cfg.Audio == SendOnly {
 		p.audio, err = p.newSending(sframe.Opus, sframe.Microphone)

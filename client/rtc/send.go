@@ -30,6 +30,7 @@ const (
 type sending struct {
 	codec  sframe.Codec
 	sealer *sframe.Sender // nil in a room
+	uplink *uplink        // nil: the path is not measured
 	frames atomic.Uint64
 
 	section *webrtc.RTPTransceiver // carries it; of the negotiation, as is
@@ -40,6 +41,7 @@ type sending struct {
 	id     string
 	ssrc   uint32
 	ptype  uint8
+	number uint8 // header extension of the packets' numbers; 0: none
 	cutter rtp.Packetizer
 	order  rtp.Sequencer
 	sealed []byte
@@ -52,6 +54,7 @@ type sending struct {
 func (p *Peer) newSending(codec sframe.Codec, slot sframe.Slot) (*sending, error) {
 	s := &sending{codec: codec, rate: formats[codec].ClockRate}
 	if p.cfg.Group != nil {
+		s.uplink = p.uplink
 		return s, nil
 	}
 	var err error
@@ -93,6 +96,9 @@ func (s *sending) Bind(c webrtc.TrackLocalContext) (webrtc.RTPCodecParameters, e
 		s.writer, s.id = c.WriteStream(), c.ID()
 		s.ssrc, s.ptype = uint32(c.SSRC()), uint8(codec.PayloadType)
 		s.led, s.parted = false, false
+		if s.uplink != nil {
+			s.number = numberOf(c)
+		}
 		if s.cutter == nil {
 			s.order = rtp.NewRandomSequencer()
 			s.cutter = rtp.NewPacketizer(packetSize, s.ptype, s.ssrc, payloader(s.codec), s.order, s.rate)
@@ -170,8 +176,7 @@ func (s *sending) cutLocked(sealed []byte, d time.Duration) (int, error) {
 	ticks := uint32(d * time.Duration(s.rate) / time.Second)
 	s.rest = d - time.Duration(ticks)*time.Second/time.Duration(s.rate)
 	for _, packet := range s.cutter.Packetize(sealed, ticks) {
-		packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
-		if _, err := s.writer.WriteRTP(&packet.Header, packet.Payload); err != nil {
+		if err := s.writeLocked(packet); err != nil {
 			return 0, fmt.Errorf("rtc: send %v: %w", s.codec, err)
 		}
 	}
@@ -191,12 +196,22 @@ func (s *sending) pad() error {
 
 func (s *sending) padLocked() error {
 	for _, packet := range s.cutter.GeneratePadding(padCount) {
-		packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
-		if _, err := s.writer.WriteRTP(&packet.Header, packet.Payload); err != nil {
+		if err := s.writeLocked(packet); err != nil {
 			return fmt.Errorf("rtc: pad %v: %w", s.codec, err)
 		}
 	}
 	return nil
+}
+
+func (s *sending) writeLocked(packet *rtp.Packet) error {
+	packet.SSRC, packet.PayloadType = s.ssrc, s.ptype
+	if s.number != 0 {
+		if err := s.uplink.number(&packet.Header, s.number, len(packet.Payload)); err != nil {
+			return err
+		}
+	}
+	_, err := s.writer.WriteRTP(&packet.Header, packet.Payload)
+	return err
 }
 
 // SendAudio seals and sends one Opus frame that lasts d. The caller paces.
@@ -239,10 +254,18 @@ func (p *Peer) sendFrame(s *sending, frame []byte, d time.Duration) error {
 // rtcpLoop reads the other side's reports about one medium; the interceptors see them on the
 // way. What remains for the application is the wish for a key frame.
 func (p *Peer) rtcpLoop(sender *webrtc.RTPSender) {
+	buf := make([]byte, receiveSize)
 	for {
-		packets, _, err := sender.ReadRTCP()
+		n, _, err := sender.Read(buf)
 		if err != nil {
 			return // the sender was stopped: the end
+		}
+		if p.uplink != nil {
+			p.uplink.report(buf[:n])
+		}
+		packets, err := rtcp.Unmarshal(buf[:n])
+		if err != nil {
+			continue // what cannot be read asks for nothing
 		}
 		for _, packet := range packets {
 			switch packet.(type) {

@@ -65,6 +65,46 @@ type streamFacts struct {
 	Ended  bool   `json:"ended"`
 }
 
+// wayFacts is how media goes, and why.
+type wayFacts struct {
+	SFU    bool   `json:"sfu"`
+	Cause  string `json:"cause"`
+	Need   string `json:"need,omitempty"`
+	Member int    `json:"member,omitempty"` // who needs it
+	With   int    `json:"with,omitempty"`   // of a pair
+}
+
+// words say it to people.
+func (f wayFacts) words() string {
+	if !f.SFU && f.Cause == "" {
+		return "Media goes from everybody to everybody."
+	}
+	need := map[string]string{
+		"uplink":    fmt.Sprintf("the line of number %d does not carry a copy for everybody", f.Member),
+		"processor": fmt.Sprintf("the machine of number %d does not keep up with a copy for everybody", f.Member),
+		"pair":      fmt.Sprintf("numbers %d and %d do not get a connection", f.Member, f.With),
+	}
+	why := need[f.Need]
+	switch f.Cause {
+	case "pinned":
+		if f.SFU {
+			return "Media goes over the node, which cannot open it, as the room wants it."
+		}
+		return "Media goes from everybody to everybody, as the room wants it, though " + why + "."
+	case "no_sfu":
+		if why == "" {
+			why = "the room is large"
+		}
+		return "Media goes from everybody to everybody, since the node forwards none, though " + why + "."
+	case "count":
+		why = "the room is too large for connections from everybody to everybody"
+	}
+	if why == "" {
+		return "Media goes over the node for a moment more."
+	}
+	return "Media goes over the node, which cannot open it: " + why + "."
+}
+
 // stayFacts is the last word.
 type stayFacts struct {
 	Room    string        `json:"room"`
@@ -242,7 +282,7 @@ func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
 	case client.RoomAgain:
 		return j.show("again", map[string]any{"index": e.Index})
 	case client.RoomTopology:
-		return j.show("topology", map[string]any{"sfu": e.SFU})
+		return j.show("topology", wayFacts{e.SFU, string(e.Cause), string(e.Need.Cause), int(e.Need.Member), int(e.Need.With)})
 	case client.MemberStream:
 		return j.show("stream", streamFacts{int(e.Index), e.Slot.String(), e.Codec, e.Sent, e.Reason, e.Ended})
 	case client.RoomSpeakers:
@@ -371,10 +411,8 @@ func (j *joining) show(event string, what any) error {
 	case "link":
 		j.a.hint("The room has another link now: %s", j.r.Link().Text())
 	case "topology":
-		if m, ok := what.(map[string]any); ok && m["sfu"] == true {
-			j.a.hint("The room is too large for connections from everybody to everybody: media goes over the node, which cannot open it.")
-		} else {
-			j.a.hint("The room is small again: media goes from everybody to everybody.")
+		if f, ok := what.(wayFacts); ok {
+			j.a.hint("%s", f.words())
 		}
 	case "again":
 		j.a.hint("The node was away; you are in again.")

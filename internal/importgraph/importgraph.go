@@ -72,7 +72,8 @@ var table = []struct {
 	{"client/sdp", nil},
 	{"client/clip", nil},
 	{"client/transfer/…", []string{"identity", "envelope", "internal/canon"}},
-	{"client/rtc", []string{"identity", "envelope", "internal/canon", "media/sframe", "client/sdp", "client/clip"}},
+	// rtc estimates what a path takes as the SFU does.
+	{"client/rtc", []string{"identity", "envelope", "internal/canon", "media/sframe", "media/sfu/congestion", "media/sfu/wire", "client/sdp", "client/clip"}},
 	{"client/…", []string{"identity", "envelope", "envelope/room", "internal/canon", "internal/link", "internal/store/keep", "media/sframe", "client/…"}},
 
 	{"web", nil},

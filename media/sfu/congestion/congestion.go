@@ -121,6 +121,9 @@ func (e *Estimator) Sent(size int, now time.Time) {
 // Estimate in bit/s: what may be sent.
 func (e *Estimator) Estimate() int64 { return int64(e.estimate) }
 
+// Sending is what was sent in the last half second, in bit/s.
+func (e *Estimator) Sending(now time.Time) int64 { return int64(e.out.per(micros(now))) }
+
 // Loss of the last half second, 0 to 1.
 func (e *Estimator) Loss() float64 { return e.loss }
 
