@@ -43,6 +43,19 @@ func (r *Room) WantsPairs(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
+// MeshWorks says with how many others this side has a connection of the mesh that works.
+func (r *Room) MeshWorks(ctx context.Context) (n int, err error) {
+	err = r.do(ctx, func(s *stay) error {
+		for _, m := range s.members {
+			if m.pair != nil && m.pair.sends.Load() != nil {
+				n++
+			}
+		}
+		return nil
+	})
+	return n, err
+}
+
 // OfferLeg lets a test make the leg to the SFU of who is in the room by itself, with whatever it
 // wants to send there. The room's own options should be those of DataOnly.
 func (r *Room) OfferLeg(ctx context.Context, sdp string) (answer string, err error) {

@@ -518,8 +518,8 @@ func (in *inRoom) route(other *inRoom) string {
 func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 	t.Parallel()
 	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
-	clock := newClock()
-	alice := newHumanAt(t, "alice", acme.Facts().HTTP, func(h *human) { h.now = clock.Now })
+	clock, alices := newClock(), newClock()
+	alice := newHumanAt(t, "alice", acme.Facts().HTTP, func(h *human) { h.now = alices.Now })
 	info := newRoom(t, alice, client.RoomSettings{MeshMost: 3})
 	text := info.Link.Text()
 	talk := func(name string) *inRoom {
@@ -589,8 +589,9 @@ func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 			t.Errorf("%s drew another key for the SFU", in.name)
 		}
 	}
-	// However long what follows takes here, the room stays on the SFU until the clock is moved.
+	// However long what follows takes here, the room stays on the SFU until the clocks are moved.
 	clock.hold()
+	alices.hold()
 	if err := c.Leave(within(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -618,10 +619,24 @@ func TestARoomOutgrowsItsMeshAndComesBackWhilePeopleTalk(t *testing.T) {
 			failed[in] += m.Stats.SFrameFailed
 		}
 	}
+	// One of the two notices first. The other one takes part in the mesh, and comes back to it alone when
+	// its own time has come.
 	clock.move(20 * time.Second)
+	heard(t, b, func(e client.RoomTopology) bool { return !e.SFU })
 	for _, in := range []*inRoom{a, b} {
-		heard(t, in, func(e client.RoomTopology) bool { return !e.SFU })
+		waitFor(t, in.name+" has a connection of the mesh", func() bool {
+			n, err := in.MeshWorks(within(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n == 1
+		})
 	}
+	if !a.OverSFU() {
+		t.Error("alice came back before her time")
+	}
+	alices.move(20 * time.Second)
+	heard(t, a, func(e client.RoomTopology) bool { return !e.SFU })
 	for _, pair := range [][2]*inRoom{{a, b}, {b, a}} {
 		waitFor(t, pair[0].name+" gets "+pair[1].name+" over the mesh again", func() bool {
 			route := pair[0].route(pair[1])

@@ -65,8 +65,15 @@ func (s *stay) topology() error {
 	case !s.up && was:
 		// The mesh first; the leg ends when everybody has it.
 		for _, m := range sortedMembers(s.members) {
-			if m.in && m.pair == nil {
+			switch {
+			case !m.in:
+			case m.pair == nil:
 				s.connect(m)
+			case m.pair.sends.Load() != nil:
+				// The other one noticed first, and its connection works already.
+				if err := s.meshBound(m); err != nil {
+					return err
+				}
 			}
 		}
 	}
