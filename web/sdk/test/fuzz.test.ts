@@ -1,7 +1,7 @@
 // Every reader of outside bytes, with changed, cut and lengthened input: it gives a value or a TrunklineError, and
-// nothing else; an error of another kind would end the client. The seed is printed with a failure: FUZZ_SEED=n.
+// nothing else; an error of another kind would end the client.
 
-import { describe, it } from "vitest";
+import { describe } from "vitest";
 import { base32, base58, base64, base64url } from "../src/base.ts";
 import { utf8, type Bytes } from "../src/bytes.ts";
 import * as calling from "../src/call/index.ts";
@@ -10,56 +10,14 @@ import * as env from "../src/envelope/index.ts";
 import { openAge, sealAge } from "../src/envelope/age.ts";
 import { xwingPublic } from "../src/envelope/hpke.ts";
 import { parseInner } from "../src/envelope/message.ts";
-import { TrunklineError } from "../src/errors.ts";
 import * as id from "../src/identity/index.ts";
 import * as link from "../src/link/index.ts";
 import { parseHeader } from "../src/sframe.ts";
 import * as file from "../src/transfer/index.ts";
+import { draw, fuzz, seed, text } from "./fuzzing.ts";
 import { unhex, vectors } from "./vectors.ts";
 
-const seed = Number(process.env["FUZZ_SEED"] ?? Date.now() % 1_000_000_007);
-let state = seed >>> 0 || 1;
-function draw(n: number): number {
-  state ^= state << 13;
-  state >>>= 0;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  state >>>= 0;
-  return state % n;
-}
-
-function changed(b: Uint8Array): Bytes {
-  let out = new Uint8Array(b);
-  for (let k = draw(4); k >= 0; k--) {
-    const at = draw(out.length + 1);
-    switch (draw(5)) {
-      case 0: if (at < out.length) out[at]! ^= 1 << draw(8); break;
-      case 1: out = out.slice(0, at); break;
-      case 2: out = new Uint8Array([...out.slice(0, at), draw(256), ...out.slice(at)]); break;
-      case 3: if (at < out.length) out[at] = [0, 1, 0x7f, 0x80, 0xff][draw(5)]!; break;
-      case 4: out = new Uint8Array([...out, ...out.slice(at, at + draw(16))]); break;
-    }
-  }
-  return out;
-}
-
-function fuzz(name: string, read: (b: Bytes) => unknown, inputs: readonly Uint8Array[], rounds = 1500): void {
-  it(`${name}, ${rounds} times`, async () => {
-    for (const b of inputs) await attempt(name, read, new Uint8Array(b));
-    for (let i = 0; i < rounds; i++) await attempt(name, read, changed(inputs[draw(inputs.length)]!));
-  });
-}
-
-async function attempt(name: string, read: (b: Bytes) => unknown, b: Bytes): Promise<void> {
-  try {
-    await read(b);
-  } catch (err) {
-    if (!(err instanceof TrunklineError)) throw new Error(`${name}: FUZZ_SEED=${seed}: ${Buffer.from(b).toString("hex")}`, { cause: err });
-  }
-}
-
 const bytesOf = (list: readonly { bytes?: string; body?: string; signed?: string; plain?: string }[]) => list.map((v) => unhex(v.bytes ?? v.body ?? v.signed ?? v.plain ?? ""));
-const text = (read: (s: string) => unknown) => (b: Bytes) => read(new TextDecoder().decode(b));
 
 describe(`readers, seed ${seed}`, async () => {
   const frames = vectors<{ client_frames: { bytes: string }[]; node_frames: { bytes: string }[] }>("link.json");
