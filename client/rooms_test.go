@@ -373,6 +373,36 @@ func TestALobbyOpensForWhomTheModeratorAdmits(t *testing.T) {
 	d.meets(t, a)
 }
 
+func TestWhoeverWasLetInIsKnownToAnOwnerWhoComesAgain(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	alice := newHuman(t, "alice", acme)
+	info := newRoom(t, alice, client.RoomSettings{Entry: room.Lobby})
+	a := goIn(t, alice, info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	b := guest(t, "bob", info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	waits := heard(t, a, func(e client.MemberWaits) bool { return e.Name == "bob" })
+	if err := a.Admit(within(t), waits.Index); err != nil {
+		t.Fatal(err)
+	}
+	a.meets(t, b)
+	gone := a.Index()
+	if err := a.Leave(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	heard(t, b, func(e client.MemberWent) bool { return e.Index == gone })
+	// Meanwhile nobody had the chair, who would tell it.
+	again := goIn(t, alice, info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	again.meets(t, b)
+	b.meets(t, again)
+	c := guest(t, "carol", info.Link.Text(), client.RoomOptions{Media: client.Audio})
+	waits = heard(t, again, func(e client.MemberWaits) bool { return e.Name == "carol" })
+	if err := again.Admit(within(t), waits.Index); err != nil {
+		t.Fatal(err)
+	}
+	b.meets(t, c)
+	c.meets(t, again)
+}
+
 func TestARoomGoesOnWithoutItsModerators(t *testing.T) {
 	t.Parallel()
 	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))

@@ -43,6 +43,7 @@ type stay struct {
 	before   map[room.Index]bool // who was in when we came: they welcome us, and whoever comes later is welcomed by us
 	unknown  map[room.Index]bool // of those who were there when we came, who has not shown itself
 	settled  bool                // we know who else is here, and may take the chair
+	waited   bool                // who was there had time to tell us the roster
 	waiting  map[room.Index]*waiter
 	approved map[room.Index]room.Seat // out of the lobby, by us
 	joins    map[room.JoinID]bool
@@ -168,7 +169,7 @@ func (s *stay) drive(ctx context.Context) error {
 		case <-look.C:
 			err = errors.Join(s.remind(), s.measureMesh(), s.topology())
 		case <-settle.C:
-			s.settled = true
+			s.settled, s.waited = true, true
 			err = s.chair()
 		case <-s.w.ended:
 			// What the node said last explains more than the closed connection.

@@ -25,7 +25,7 @@ var ErrNoMember = errors.New("there is nobody with that number in the room")
 
 // haveChair reports whether it is ours.
 func (s *stay) haveChair() bool {
-	if s.lobby || !s.settled {
+	if s.lobby || !s.settled || s.awaitsRoster() {
 		return false
 	}
 	here := []*room.Member{&s.own}
@@ -35,6 +35,20 @@ func (s *stay) haveChair() bool {
 		}
 	}
 	return s.card.Chair(here) == &s.own
+}
+
+// awaitsRoster: somebody who was there before us may hold a roster, and has not told it yet. One that
+// we sign without it would contradict it, if both are a chair's first.
+func (s *stay) awaitsRoster() bool {
+	if s.waited || s.rosters.Current() != nil {
+		return false
+	}
+	for i, m := range s.members {
+		if s.before[i] && m.session != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // seats are those that our roster names: ourselves, and whoever may be in.

@@ -139,20 +139,20 @@ func (s *stay) remind() error {
 	if s.sending.stale {
 		for _, m := range sortedMembers(s.members) {
 			if m.in {
-				return s.wantRoster(m, s.sending.wanted.epoch)
+				return s.askRoster(m, s.sending.wanted.epoch)
 			}
 		}
 	}
 	return s.tellAgain()
 }
 
-// wantRoster asks a member for a roster that it is known to hold.
-func (s *stay) wantRoster(m *member, epoch uint64) error {
+// askRoster asks a member for a roster that it is known to hold.
+func (s *stay) askRoster(m *member, epoch uint64) error {
 	asked := telling{at: s.r.a.now(), epoch: epoch}
 	if s.sending.wanted.covers(asked) {
 		return nil
 	}
-	s.sending.stale, s.sending.wanted = true, asked
+	s.sending.wanted = asked
 	return s.say(m, &roompb.Message{Kind: &roompb.Message_RosterWanted{RosterWanted: &roompb.RosterWanted{}}})
 }
 
@@ -198,16 +198,23 @@ func (s *stay) switchKey() error {
 
 // gotKey is a member's own key.
 func (s *stay) gotKey(m *member, k *roompb.Key) error {
+	r := s.rosters.Current()
+	newer := k.RosterEpoch > 0 && (r == nil || k.RosterEpoch > r.Epoch)
 	// Test 68: not of somebody who may not be here, and not under an older roster than ours.
 	if !s.rosters.Admits(&m.Member) {
+		if newer {
+			// In a lobby a moderator who comes again knows of nobody who was let in before it has the
+			// roster, and there may be nobody with the chair who gives it.
+			return s.askRoster(m, k.RosterEpoch)
+		}
 		return nil
 	}
-	if r := s.rosters.Current(); r != nil && k.RosterEpoch < r.Epoch {
+	if r != nil && k.RosterEpoch < r.Epoch {
 		return s.giveRoster(m)
 	}
-	if r := s.rosters.Current(); k.RosterEpoch > 0 && (r == nil || k.RosterEpoch > r.Epoch) {
+	if newer {
 		s.sending.stale = true
-		if err := s.wantRoster(m, k.RosterEpoch); err != nil {
+		if err := s.askRoster(m, k.RosterEpoch); err != nil {
 			return err
 		}
 	}

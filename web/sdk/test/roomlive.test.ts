@@ -172,6 +172,29 @@ it("waits in a lobby until a moderator says yes, of Go or of the SDK", async () 
   expect(listGroups(owner).some((x) => x.id === made.id)).toBe(false);
 }, 120_000);
 
+it("knows again who was let in when the owner comes back to its lobby", async () => {
+  const made = await createGroup(owner, { title: "Back", entry: "lobby" });
+  const room = await enter(owner, made.link, "Olga");
+  const visitor = await guest(made.link, "Vera");
+  await room.admit((await until(room, (s) => s.lobby.length === 1)).lobby[0]!.index);
+  const go = new GoMember(made.link, "--guest", "--as", "Gopher", "--seconds", "120");
+  await go.hear("waiting");
+  await room.admit((await until(room, (s) => s.lobby.length === 1)).lobby[0]!.index);
+  await until(visitor, (s) => s.people.length === 3);
+  await room.leave();
+  await until(visitor, (s) => s.people.length === 2);
+  const back = await enter(owner, made.link, "Olga");
+  for (const r of [back, visitor]) expect(names(await until(r, (s) => s.people.length === 3))).toBe("Gopher Olga Vera");
+  const events: RoomEvent[] = [];
+  back.listen((e) => events.push(e));
+  const late = await guest(made.link, "Wanda");
+  await back.admit((await until(back, (s) => s.lobby.length === 1)).lobby[0]!.index);
+  for (const r of [back, visitor, late]) expect(names(await until(r, (s) => s.people.length === 4))).toBe("Gopher Olga Vera Wanda");
+  expect(events.filter((e) => e.type === "alarm")).toEqual([]);
+  await go.stop();
+  await back.close();
+}, 120_000);
+
 it("leaves the chair to a moderator of Go, and takes it back", async () => {
   const ada = new GoPerson(w, "ada");
   await ada.join(w.acme.invite(), "acme.example");

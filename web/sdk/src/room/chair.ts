@@ -22,7 +22,7 @@ export class Chair {
     return s.lobby ? undefined : chairOf(s.card, [s.own, ...[...s.members.values()].filter((m) => m.session !== undefined)])?.index;
   }
 
-  get isOurs(): boolean { return this.#s.settled && this.index === this.#s.own.index; }
+  get isOurs(): boolean { return this.#s.settled && !this.#s.awaitsRoster && this.index === this.#s.own.index; }
 
   /** Signs a roster if the chair is ours and the one that is held is not what it should be. */
   async sign(): Promise<void> {

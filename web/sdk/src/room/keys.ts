@@ -27,7 +27,7 @@ export class Keys {
   #next: GroupKey | undefined; // drawn because somebody went, and not used yet
   /** Somebody holds a newer roster: nothing is given before we have it. */
   stale = false;
-  #wanted: Telling | undefined; // the roster that was asked for
+  #wanted: (Telling & { readonly of: Member }) | undefined; // the roster that was asked for, of whoever said that it has it
   #cancelSwitch: () => void = () => undefined;
 
   constructor(s: KeyHolders) { this.#s = s; }
@@ -94,14 +94,15 @@ export class Keys {
   /** Gives our key again to whoever has not said in time that it holds it, and asks again for a roster that did not come. */
   async #remind(): Promise<void> {
     if (!this.stale) return this.again();
-    const m = this.#s.sorted().find((x) => x.in);
-    if (m !== undefined && this.#wanted !== undefined) await this.#wantRoster(m, this.#wanted.roster);
+    if (this.#wanted === undefined) return;
+    const here = this.#s.sorted().filter((x) => x.in);
+    const m = here.find((x) => x === this.#wanted?.of) ?? here[0];
+    if (m !== undefined) await this.#askRoster(m, this.#wanted.roster);
   }
 
-  /** Asks a member for a roster that somebody holds. */
-  async #wantRoster(m: Member, epoch: string): Promise<void> {
-    this.stale = true;
-    const asked: Telling = { atMs: this.#s.now, roster: epoch, generation: 0, whole: false };
+  /** Asks a member for a roster that somebody holds, once in three seconds. */
+  async #askRoster(m: Member, epoch: string): Promise<void> {
+    const asked = { atMs: this.#s.now, roster: epoch, generation: 0, whole: false, of: m };
     if (covers(this.#wanted, asked)) return;
     this.#wanted = asked;
     await this.#s.say(m, { case: "rosterWanted", value: {} });
@@ -138,11 +139,17 @@ export class Keys {
 
   /** A member's own key. */
   async got(m: Member, k: Extract<RoomMessage, { readonly case: "key" }>["value"]): Promise<void> {
-    // Not of somebody who may not be here, and not under an older roster than ours.
-    if (!this.#s.rosters.admits(m)) return;
     const r = this.#s.rosters.current;
+    const newer = k.rosterEpoch > BigInt(r?.epoch ?? 0);
+    // Not of somebody who may not be here. In a lobby a moderator who comes again knows of nobody who was let in before
+    // it has the roster: there may be nobody with the chair who gives it.
+    if (!this.#s.rosters.admits(m)) return newer ? this.#askRoster(m, String(k.rosterEpoch)) : undefined;
+    // And not under an older roster than ours.
     if (r !== undefined && k.rosterEpoch < BigInt(r.epoch)) return this.#s.chair.giveRoster(m);
-    if (k.rosterEpoch > BigInt(r?.epoch ?? 0)) await this.#wantRoster(m, String(k.rosterEpoch));
+    if (newer) {
+      this.stale = true;
+      await this.#askRoster(m, String(k.rosterEpoch));
+    }
     const { generation } = await this.#s.o.keys(k.key.length === 0
       ? { do: "step", of: m.index, generation: k.generation }
       : { do: "give", of: m.index, key: { generation: k.generation, base: k.key } });

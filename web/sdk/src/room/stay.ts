@@ -86,6 +86,7 @@ export class Stay {
   lobby = false;
   /** We know who else is here, and may take the chair. */
   settled = false;
+  #waited = false; // who was there had time to tell us the roster
   seats = 0;
   expiresMs = 0;
   sfu = false;
@@ -110,6 +111,15 @@ export class Stay {
 
   get now(): number { return this.o.attendee.now(); }
   get room(): Bytes { return this.o.link().room; }
+  /**
+   * Somebody who was there before us may hold a roster, and has not told it yet. One that we sign without it would
+   * contradict it, if both are a chair's first.
+   */
+  get awaitsRoster(): boolean {
+    return !this.#waited && this.rosters.current === undefined && [...this.members.values()].some((m) => m.session !== undefined && this.#before.has(m.index));
+  }
+  /** How many are in, ourselves among them, by the node's word, until all of them are known; 0 after that. */
+  get expected(): number { return this.settled || this.lobby ? 0 : this.#present.size + 1; }
 
   /** Takes a seat at the node and opens the card. */
   static async enter(o: StayOwner, signal?: AbortSignal): Promise<Stay> {
@@ -175,7 +185,7 @@ export class Stay {
     this.#joined = true;
     for (const f of this.#frames.splice(0)) this.#later(f);
     this.serial.later(settleMs, async () => {
-      this.settled = true;
+      this.settled = this.#waited = true;
       await this.chair.sign();
       this.o.changed();
     });
