@@ -37,6 +37,7 @@ type pair struct {
 	offer      []byte // the SDP of the offer that was taken
 	peer       *rtc.Peer
 	turn       *pb.TurnCredentials
+	given      []func() // give the relays of this attempt free
 	described  bool
 	generation uint32 // the newest of the other side's descriptions
 	early      []rtc.Candidate
@@ -148,10 +149,31 @@ func (p *pair) say(m *envelopepb.SessionMessage) error {
 	return p.s.say(p.m, &roompb.Message{Kind: &roompb.Message_Connection{Connection: &roompb.Connection{Message: body}}})
 }
 
-// relay asks the room's node for one, which whoever has a seat may.
-func (p *pair) relay(ctx context.Context) (*pb.TurnCredentials, error) {
+// relay is the room's node's, which whoever has a seat may ask for, or else one's own node's. Media may
+// still go over the one of before.
+func (p *pair) relay(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, relayTime)
 	defer cancel()
+	got, err := p.roomRelay(ctx)
+	giveBack := func() {
+		// Without a link the seat has gone, and the relay goes with it.
+		_ = p.s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: got.Handle}}})
+	}
+	if own := p.s.r.a.turn; err != nil && own != nil {
+		var oerr error
+		if got, giveBack, oerr = own(ctx); oerr != nil {
+			return errors.Join(err, oerr)
+		}
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	p.turn, p.given = got, append(p.given, giveBack)
+	return nil
+}
+
+func (p *pair) roomRelay(ctx context.Context) (*pb.TurnCredentials, error) {
 	answer, err := p.s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Turn{Turn: &pb.TurnRequest{Purpose: "call"}}})
 	if err != nil {
 		return nil, err
@@ -172,14 +194,14 @@ func (p *pair) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	p.peer, p.offer, p.described, p.generation, p.early = nil, nil, false, 0, nil
-	turn, err := p.relay(ctx)
+	p.turn = nil
+	err := p.relay(ctx)
 	if err != nil && r.opts.RelayOnly {
 		p.wanting()
 		return err
 	}
-	p.turn = turn
 	cfg := rtc.Config{
-		Role: rtc.Role(p.m.session.Role), RelayOnly: r.opts.RelayOnly, ICEServers: iceServers(turn),
+		Role: rtc.Role(p.m.session.Role), RelayOnly: r.opts.RelayOnly, ICEServers: iceServers(p.turn),
 		Group: p.m.receiver, Binding: p.m.session, IncludeLoopback: r.a.cfg.Loopback, Logger: r.log,
 		OnLocalCandidate: p.onLocalCandidate, OnState: p.onState, OnRoute: p.onRoute,
 	}
@@ -312,8 +334,8 @@ func (p *pair) mend(ctx context.Context) error {
 }
 
 func (p *pair) restart(ctx context.Context) error {
-	if turn, err := p.relay(ctx); err == nil {
-		p.turn = turn
+	if err := p.relay(ctx); err != nil {
+		p.s.r.log.Debug("a path is looked for over the relay of before", "error", errorKind(err))
 	}
 	d, err := p.peer.Restart(ctx, iceServers(p.turn))
 	if err != nil {
@@ -334,9 +356,8 @@ func (p *pair) negotiate(ctx context.Context, m *envelopepb.SessionMessage) erro
 			return err
 		}
 		if d.Generation > p.generation && p.described {
-			if turn, err := p.relay(ctx); err == nil {
-				p.turn = turn
-				if err := p.peer.SetServers(ctx, iceServers(turn)); err != nil {
+			if err := p.relay(ctx); err == nil {
+				if err := p.peer.SetServers(ctx, iceServers(p.turn)); err != nil {
 					return err
 				}
 			}
@@ -441,9 +462,8 @@ func (p *pair) show(connected bool) {
 
 // release gives the relay's allocations free.
 func (p *pair) release() {
-	if p.turn == nil {
-		return
+	for _, f := range p.given {
+		f()
 	}
-	// Without a link the seat has gone, and the relay goes with it.
-	_ = p.s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: p.turn.Handle}}})
+	p.turn, p.given = nil, nil
 }

@@ -193,6 +193,10 @@ type attendee struct {
 	cfg  Config
 	now  func() time.Time
 	keep *keep.Keep // nil: a guest
+	// pass asks the own node for its word at the node of a challenge; turn for a relay and what gives
+	// it back. nil: there is no own node.
+	pass func(ctx context.Context, at *pb.Challenge, key []byte) ([]byte, error)
+	turn func(ctx context.Context) (*pb.TurnCredentials, func(), error)
 }
 
 // attendee is this client's device. An identity that is registered nowhere certifies the device
@@ -209,7 +213,43 @@ func (c *Client) attendee(name string) (*attendee, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &attendee{self: room.Self{Device: c.device, Cert: cert, Name: name}, cfg: c.cfg, now: c.keep.Now, keep: c.keep}, nil
+	a := &attendee{self: room.Self{Device: c.device, Cert: cert, Name: name}, cfg: c.cfg, now: c.keep.Now, keep: c.keep}
+	if _, err := c.home(); err == nil {
+		a.pass, a.turn = c.roomPass, c.ownTurn
+	}
+	return a, nil
+}
+
+// roomPass is the own node's word for a key at the node of a room.
+func (c *Client) roomPass(ctx context.Context, at *pb.Challenge, key []byte) ([]byte, error) {
+	ask := func() (*pb.NodeFrame, error) {
+		return c.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomPass{RoomPass: &pb.RoomPass{Node: at.Node, Key: key}}})
+	}
+	answer, err := ask()
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Code == link.CodeUnknownDestination {
+		// The own node has to know whose that node is. Whether it is told the truth is its own business.
+		if _, err := c.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_Domain{Domain: &pb.DomainRequest{Domain: at.Domain}}}); err != nil {
+			return nil, err
+		}
+		answer, err = ask()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if answer.GetRoomPassed() == nil {
+		return nil, errors.New("the node answered a request for its word with something else")
+	}
+	return answer.GetRoomPassed().Pass, nil
+}
+
+// ownTurn is a relay of the own node.
+func (c *Client) ownTurn(ctx context.Context) (*pb.TurnCredentials, func(), error) {
+	got, err := c.turnCredentials(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return got, func() { c.giveBack([]*pb.TurnCredentials{got}) }, nil
 }
 
 // newGuest makes an identity on the spot, which ends with the process.

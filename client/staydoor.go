@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"time"
@@ -52,6 +53,13 @@ func (s *stay) join(ctx context.Context, l room.Link) error {
 		join.StewardSignature = link.SignSteward(s.steward, s.w.challenge, l.Room, s.joinID)
 	}
 	answer, err := s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomJoin{RoomJoin: join}})
+	if s.wantsPass(err) {
+		// Without it the node of the room learns nothing of where we are at home, and ours not that we come.
+		if perr := s.showPass(ctx, join, l.Room); perr != nil {
+			return errors.Join(err, perr)
+		}
+		answer, err = s.w.call(ctx, &pb.ClientFrame{Kind: &pb.ClientFrame_RoomJoin{RoomJoin: join}})
+	}
 	if err != nil {
 		return err
 	}
@@ -84,6 +92,25 @@ func (s *stay) join(ctx context.Context, l room.Link) error {
 		s.enterInside()
 	}
 	return s.announce()
+}
+
+// wantsPass says whether the word of our own node may open what was refused.
+func (s *stay) wantsPass(err error) bool {
+	var refused *RefusedError
+	return s.r.a.pass != nil && errors.As(err, &refused) && (refused.Code == link.CodePass || refused.Code == link.CodePolicy)
+}
+
+// showPass gets the word of our own node for a key that is drawn for this join, and signs with it.
+func (s *stay) showPass(ctx context.Context, join *pb.RoomJoin, id room.ID) error {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	if join.Pass, err = s.r.a.pass(ctx, s.w.challenge, public); err != nil {
+		return err
+	}
+	join.PassSignature = link.SignHolder(private, s.w.challenge, id, s.joinID)
+	return nil
 }
 
 // found are those who were in before us.

@@ -38,6 +38,8 @@ const (
 	ContextChallenge     = "trunkline/v1/challenge\x00"    // signature: host key, client link
 	ContextGate          = "trunkline/v1/gate\x00"         // signature: gate key of a room
 	ContextSteward       = "trunkline/v1/steward\x00"      // signature: steward key of a room
+	ContextRoomPass      = "trunkline/v1/room-pass\x00"    // signature: a node's host key
+	ContextRoomHolder    = "trunkline/v1/room-holder\x00"  // signature: the key that a pass names
 	ContextRoom          = "trunkline/v1/room\x00"         // hash: room id
 	ContextRoster        = "trunkline/v1/roster\x00"       // signature: chair's device key
 	ContextJoin          = "trunkline/v1/join\x00"         // signature: device key

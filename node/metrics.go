@@ -35,6 +35,7 @@ type metrics struct {
 	roomJoins           *prometheus.CounterVec // result
 	roomFrames          prometheus.Counter
 	roomLegs            *prometheus.CounterVec // result
+	roomPasses          *prometheus.CounterVec // result
 	policySeats         *prometheus.CounterVec // what
 	swept               prometheus.Counter
 	deliveryCounters    [3][4]prometheus.Counter // the usual ones, looked up once
@@ -72,6 +73,7 @@ func newMetrics() *metrics {
 	m.roomsMade = vector("rooms_made_total", "Requests for a room by result.", "result")
 	m.roomJoins = vector("room_joins_total", "Joins of rooms by result.", "result")
 	m.roomFrames = counter("room_frames_total", "Frames passed on between members of rooms.")
+	m.roomPasses = vector("room_passes_total", "Words that this node was asked for one of its people at the node of a room, by result.", "result")
 	m.roomLegs = vector("room_legs_total", "Offers of media legs to the SFU by result.", "result")
 	m.policySeats = vector("room_seats_policy_total", "Seats in rooms that a change of the policy ended, or whose leg it gave another limit.", "what")
 	m.swept = counter("links_swept_total", "Links closed because they were silent or too slow with a frame.")

@@ -214,7 +214,7 @@ func NewOn(cfg Config, log *slog.Logger, ground Ground) (_ *Node, err error) {
 	if n.routing, err = openRouting(n.background, n.db.Blobs(), f.hostKey, cfg.Domain, now); err != nil {
 		return nil, err
 	}
-	if n.rooms, err = openRooms(n.background, n.db.Blobs(), now, func() bool { _, ok := n.sfuForSeat(); return ok }); err != nil {
+	if n.rooms, err = openRooms(n.background, n.db.Blobs(), now, n.seatAllowed); err != nil {
 		return nil, err
 	}
 	n.mailboxes = newMailboxes(n.db, log)

@@ -40,15 +40,6 @@ func (n *Node) newSFU() (err error) {
 // hasSFU says whether rooms can outgrow their mesh here.
 func (n *Node) hasSFU() bool { return n.sfu != nil }
 
-// sfuForSeat decides on the SFU for a seat in a room, of whose holder nothing is known.
-func (n *Node) sfuForSeat() (d policy.Decision, ok bool) {
-	if own, named := n.policy.Domain(n.cfg.Domain); !named || own.Name != n.cfg.Domain {
-		return policy.Decision{Allow: true}, true
-	}
-	d = n.policy.Decide(policy.Request{Domain: n.cfg.Domain, Action: policy.ActionSFU, Direction: policy.In, At: n.now()})
-	return d, d.Allow
-}
-
 // roomLeg does what a client asks of its leg. An offer takes its time and is answered beside the
 // read loop; the rest keeps its order, and is answered if it has a number: an error without one
 // would end the link.
@@ -154,20 +145,17 @@ func legReason(code string) sfu.Reason {
 	return sfu.ReasonRemoved
 }
 
-// keepRoomsToPolicy ends the seats in rooms, with their legs, if the policy in force allows none,
-// and holds the legs of those who sit to its rate otherwise.
+// keepRoomsToPolicy ends the seats in rooms that the policy in force does not allow any more, with
+// their legs, and holds the legs of those who sit to its rate.
 func (n *Node) keepRoomsToPolicy() {
-	d, ok := n.sfuForSeat()
-	if !ok {
-		for _, r := range n.rooms.list() {
-			sent, seats := n.rooms.deny(r)
-			flushed(nil, sent)
-			n.metrics.policySeats.WithLabelValues("ended").Add(float64(seats))
-		}
-		return
+	for _, r := range n.rooms.list() {
+		sent, seats := n.rooms.deny(r)
+		flushed(nil, sent)
+		n.metrics.policySeats.WithLabelValues("ended").Add(float64(seats))
 	}
 	for _, s := range n.rooms.occupied() {
-		if s.leg.limit(d.Limits.BytesPerSecond) {
+		d, ok := n.sfuForSeat(s.domain)
+		if ok && s.leg.limit(d.Limits.BytesPerSecond) {
 			n.metrics.policySeats.WithLabelValues("limited").Inc()
 		}
 	}
@@ -197,7 +185,7 @@ func (n *Node) legOffer(ctx context.Context, s *seat, sdp string) (answer, code 
 		d, err := g.at.Renegotiate(ctx, sfu.Description{SDP: sdp})
 		return d.SDP, legCode(err)
 	}
-	decision, ok := n.sfuForSeat()
+	decision, ok := n.sfuForSeat(s.domain)
 	if !ok {
 		n.metrics.policyDenials.WithLabelValues(policy.ActionSFU.String()).Inc()
 		return "", link.CodePolicy

@@ -176,8 +176,12 @@ func (l *clientLink) takeSeat(id uint64, j *pb.RoomJoin) (code string) {
 	if stewards && !link.VerifySteward(steward, l.challenged(), r.id, join, j.StewardSignature) {
 		return link.CodeBadSignature
 	}
+	v, code := l.whose(r, j)
+	if code != "" {
+		return code
+	}
 	l.tried = true
-	s, sent, code, err := n.rooms.join(n.background, r, l, stewards, func(s *seat, present []uint32) *pb.NodeFrame {
+	s, sent, code, err := n.rooms.join(n.background, r, l, stewards, v, func(s *seat, present []uint32) *pb.NodeFrame {
 		return &pb.NodeFrame{Id: id, Kind: &pb.NodeFrame_RoomJoined{RoomJoined: &pb.RoomJoined{
 			Index: uint32(s.index), Present: present, Card: r.kept.card, Expires: uint64(r.kept.expires.Unix()),
 			Seats: uint32(r.kept.seats), Waiting: s.waiting, Sfu: n.hasSFU(),

@@ -42,14 +42,15 @@ const (
 type rooms struct {
 	blobs store.Blobs
 	now   func() time.Time
-	// allowed asks the policy in force whether anybody may be in a room here. It is asked with a
-	// room's lock held, so that a reload either is seen by who joins or sees who has joined.
-	allowed func() bool
+	// allowed asks the policy in force whether somebody of a domain may be in a room here. It is asked
+	// with a room's lock held, so that a reload either is seen by who joins or sees who has joined.
+	allowed func(domain string) bool
 	seats   atomic.Int64 // taken, in all rooms
 
 	mu   sync.Mutex // guards the rest. Taken after a room's mu, where both are.
 	all  map[[32]byte]*room
 	made map[[16]byte]int // by a keyed hash of the account, as turnOwner
+	from map[string]int   // seats by the domain that they are for; guests' are not counted
 }
 
 // room is one room.
@@ -82,6 +83,7 @@ type seat struct {
 	l       *clientLink
 	index   uint16
 	steward bool
+	domain  string // whose node has given its word; empty: a guest's
 	leg     leg
 	device  identity.DeviceID // what its relay handles hang on: drawn, it names nothing
 
@@ -151,8 +153,8 @@ func boolByte(b bool) byte {
 func blobOfRoom(id [32]byte) string { return blobRoom + hex.EncodeToString(id[:]) }
 
 // openRooms reads the rooms that are kept. Those whose time is over go with the next tick.
-func openRooms(ctx context.Context, blobs store.Blobs, now func() time.Time, allowed func() bool) (*rooms, error) {
-	h := &rooms{blobs: blobs, now: now, allowed: allowed, all: map[[32]byte]*room{}, made: map[[16]byte]int{}}
+func openRooms(ctx context.Context, blobs store.Blobs, now func() time.Time, allowed func(domain string) bool) (*rooms, error) {
+	h := &rooms{blobs: blobs, now: now, allowed: allowed, all: map[[32]byte]*room{}, made: map[[16]byte]int{}, from: map[string]int{}}
 	names, err := blobs.Names(ctx, blobRoom)
 	if err != nil {
 		return nil, fmt.Errorf("read the rooms: %w", err)
@@ -292,7 +294,7 @@ func (r *room) sortedLocked() []*seat {
 
 // join gives a link that has shown the gate's signature a seat, or returns the code of a
 // refusal. answer makes the frame that tells it; it goes out before anything else of the room.
-func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, answer func(s *seat, present []uint32) *pb.NodeFrame) (s *seat, sent []mail, code string, err error) {
+func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, v visitor, answer func(s *seat, present []uint32) *pb.NodeFrame) (s *seat, sent []mail, code string, err error) {
 	if h.seats.Add(1) > maxSeats {
 		h.seats.Add(-1)
 		return nil, nil, link.CodeRoomFull, nil
@@ -307,7 +309,7 @@ func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, 
 	if r.closed || !r.kept.expires.After(h.now()) {
 		return nil, nil, link.CodeNoRoom, nil
 	}
-	if !h.allowed() {
+	if !h.allowed(v.domain) {
 		return nil, nil, link.CodePolicy, nil
 	}
 	seated, waiting := 0, 0
@@ -330,7 +332,10 @@ func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, 
 		}
 		r.kept = kept
 	}
-	s = &seat{room: r, l: l, index: uint16(r.next), steward: steward, waiting: waits, device: drawDevice()}
+	if !h.take(v) {
+		return nil, nil, link.CodeQuota, nil
+	}
+	s = &seat{room: r, l: l, index: uint16(r.next), steward: steward, domain: v.domain, waiting: waits, device: drawDevice()}
 	r.next++
 	var present []uint32
 	var out []mail
@@ -353,22 +358,60 @@ func (h *rooms) join(ctx context.Context, r *room, l *clientLink, steward bool, 
 	return s, out, "", nil
 }
 
-// deny takes every seat of a room that the policy does not allow any more. The room stays: it is open
+// take counts one more seat for a domain, unless it has as many as it may.
+func (h *rooms) take(v visitor) bool {
+	if v.domain == "" {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if v.most > 0 && h.from[v.domain] >= v.most {
+		return false
+	}
+	h.from[v.domain]++
+	return true
+}
+
+// freeLocked takes a seat out of its room; the room's lock is held.
+func (h *rooms) freeLocked(s *seat) {
+	s.gone = true
+	delete(s.room.in, s.index)
+	h.seats.Add(-1)
+	if s.domain == "" {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.from[s.domain]--; h.from[s.domain] == 0 {
+		delete(h.from, s.domain)
+	}
+}
+
+// deny takes the seats of a room that the policy does not allow any more. The room stays: it is open
 // again when the policy is.
 func (h *rooms) deny(r *room) (out []mail, seats int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if h.allowed() {
-		return nil, 0 // again meanwhile
-	}
-	for _, s := range r.sortedLocked() {
-		s.gone = true
-		delete(r.in, s.index)
-		h.seats.Add(-1)
+	denied := slices.DeleteFunc(r.sortedLocked(), func(s *seat) bool { return h.allowed(s.domain) })
+	for _, s := range denied {
+		h.freeLocked(s)
 		out = append(out, s.closing(link.CodePolicy))
 	}
+	for _, s := range denied {
+		out = append(out, s.missedLocked(link.CodePolicy)...)
+	}
 	postAll(out)
-	return out, len(out)
+	return out, len(denied)
+}
+
+// missedLocked tells those who were told of a seat that it is free.
+func (s *seat) missedLocked(code string) (out []mail) {
+	for _, o := range s.room.sortedLocked() {
+		if !o.waiting && (!s.waiting || o.steward) {
+			out = append(out, o.event(pb.RoomEventKind_ROOM_EVENT_LEFT, s.index, code))
+		}
+	}
+	return out
 }
 
 // isGone reports whether a seat is over.
@@ -391,18 +434,11 @@ func (h *rooms) leaveLocked(s *seat, code string) (out []mail) {
 	if s.gone {
 		return nil
 	}
-	s.gone = true
-	delete(s.room.in, s.index)
-	h.seats.Add(-1)
+	h.freeLocked(s)
 	if code != "" {
 		out = append(out, s.closing(code))
 	}
-	for _, o := range s.room.sortedLocked() {
-		if !o.waiting && (!s.waiting || o.steward) {
-			out = append(out, o.event(pb.RoomEventKind_ROOM_EVENT_LEFT, s.index, code))
-		}
-	}
-	return out
+	return append(out, s.missedLocked(code)...)
 }
 
 // send passes a payload from one seat to one other or to all. False: there is nobody at that
@@ -533,9 +569,7 @@ func (h *rooms) close(ctx context.Context, r *room, code string) ([]mail, error)
 	r.closed = true
 	var out []mail
 	for _, s := range r.sortedLocked() {
-		s.gone = true
-		delete(r.in, s.index)
-		h.seats.Add(-1)
+		h.freeLocked(s)
 		out = append(out, s.closing(code))
 	}
 	postAll(out)

@@ -324,6 +324,8 @@ func (l *clientLink) frame(msg []byte) bool {
 		l.turnRelease(f.Id, k.TurnRelease)
 	case *pb.ClientFrame_RoomCreate:
 		l.request(f.Id, &l.budget.other, l.rates().other, func() { l.roomCreate(f.Id, k.RoomCreate) })
+	case *pb.ClientFrame_RoomPass:
+		l.request(f.Id, &l.budget.other, l.rates().other, func() { l.roomPass(f.Id, k.RoomPass) })
 	case *pb.ClientFrame_RoomJoin:
 		return l.roomJoin(f.Id, k.RoomJoin)
 	case *pb.ClientFrame_RoomSend:

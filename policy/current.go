@@ -45,6 +45,9 @@ func (c *Current) Decide(r Request) Decision { return c.policy.Load().Decide(r) 
 // Domain asks the policy in force, see Policy.Domain.
 func (c *Current) Domain(name string) (Domain, bool) { return c.policy.Load().Domain(name) }
 
+// Guests asks the policy in force, see Policy.Guests.
+func (c *Current) Guests() bool { return c.policy.Load().Guests() }
+
 // Register asks the policy in force, see Policy.Register.
 func (c *Current) Register() (RegisterMode, func(identity.PublicKey) bool) {
 	return c.policy.Load().Register()

@@ -12,6 +12,7 @@ type Policy struct {
 	name     string
 	register RegisterMode
 	listed   map[identity.PublicKey]struct{}
+	noGuests bool
 
 	domains map[string]*domainTable // by exact name
 	rest    *domainTable            // the entry "*"; nil without one
@@ -170,6 +171,9 @@ func (p *Policy) Register() (mode RegisterMode, listed func(identity.PublicKey) 
 	}
 	return p.register, p.isListed
 }
+
+// Guests says whether whoever has a room's link gets in without the word of a node of its own.
+func (p *Policy) Guests() bool { return p != nil && !p.noGuests }
 
 func (p *Policy) isListed(k identity.PublicKey) bool {
 	_, ok := p.listed[k]

@@ -375,6 +375,10 @@ func TestReasonsSayWhereToLook(t *testing.T) {
 		d := p.Decide(ask("b.example", a, policy.In))
 		unasked := strings.Contains(d.Reason, "nothing asks this")
 		switch a {
+		case policy.ActionSFU:
+			if unasked || !strings.Contains(d.Reason, "the word of its own node") {
+				t.Errorf("%s is asked for some: %s", a, d.Reason)
+			}
 		case policy.ActionFederate, policy.ActionSignal, policy.ActionKnock, policy.ActionStore, policy.ActionQuery:
 			if unasked {
 				t.Errorf("%s is asked each time: %s", a, d.Reason)

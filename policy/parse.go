@@ -49,6 +49,7 @@ func (e *Error) Error() string {
 type file struct {
 	Version  *int64       `toml:"version"`
 	Register fileRegister `toml:"register"`
+	Rooms    fileRooms    `toml:"rooms"`
 	Domain   []fileDomain `toml:"domain"`
 	Rule     []fileRule   `toml:"rule"`
 	Test     []fileTest   `toml:"test"`
@@ -57,6 +58,10 @@ type file struct {
 type fileRegister struct {
 	Mode   *string  `toml:"mode"`
 	Listed []string `toml:"listed"`
+}
+
+type fileRooms struct {
+	Guests *bool `toml:"guests"`
 }
 
 type fileDomain struct {
@@ -121,7 +126,7 @@ func Parse(name string, data []byte) (*Policy, error) {
 		c.decodeError(err)
 		return nil, c.failure()
 	}
-	p := &Policy{name: name}
+	p := &Policy{name: name, noGuests: f.Rooms.Guests != nil && !*f.Rooms.Guests}
 	c.version(f.Version)
 	c.register(p, f.Register)
 	domains := c.domains(f.Domain)

@@ -29,7 +29,7 @@ func TestErrorsNameFileLineAndWhatIsAllowed(t *testing.T) {
 		problem string // part of it
 		allowed string // part of it
 	}{
-		"unknown key":              {"version = 1\nversoin = 1", 2, `the file has no key "versoin" (did you mean "version"?)`, "version, register, domain, rule, test"},
+		"unknown key":              {"version = 1\nversoin = 1", 2, `the file has no key "versoin" (did you mean "version"?)`, "version, register, rooms, domain, rule, test"},
 		"unknown table":            {"\n[regster]\nmode = \"open\"", 2, `no key "regster"`, "register"},
 		"unknown key in domain":    {domain("leven = 1"), 5, `[[domain]] has no key "leven"`, "name, level, key, expires"},
 		"unknown key in rule":      {rule("allow = true"), 6, `[[rule]] has no key "allow"`, "deny"},

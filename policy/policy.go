@@ -70,7 +70,7 @@ func (a Action) Asked() string {
 	case ActionTURN:
 		return "nothing asks this for another domain yet: relay credentials are given to the node's own people only, and for them it is asked where an entry names the node's own domain"
 	case ActionSFU:
-		return "nothing asks this for another domain: its people come into a room here with the room's link; for the node's own rooms it is asked where an entry names the node's own domain"
+		return "this is asked for whoever comes into a room with the word of its own node; whoever comes with the room's link alone is a guest, unless [rooms] has guests = false, and goes by the entry for the node's own domain"
 	case ActionTransit, ActionCascade, ActionRegister, ActionName:
 		return "nothing asks this yet: the node does not offer it in this version, and the rules take effect with it"
 	}

@@ -12,6 +12,8 @@ var schema = []struct{ path, allowed string }{
 	{"register", "a table [register] with mode and listed"},
 	{"register.mode", `"open", "invitation", "listed" or "closed"`},
 	{"register.listed", `an array of identities, like ["tl1…"]`},
+	{"rooms", "a table [rooms] with guests"},
+	{"rooms.guests", "true or false"},
 	{"domain", "tables [[domain]] with name, level, key and expires"},
 	{"domain.name", `a domain name in lower case without final dot, like "globex.example", or "*" for every proven domain that is not listed`},
 	{"domain.level", `"internal", "partner", "public" or "blocked"`},
@@ -91,8 +93,8 @@ func tableTitle(path string) string {
 	switch path = generic(path); path {
 	case "":
 		return "the file"
-	case "register":
-		return "[register]"
+	case "register", "rooms":
+		return "[" + path + "]"
 	case "rule.limit":
 		return "limit"
 	default:

@@ -28,12 +28,13 @@ func clientFrames() []*pb.ClientFrame {
 		{Id: 9, Kind: &pb.ClientFrame_TurnRelease{TurnRelease: &pb.TurnRelease{Handle: fill(16, 1)}}},
 		{Kind: &pb.ClientFrame_Ping{Ping: &pb.Ping{Nonce: 7}}},
 		{Id: 10, Kind: &pb.ClientFrame_RoomCreate{RoomCreate: &pb.RoomCreate{Room: fill(32, 1), GateKey: fill(32, 2), StewardKey: fill(32, 3), Card: fill(RoomCardSize, 4), Seats: 50, Expires: 6, Lobby: true}}},
-		{Id: 11, Kind: &pb.ClientFrame_RoomJoin{RoomJoin: &pb.RoomJoin{Room: fill(32, 1), JoinId: fill(16, 2), GateSignature: fill(64, 3), StewardSignature: fill(64, 4)}}},
+		{Id: 11, Kind: &pb.ClientFrame_RoomJoin{RoomJoin: &pb.RoomJoin{Room: fill(32, 1), JoinId: fill(16, 2), GateSignature: fill(64, 3), StewardSignature: fill(64, 4), Pass: fill(PassSize, 5), PassSignature: fill(64, 6)}}},
 		{Id: 12, Kind: &pb.ClientFrame_RoomSend{RoomSend: &pb.RoomSend{To: 3, Payload: fill(16384, 1)}}},
 		{Id: 13, Kind: &pb.ClientFrame_RoomControl{RoomControl: &pb.RoomControl{Room: fill(32, 1), Command: fill(maxRoomCommand, 2), Signature: fill(64, 3)}}},
 		{Id: 14, Kind: &pb.ClientFrame_RoomLeave{RoomLeave: &pb.RoomLeave{}}},
 		{Id: 15, Kind: &pb.ClientFrame_RoomLeg{RoomLeg: &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_WANT, Sdp: "v=0", LastN: 9, Speaking: true,
 			Wants: []*pb.RoomWant{{Mid: "7", Publisher: 2, Slot: 3, Priority: 255, Height: 720, Paused: true}, {Mid: "8"}}}}},
+		{Id: 16, Kind: &pb.ClientFrame_RoomPass{RoomPass: &pb.RoomPass{Node: fill(38, 1), Key: fill(32, 2)}}},
 	}
 }
 
@@ -57,6 +58,7 @@ func nodeFrames() []*pb.NodeFrame {
 		{Id: 10, Kind: &pb.NodeFrame_RoomDone{RoomDone: &pb.RoomDone{}}},
 		{Id: 11, Kind: &pb.NodeFrame_RoomLeg{RoomLeg: &pb.RoomLegAnswer{Sdp: "v=0", Event: &pb.RoomLegEvent{Kind: pb.RoomLegEventKind_ROOM_LEG_EVENT_SPEAKER,
 			Publisher: 1, Slot: 2, Codec: "VP8", Mid: "3", Sent: true, Reason: "left", Order: []uint32{1, 2}}}}},
+		{Id: 12, Kind: &pb.NodeFrame_RoomPassed{RoomPassed: &pb.RoomPassed{Pass: fill(PassSize, 1)}}},
 	}
 }
 

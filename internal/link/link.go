@@ -83,6 +83,7 @@ const (
 	CodeRoomFull           = "room_full"
 	CodeRemoved            = "removed"
 	CodeClosed             = "closed"
+	CodePass               = "pass"
 )
 
 // Code describes one reply code.
@@ -125,6 +126,7 @@ func Codes() []Code {
 		{CodeRoomFull, "the room has as many in it as it takes", true, false},
 		{CodeRemoved, "a moderator did not let this participant in, or sent it away", false, false},
 		{CodeClosed, "a moderator closed the room", false, false},
+		{CodePass, "the room's node takes no guests: it wants the word of one's own node", false, false},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -29,6 +30,12 @@ type roomLinkVectors struct {
 	StewSig   string      `json:"steward_signature"`
 	Control   string      `json:"control"`
 	ContText  string      `json:"control_signed"`
+	Host      string      `json:"host_seed"`
+	Holder    string      `json:"holder_seed"`
+	PassTime  int64       `json:"pass_made"`
+	Pass      string      `json:"pass"`
+	HolderSig string      `json:"holder_signature"`
+	Passes    []frameCase `json:"passes_refused"`
 	Client    []frameCase `json:"client_frames"`
 	Node      []frameCase `json:"node_frames"`
 	Commands  []frameCase `json:"commands"`
@@ -88,6 +95,26 @@ func TestRoomLinkVectors(t *testing.T) {
 		GateSig: x(SignGate(gate, c, room, join)), GateText: x(append([]byte(identity.ContextGate), roomMessage(c, room, join[:])...)),
 		StewSig: x(SignSteward(steward, c, room, join)), Control: x(controlBytes),
 		ContText: x(append([]byte(identity.ContextSteward), roomMessage(c, room, sum)...)),
+	}
+	host, holder, made := ed25519.NewKeyFromSeed(fill(32, 0x43)), ed25519.NewKeyFromSeed(fill(32, 0x44)), time.Unix(1_793_702_100, 0)
+	own, at := publicOf(t, host).PeerID(), identity.PeerID(c.Node)
+	pass := SignPass(host, own, at, publicOf(t, holder), made)
+	v.Host, v.Holder, v.PassTime, v.Pass, v.HolderSig = x(fill(32, 0x43)), x(fill(32, 0x44)), made.Unix(), x(pass), x(SignHolder(holder, c, room, join))
+	for _, r := range []frameCase{
+		{"for another node", x(SignPass(host, own, own, publicOf(t, holder), made))},
+		{"of another node's key", x(SignPass(holder, own, at, publicOf(t, holder), made))},
+		{"over", x(SignPass(host, own, at, publicOf(t, holder), made.Add(-PassLife)))},
+		{"good for an hour", x(SignPass(host, own, at, publicOf(t, holder), made.Add(time.Hour)))},
+		{"for no key", x(SignPass(host, own, at, identity.PublicKey{}, made))},
+		{"cut off", x(pass[:PassSize-1])},
+		{"longer", x(append(bytes.Clone(pass), 0))},
+	} {
+		b, err := hex.DecodeString(r.Bytes)
+		must(err)
+		if _, _, err := OpenPass(b, at, made); err == nil {
+			t.Errorf("a pass %s is taken", r.Name)
+		}
+		v.Passes = append(v.Passes, r)
 	}
 	for _, f := range clientFrames() {
 		if name := kindName(f); len(name) > 4 && name[:4] == "room" {
@@ -241,6 +268,38 @@ func TestACommandIsTheStewardsWordForOneRoomOnOneLink(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAPassIsForOneNodeKeyAndJoin(t *testing.T) {
+	c, room, join, gate, holder := roomChallenge()
+	host, now := ed25519.NewKeyFromSeed(fill(32, 0x43)), time.Unix(1_793_702_100, 0)
+	own, at := publicOf(t, host).PeerID(), identity.PeerID(c.Node)
+	got, key, err := OpenPass(SignPass(host, own, at, publicOf(t, holder), now), at, now)
+	if err != nil || got != own || key != publicOf(t, holder) {
+		t.Fatalf("the pass is not taken: %v", err)
+	}
+	signature := SignHolder(holder, c, room, join)
+	if !VerifyHolder(key, c, room, join, signature) {
+		t.Error("its holder's signature does not verify")
+	}
+	other := room
+	other[0]++
+	if VerifyHolder(key, c, other, join, signature) || VerifyHolder(publicOf(t, gate), c, room, join, signature) || VerifyGate(key, c, room, join, signature) {
+		t.Error("its holder's signature is good for something else")
+	}
+}
+
+func FuzzOpenPass(f *testing.F) {
+	c, _, _, _, holder := roomChallenge()
+	host, now := ed25519.NewKeyFromSeed(fill(32, 0x43)), time.Unix(1_793_702_100, 0)
+	own, at := identity.PublicKey(host.Public().(ed25519.PublicKey)).PeerID(), identity.PeerID(c.Node)
+	pass := SignPass(host, own, at, identity.PublicKey(holder.Public().(ed25519.PublicKey)), now)
+	f.Add(pass)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if node, _, err := OpenPass(b, at, now); err == nil && node == own && !bytes.Equal(b, pass) {
+			t.Fatalf("a pass that was not made is taken: %x", b)
+		}
+	})
 }
 
 func second[T any](_ T, err error) error { return err }

@@ -184,7 +184,7 @@ var clientShape = shape{
 	sub(10, shape{exact(1, 16)}),
 	sub(11, pingShape),
 	sub(14, shape{exact(1, 32), exact(2, 32), exact(3, 32), exact(4, RoomCardSize), index(5), num(6), truth(7)}),
-	sub(15, shape{exact(1, 32), exact(2, 16), exact(3, 64), exact(4, 64)}),
+	sub(15, shape{exact(1, 32), exact(2, 16), exact(3, 64), exact(4, 64), exact(5, PassSize), exact(6, 64)}),
 	sub(16, shape{index(1), upTo(2, maxRoomPayload)}),
 	sub(17, shape{exact(1, 32), upTo(2, maxRoomCommand), exact(3, 64)}),
 	sub(18, shape{}),
@@ -193,6 +193,7 @@ var clientShape = shape{
 			upTo(1, maxMid), index(2), {num: 3, kind: number, max: 7}, {num: 4, kind: number, max: 255}, index(5), truth(6),
 		}}, index(4), truth(5),
 	}),
+	sub(20, shape{exact(1, sizePeerID), exact(2, 32)}),
 }
 
 // commandShape is that of the command in a RoomControl, which is read after its signature.
@@ -239,4 +240,5 @@ var nodeShape = shape{
 		{num: 1, kind: number, max: 64}, index(2), {num: 3, kind: number, max: 7}, upTo(4, maxMid), upTo(5, maxMid), truth(6), upTo(7, maxCode),
 		indexes(8),
 	})}),
+	sub(20, shape{exact(1, PassSize)}),
 }

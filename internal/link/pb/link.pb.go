@@ -277,6 +277,7 @@ type ClientFrame struct {
 	//	*ClientFrame_RoomControl
 	//	*ClientFrame_RoomLeave
 	//	*ClientFrame_RoomLeg
+	//	*ClientFrame_RoomPass
 	Kind          isClientFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -470,6 +471,15 @@ func (x *ClientFrame) GetRoomLeg() *RoomLeg {
 	return nil
 }
 
+func (x *ClientFrame) GetRoomPass() *RoomPass {
+	if x != nil {
+		if x, ok := x.Kind.(*ClientFrame_RoomPass); ok {
+			return x.RoomPass
+		}
+	}
+	return nil
+}
+
 type isClientFrame_Kind interface {
 	isClientFrame_Kind()
 }
@@ -539,6 +549,10 @@ type ClientFrame_RoomLeg struct {
 	RoomLeg *RoomLeg `protobuf:"bytes,19,opt,name=room_leg,json=roomLeg,proto3,oneof"`
 }
 
+type ClientFrame_RoomPass struct {
+	RoomPass *RoomPass `protobuf:"bytes,20,opt,name=room_pass,json=roomPass,proto3,oneof"`
+}
+
 func (*ClientFrame_Authenticate) isClientFrame_Kind() {}
 
 func (*ClientFrame_Publish) isClientFrame_Kind() {}
@@ -571,6 +585,8 @@ func (*ClientFrame_RoomLeave) isClientFrame_Kind() {}
 
 func (*ClientFrame_RoomLeg) isClientFrame_Kind() {}
 
+func (*ClientFrame_RoomPass) isClientFrame_Kind() {}
+
 type NodeFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -593,6 +609,7 @@ type NodeFrame struct {
 	//	*NodeFrame_RoomEvent
 	//	*NodeFrame_RoomDone
 	//	*NodeFrame_RoomLeg
+	//	*NodeFrame_RoomPassed
 	Kind          isNodeFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -795,6 +812,15 @@ func (x *NodeFrame) GetRoomLeg() *RoomLegAnswer {
 	return nil
 }
 
+func (x *NodeFrame) GetRoomPassed() *RoomPassed {
+	if x != nil {
+		if x, ok := x.Kind.(*NodeFrame_RoomPassed); ok {
+			return x.RoomPassed
+		}
+	}
+	return nil
+}
+
 type isNodeFrame_Kind interface {
 	isNodeFrame_Kind()
 }
@@ -867,6 +893,10 @@ type NodeFrame_RoomLeg struct {
 	RoomLeg *RoomLegAnswer `protobuf:"bytes,19,opt,name=room_leg,json=roomLeg,proto3,oneof"`
 }
 
+type NodeFrame_RoomPassed struct {
+	RoomPassed *RoomPassed `protobuf:"bytes,20,opt,name=room_passed,json=roomPassed,proto3,oneof"`
+}
+
 func (*NodeFrame_Challenge) isNodeFrame_Kind() {}
 
 func (*NodeFrame_Authenticated) isNodeFrame_Kind() {}
@@ -900,6 +930,8 @@ func (*NodeFrame_RoomEvent) isNodeFrame_Kind() {}
 func (*NodeFrame_RoomDone) isNodeFrame_Kind() {}
 
 func (*NodeFrame_RoomLeg) isNodeFrame_Kind() {}
+
+func (*NodeFrame_RoomPassed) isNodeFrame_Kind() {}
 
 // First frame of the node.
 type Challenge struct {
@@ -2275,6 +2307,8 @@ type RoomJoin struct {
 	JoinId           []byte                 `protobuf:"bytes,2,opt,name=join_id,json=joinId,proto3" json:"join_id,omitempty"`                               // 16
 	GateSignature    []byte                 `protobuf:"bytes,3,opt,name=gate_signature,json=gateSignature,proto3" json:"gate_signature,omitempty"`          // 64
 	StewardSignature []byte                 `protobuf:"bytes,4,opt,name=steward_signature,json=stewardSignature,proto3" json:"steward_signature,omitempty"` // 64; absent: no steward
+	Pass             []byte                 `protobuf:"bytes,5,opt,name=pass,proto3" json:"pass,omitempty"`                                                 // 181: the word of one's own node; absent: a guest
+	PassSignature    []byte                 `protobuf:"bytes,6,opt,name=pass_signature,json=passSignature,proto3" json:"pass_signature,omitempty"`          // 64, of the key that the pass names; absent with it
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -2333,6 +2367,20 @@ func (x *RoomJoin) GetGateSignature() []byte {
 func (x *RoomJoin) GetStewardSignature() []byte {
 	if x != nil {
 		return x.StewardSignature
+	}
+	return nil
+}
+
+func (x *RoomJoin) GetPass() []byte {
+	if x != nil {
+		return x.Pass
+	}
+	return nil
+}
+
+func (x *RoomJoin) GetPassSignature() []byte {
+	if x != nil {
+		return x.PassSignature
 	}
 	return nil
 }
@@ -2429,6 +2477,103 @@ func (x *RoomJoined) GetSfu() bool {
 	return false
 }
 
+// On the link of a registered device: the own node's word for a key, at the node of a room.
+type RoomPass struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"` // 38: the room's
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`   // 32
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomPass) Reset() {
+	*x = RoomPass{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomPass) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomPass) ProtoMessage() {}
+
+func (x *RoomPass) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomPass.ProtoReflect.Descriptor instead.
+func (*RoomPass) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RoomPass) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *RoomPass) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type RoomPassed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pass          []byte                 `protobuf:"bytes,1,opt,name=pass,proto3" json:"pass,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoomPassed) Reset() {
+	*x = RoomPassed{}
+	mi := &file_internal_link_pb_link_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoomPassed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoomPassed) ProtoMessage() {}
+
+func (x *RoomPassed) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_link_pb_link_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoomPassed.ProtoReflect.Descriptor instead.
+func (*RoomPassed) Descriptor() ([]byte, []int) {
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RoomPassed) GetPass() []byte {
+	if x != nil {
+		return x.Pass
+	}
+	return nil
+}
+
 type RoomSend struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	To            uint32                 `protobuf:"varint,1,opt,name=to,proto3" json:"to,omitempty"`          // index; absent: everybody who is in
@@ -2439,7 +2584,7 @@ type RoomSend struct {
 
 func (x *RoomSend) Reset() {
 	*x = RoomSend{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[27]
+	mi := &file_internal_link_pb_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2451,7 +2596,7 @@ func (x *RoomSend) String() string {
 func (*RoomSend) ProtoMessage() {}
 
 func (x *RoomSend) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[27]
+	mi := &file_internal_link_pb_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2609,7 @@ func (x *RoomSend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomSend.ProtoReflect.Descriptor instead.
 func (*RoomSend) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{27}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RoomSend) GetTo() uint32 {
@@ -2493,7 +2638,7 @@ type RoomControl struct {
 
 func (x *RoomControl) Reset() {
 	*x = RoomControl{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[28]
+	mi := &file_internal_link_pb_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2650,7 @@ func (x *RoomControl) String() string {
 func (*RoomControl) ProtoMessage() {}
 
 func (x *RoomControl) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[28]
+	mi := &file_internal_link_pb_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2663,7 @@ func (x *RoomControl) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomControl.ProtoReflect.Descriptor instead.
 func (*RoomControl) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{28}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RoomControl) GetRoom() []byte {
@@ -2558,7 +2703,7 @@ type RoomCommand struct {
 
 func (x *RoomCommand) Reset() {
 	*x = RoomCommand{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[29]
+	mi := &file_internal_link_pb_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2570,7 +2715,7 @@ func (x *RoomCommand) String() string {
 func (*RoomCommand) ProtoMessage() {}
 
 func (x *RoomCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[29]
+	mi := &file_internal_link_pb_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2583,7 +2728,7 @@ func (x *RoomCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomCommand.ProtoReflect.Descriptor instead.
 func (*RoomCommand) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{29}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RoomCommand) GetKind() isRoomCommand_Kind {
@@ -2681,7 +2826,7 @@ type RoomAdmit struct {
 
 func (x *RoomAdmit) Reset() {
 	*x = RoomAdmit{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[30]
+	mi := &file_internal_link_pb_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2838,7 @@ func (x *RoomAdmit) String() string {
 func (*RoomAdmit) ProtoMessage() {}
 
 func (x *RoomAdmit) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[30]
+	mi := &file_internal_link_pb_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2851,7 @@ func (x *RoomAdmit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomAdmit.ProtoReflect.Descriptor instead.
 func (*RoomAdmit) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{30}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RoomAdmit) GetIndex() uint32 {
@@ -2725,7 +2870,7 @@ type RoomRemove struct {
 
 func (x *RoomRemove) Reset() {
 	*x = RoomRemove{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[31]
+	mi := &file_internal_link_pb_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2737,7 +2882,7 @@ func (x *RoomRemove) String() string {
 func (*RoomRemove) ProtoMessage() {}
 
 func (x *RoomRemove) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[31]
+	mi := &file_internal_link_pb_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2750,7 +2895,7 @@ func (x *RoomRemove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomRemove.ProtoReflect.Descriptor instead.
 func (*RoomRemove) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{31}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RoomRemove) GetIndex() uint32 {
@@ -2771,7 +2916,7 @@ type RoomGate struct {
 
 func (x *RoomGate) Reset() {
 	*x = RoomGate{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[32]
+	mi := &file_internal_link_pb_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2928,7 @@ func (x *RoomGate) String() string {
 func (*RoomGate) ProtoMessage() {}
 
 func (x *RoomGate) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[32]
+	mi := &file_internal_link_pb_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2941,7 @@ func (x *RoomGate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomGate.ProtoReflect.Descriptor instead.
 func (*RoomGate) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{32}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RoomGate) GetGateKey() []byte {
@@ -2830,7 +2975,7 @@ type RoomExtend struct {
 
 func (x *RoomExtend) Reset() {
 	*x = RoomExtend{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[33]
+	mi := &file_internal_link_pb_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +2987,7 @@ func (x *RoomExtend) String() string {
 func (*RoomExtend) ProtoMessage() {}
 
 func (x *RoomExtend) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[33]
+	mi := &file_internal_link_pb_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +3000,7 @@ func (x *RoomExtend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomExtend.ProtoReflect.Descriptor instead.
 func (*RoomExtend) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{33}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RoomExtend) GetExpires() uint64 {
@@ -2880,7 +3025,7 @@ type RoomClose struct {
 
 func (x *RoomClose) Reset() {
 	*x = RoomClose{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[34]
+	mi := &file_internal_link_pb_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3037,7 @@ func (x *RoomClose) String() string {
 func (*RoomClose) ProtoMessage() {}
 
 func (x *RoomClose) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[34]
+	mi := &file_internal_link_pb_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3050,7 @@ func (x *RoomClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomClose.ProtoReflect.Descriptor instead.
 func (*RoomClose) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{34}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{36}
 }
 
 type RoomDone struct {
@@ -2916,7 +3061,7 @@ type RoomDone struct {
 
 func (x *RoomDone) Reset() {
 	*x = RoomDone{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[35]
+	mi := &file_internal_link_pb_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +3073,7 @@ func (x *RoomDone) String() string {
 func (*RoomDone) ProtoMessage() {}
 
 func (x *RoomDone) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[35]
+	mi := &file_internal_link_pb_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3086,7 @@ func (x *RoomDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomDone.ProtoReflect.Descriptor instead.
 func (*RoomDone) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{35}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{37}
 }
 
 type RoomLeave struct {
@@ -2952,7 +3097,7 @@ type RoomLeave struct {
 
 func (x *RoomLeave) Reset() {
 	*x = RoomLeave{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[36]
+	mi := &file_internal_link_pb_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3109,7 @@ func (x *RoomLeave) String() string {
 func (*RoomLeave) ProtoMessage() {}
 
 func (x *RoomLeave) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[36]
+	mi := &file_internal_link_pb_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3122,7 @@ func (x *RoomLeave) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomLeave.ProtoReflect.Descriptor instead.
 func (*RoomLeave) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{36}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{38}
 }
 
 type RoomEvent struct {
@@ -2993,7 +3138,7 @@ type RoomEvent struct {
 
 func (x *RoomEvent) Reset() {
 	*x = RoomEvent{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[37]
+	mi := &file_internal_link_pb_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3005,7 +3150,7 @@ func (x *RoomEvent) String() string {
 func (*RoomEvent) ProtoMessage() {}
 
 func (x *RoomEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[37]
+	mi := &file_internal_link_pb_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3018,7 +3163,7 @@ func (x *RoomEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomEvent.ProtoReflect.Descriptor instead.
 func (*RoomEvent) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{37}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RoomEvent) GetKind() RoomEventKind {
@@ -3071,7 +3216,7 @@ type RoomLeg struct {
 
 func (x *RoomLeg) Reset() {
 	*x = RoomLeg{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[38]
+	mi := &file_internal_link_pb_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3083,7 +3228,7 @@ func (x *RoomLeg) String() string {
 func (*RoomLeg) ProtoMessage() {}
 
 func (x *RoomLeg) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[38]
+	mi := &file_internal_link_pb_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3096,7 +3241,7 @@ func (x *RoomLeg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomLeg.ProtoReflect.Descriptor instead.
 func (*RoomLeg) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{38}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RoomLeg) GetKind() RoomLegKind {
@@ -3148,7 +3293,7 @@ type RoomWant struct {
 
 func (x *RoomWant) Reset() {
 	*x = RoomWant{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[39]
+	mi := &file_internal_link_pb_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3160,7 +3305,7 @@ func (x *RoomWant) String() string {
 func (*RoomWant) ProtoMessage() {}
 
 func (x *RoomWant) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[39]
+	mi := &file_internal_link_pb_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3173,7 +3318,7 @@ func (x *RoomWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomWant.ProtoReflect.Descriptor instead.
 func (*RoomWant) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{39}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RoomWant) GetMid() string {
@@ -3229,7 +3374,7 @@ type RoomLegAnswer struct {
 
 func (x *RoomLegAnswer) Reset() {
 	*x = RoomLegAnswer{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[40]
+	mi := &file_internal_link_pb_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3386,7 @@ func (x *RoomLegAnswer) String() string {
 func (*RoomLegAnswer) ProtoMessage() {}
 
 func (x *RoomLegAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[40]
+	mi := &file_internal_link_pb_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3399,7 @@ func (x *RoomLegAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomLegAnswer.ProtoReflect.Descriptor instead.
 func (*RoomLegAnswer) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{40}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RoomLegAnswer) GetSdp() string {
@@ -3287,7 +3432,7 @@ type RoomLegEvent struct {
 
 func (x *RoomLegEvent) Reset() {
 	*x = RoomLegEvent{}
-	mi := &file_internal_link_pb_link_proto_msgTypes[41]
+	mi := &file_internal_link_pb_link_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3299,7 +3444,7 @@ func (x *RoomLegEvent) String() string {
 func (*RoomLegEvent) ProtoMessage() {}
 
 func (x *RoomLegEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_link_pb_link_proto_msgTypes[41]
+	mi := &file_internal_link_pb_link_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3312,7 +3457,7 @@ func (x *RoomLegEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoomLegEvent.ProtoReflect.Descriptor instead.
 func (*RoomLegEvent) Descriptor() ([]byte, []int) {
-	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{41}
+	return file_internal_link_pb_link_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RoomLegEvent) GetKind() RoomLegEventKind {
@@ -3375,7 +3520,7 @@ var File_internal_link_pb_link_proto protoreflect.FileDescriptor
 
 const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1binternal/link/pb/link.proto\x12\x11trunkline.link.v1\"\xcf\a\n" +
+	"\x1binternal/link/pb/link.proto\x12\x11trunkline.link.v1\"\x8b\b\n" +
 	"\vClientFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12E\n" +
 	"\fauthenticate\x18\x02 \x01(\v2\x1f.trunkline.link.v1.AuthenticateH\x00R\fauthenticate\x126\n" +
@@ -3396,8 +3541,9 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\froom_control\x18\x11 \x01(\v2\x1e.trunkline.link.v1.RoomControlH\x00R\vroomControl\x12=\n" +
 	"\n" +
 	"room_leave\x18\x12 \x01(\v2\x1c.trunkline.link.v1.RoomLeaveH\x00R\troomLeave\x127\n" +
-	"\broom_leg\x18\x13 \x01(\v2\x1a.trunkline.link.v1.RoomLegH\x00R\aroomLegB\x06\n" +
-	"\x04kind\"\x98\b\n" +
+	"\broom_leg\x18\x13 \x01(\v2\x1a.trunkline.link.v1.RoomLegH\x00R\aroomLeg\x12:\n" +
+	"\troom_pass\x18\x14 \x01(\v2\x1b.trunkline.link.v1.RoomPassH\x00R\broomPassB\x06\n" +
+	"\x04kind\"\xda\b\n" +
 	"\tNodeFrame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12<\n" +
 	"\tchallenge\x18\x02 \x01(\v2\x1c.trunkline.link.v1.ChallengeH\x00R\tchallenge\x12H\n" +
@@ -3421,7 +3567,9 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\n" +
 	"room_event\x18\x10 \x01(\v2\x1c.trunkline.link.v1.RoomEventH\x00R\troomEvent\x12:\n" +
 	"\troom_done\x18\x11 \x01(\v2\x1b.trunkline.link.v1.RoomDoneH\x00R\broomDone\x12=\n" +
-	"\broom_leg\x18\x13 \x01(\v2 .trunkline.link.v1.RoomLegAnswerH\x00R\aroomLegB\x06\n" +
+	"\broom_leg\x18\x13 \x01(\v2 .trunkline.link.v1.RoomLegAnswerH\x00R\aroomLeg\x12@\n" +
+	"\vroom_passed\x18\x14 \x01(\v2\x1d.trunkline.link.v1.RoomPassedH\x00R\n" +
+	"roomPassedB\x06\n" +
 	"\x04kind\"\xbe\x01\n" +
 	"\tChallenge\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x12\n" +
@@ -3527,12 +3675,14 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\x05lobby\x18\a \x01(\bR\x05lobby\"=\n" +
 	"\vRoomCreated\x12\x14\n" +
 	"\x05seats\x18\x01 \x01(\rR\x05seats\x12\x18\n" +
-	"\aexpires\x18\x02 \x01(\x04R\aexpires\"\x8b\x01\n" +
+	"\aexpires\x18\x02 \x01(\x04R\aexpires\"\xc6\x01\n" +
 	"\bRoomJoin\x12\x12\n" +
 	"\x04room\x18\x01 \x01(\fR\x04room\x12\x17\n" +
 	"\ajoin_id\x18\x02 \x01(\fR\x06joinId\x12%\n" +
 	"\x0egate_signature\x18\x03 \x01(\fR\rgateSignature\x12+\n" +
-	"\x11steward_signature\x18\x04 \x01(\fR\x10stewardSignature\"\xac\x01\n" +
+	"\x11steward_signature\x18\x04 \x01(\fR\x10stewardSignature\x12\x12\n" +
+	"\x04pass\x18\x05 \x01(\fR\x04pass\x12%\n" +
+	"\x0epass_signature\x18\x06 \x01(\fR\rpassSignature\"\xac\x01\n" +
 	"\n" +
 	"RoomJoined\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\x12\x18\n" +
@@ -3541,7 +3691,13 @@ const file_internal_link_pb_link_proto_rawDesc = "" +
 	"\aexpires\x18\x04 \x01(\x04R\aexpires\x12\x14\n" +
 	"\x05seats\x18\x05 \x01(\rR\x05seats\x12\x18\n" +
 	"\awaiting\x18\x06 \x01(\bR\awaiting\x12\x10\n" +
-	"\x03sfu\x18\a \x01(\bR\x03sfu\"4\n" +
+	"\x03sfu\x18\a \x01(\bR\x03sfu\"0\n" +
+	"\bRoomPass\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\" \n" +
+	"\n" +
+	"RoomPassed\x12\x12\n" +
+	"\x04pass\x18\x01 \x01(\fR\x04pass\"4\n" +
 	"\bRoomSend\x12\x0e\n" +
 	"\x02to\x18\x01 \x01(\rR\x02to\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\"Y\n" +
@@ -3646,7 +3802,7 @@ func file_internal_link_pb_link_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_link_pb_link_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_internal_link_pb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_internal_link_pb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_internal_link_pb_link_proto_goTypes = []any{
 	(ReceiptClass)(0),       // 0: trunkline.link.v1.ReceiptClass
 	(RoomEventKind)(0),      // 1: trunkline.link.v1.RoomEventKind
@@ -3679,21 +3835,23 @@ var file_internal_link_pb_link_proto_goTypes = []any{
 	(*RoomCreated)(nil),     // 28: trunkline.link.v1.RoomCreated
 	(*RoomJoin)(nil),        // 29: trunkline.link.v1.RoomJoin
 	(*RoomJoined)(nil),      // 30: trunkline.link.v1.RoomJoined
-	(*RoomSend)(nil),        // 31: trunkline.link.v1.RoomSend
-	(*RoomControl)(nil),     // 32: trunkline.link.v1.RoomControl
-	(*RoomCommand)(nil),     // 33: trunkline.link.v1.RoomCommand
-	(*RoomAdmit)(nil),       // 34: trunkline.link.v1.RoomAdmit
-	(*RoomRemove)(nil),      // 35: trunkline.link.v1.RoomRemove
-	(*RoomGate)(nil),        // 36: trunkline.link.v1.RoomGate
-	(*RoomExtend)(nil),      // 37: trunkline.link.v1.RoomExtend
-	(*RoomClose)(nil),       // 38: trunkline.link.v1.RoomClose
-	(*RoomDone)(nil),        // 39: trunkline.link.v1.RoomDone
-	(*RoomLeave)(nil),       // 40: trunkline.link.v1.RoomLeave
-	(*RoomEvent)(nil),       // 41: trunkline.link.v1.RoomEvent
-	(*RoomLeg)(nil),         // 42: trunkline.link.v1.RoomLeg
-	(*RoomWant)(nil),        // 43: trunkline.link.v1.RoomWant
-	(*RoomLegAnswer)(nil),   // 44: trunkline.link.v1.RoomLegAnswer
-	(*RoomLegEvent)(nil),    // 45: trunkline.link.v1.RoomLegEvent
+	(*RoomPass)(nil),        // 31: trunkline.link.v1.RoomPass
+	(*RoomPassed)(nil),      // 32: trunkline.link.v1.RoomPassed
+	(*RoomSend)(nil),        // 33: trunkline.link.v1.RoomSend
+	(*RoomControl)(nil),     // 34: trunkline.link.v1.RoomControl
+	(*RoomCommand)(nil),     // 35: trunkline.link.v1.RoomCommand
+	(*RoomAdmit)(nil),       // 36: trunkline.link.v1.RoomAdmit
+	(*RoomRemove)(nil),      // 37: trunkline.link.v1.RoomRemove
+	(*RoomGate)(nil),        // 38: trunkline.link.v1.RoomGate
+	(*RoomExtend)(nil),      // 39: trunkline.link.v1.RoomExtend
+	(*RoomClose)(nil),       // 40: trunkline.link.v1.RoomClose
+	(*RoomDone)(nil),        // 41: trunkline.link.v1.RoomDone
+	(*RoomLeave)(nil),       // 42: trunkline.link.v1.RoomLeave
+	(*RoomEvent)(nil),       // 43: trunkline.link.v1.RoomEvent
+	(*RoomLeg)(nil),         // 44: trunkline.link.v1.RoomLeg
+	(*RoomWant)(nil),        // 45: trunkline.link.v1.RoomWant
+	(*RoomLegAnswer)(nil),   // 46: trunkline.link.v1.RoomLegAnswer
+	(*RoomLegEvent)(nil),    // 47: trunkline.link.v1.RoomLegEvent
 }
 var file_internal_link_pb_link_proto_depIdxs = []int32{
 	7,  // 0: trunkline.link.v1.ClientFrame.authenticate:type_name -> trunkline.link.v1.Authenticate
@@ -3708,43 +3866,45 @@ var file_internal_link_pb_link_proto_depIdxs = []int32{
 	24, // 9: trunkline.link.v1.ClientFrame.ping:type_name -> trunkline.link.v1.Ping
 	27, // 10: trunkline.link.v1.ClientFrame.room_create:type_name -> trunkline.link.v1.RoomCreate
 	29, // 11: trunkline.link.v1.ClientFrame.room_join:type_name -> trunkline.link.v1.RoomJoin
-	31, // 12: trunkline.link.v1.ClientFrame.room_send:type_name -> trunkline.link.v1.RoomSend
-	32, // 13: trunkline.link.v1.ClientFrame.room_control:type_name -> trunkline.link.v1.RoomControl
-	40, // 14: trunkline.link.v1.ClientFrame.room_leave:type_name -> trunkline.link.v1.RoomLeave
-	42, // 15: trunkline.link.v1.ClientFrame.room_leg:type_name -> trunkline.link.v1.RoomLeg
-	6,  // 16: trunkline.link.v1.NodeFrame.challenge:type_name -> trunkline.link.v1.Challenge
-	8,  // 17: trunkline.link.v1.NodeFrame.authenticated:type_name -> trunkline.link.v1.Authenticated
-	10, // 18: trunkline.link.v1.NodeFrame.published:type_name -> trunkline.link.v1.Published
-	12, // 19: trunkline.link.v1.NodeFrame.registered:type_name -> trunkline.link.v1.Registered
-	14, // 20: trunkline.link.v1.NodeFrame.receipt:type_name -> trunkline.link.v1.Receipt
-	15, // 21: trunkline.link.v1.NodeFrame.deliver:type_name -> trunkline.link.v1.Deliver
-	18, // 22: trunkline.link.v1.NodeFrame.answer:type_name -> trunkline.link.v1.Answer
-	20, // 23: trunkline.link.v1.NodeFrame.domain:type_name -> trunkline.link.v1.DomainAnswer
-	22, // 24: trunkline.link.v1.NodeFrame.turn:type_name -> trunkline.link.v1.TurnCredentials
-	24, // 25: trunkline.link.v1.NodeFrame.pong:type_name -> trunkline.link.v1.Ping
-	25, // 26: trunkline.link.v1.NodeFrame.drain:type_name -> trunkline.link.v1.Drain
-	26, // 27: trunkline.link.v1.NodeFrame.error:type_name -> trunkline.link.v1.Error
-	28, // 28: trunkline.link.v1.NodeFrame.room_created:type_name -> trunkline.link.v1.RoomCreated
-	30, // 29: trunkline.link.v1.NodeFrame.room_joined:type_name -> trunkline.link.v1.RoomJoined
-	41, // 30: trunkline.link.v1.NodeFrame.room_event:type_name -> trunkline.link.v1.RoomEvent
-	39, // 31: trunkline.link.v1.NodeFrame.room_done:type_name -> trunkline.link.v1.RoomDone
-	44, // 32: trunkline.link.v1.NodeFrame.room_leg:type_name -> trunkline.link.v1.RoomLegAnswer
-	0,  // 33: trunkline.link.v1.Receipt.class:type_name -> trunkline.link.v1.ReceiptClass
-	34, // 34: trunkline.link.v1.RoomCommand.admit:type_name -> trunkline.link.v1.RoomAdmit
-	35, // 35: trunkline.link.v1.RoomCommand.remove:type_name -> trunkline.link.v1.RoomRemove
-	36, // 36: trunkline.link.v1.RoomCommand.gate:type_name -> trunkline.link.v1.RoomGate
-	37, // 37: trunkline.link.v1.RoomCommand.extend:type_name -> trunkline.link.v1.RoomExtend
-	38, // 38: trunkline.link.v1.RoomCommand.close:type_name -> trunkline.link.v1.RoomClose
-	1,  // 39: trunkline.link.v1.RoomEvent.kind:type_name -> trunkline.link.v1.RoomEventKind
-	2,  // 40: trunkline.link.v1.RoomLeg.kind:type_name -> trunkline.link.v1.RoomLegKind
-	43, // 41: trunkline.link.v1.RoomLeg.wants:type_name -> trunkline.link.v1.RoomWant
-	45, // 42: trunkline.link.v1.RoomLegAnswer.event:type_name -> trunkline.link.v1.RoomLegEvent
-	3,  // 43: trunkline.link.v1.RoomLegEvent.kind:type_name -> trunkline.link.v1.RoomLegEventKind
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	33, // 12: trunkline.link.v1.ClientFrame.room_send:type_name -> trunkline.link.v1.RoomSend
+	34, // 13: trunkline.link.v1.ClientFrame.room_control:type_name -> trunkline.link.v1.RoomControl
+	42, // 14: trunkline.link.v1.ClientFrame.room_leave:type_name -> trunkline.link.v1.RoomLeave
+	44, // 15: trunkline.link.v1.ClientFrame.room_leg:type_name -> trunkline.link.v1.RoomLeg
+	31, // 16: trunkline.link.v1.ClientFrame.room_pass:type_name -> trunkline.link.v1.RoomPass
+	6,  // 17: trunkline.link.v1.NodeFrame.challenge:type_name -> trunkline.link.v1.Challenge
+	8,  // 18: trunkline.link.v1.NodeFrame.authenticated:type_name -> trunkline.link.v1.Authenticated
+	10, // 19: trunkline.link.v1.NodeFrame.published:type_name -> trunkline.link.v1.Published
+	12, // 20: trunkline.link.v1.NodeFrame.registered:type_name -> trunkline.link.v1.Registered
+	14, // 21: trunkline.link.v1.NodeFrame.receipt:type_name -> trunkline.link.v1.Receipt
+	15, // 22: trunkline.link.v1.NodeFrame.deliver:type_name -> trunkline.link.v1.Deliver
+	18, // 23: trunkline.link.v1.NodeFrame.answer:type_name -> trunkline.link.v1.Answer
+	20, // 24: trunkline.link.v1.NodeFrame.domain:type_name -> trunkline.link.v1.DomainAnswer
+	22, // 25: trunkline.link.v1.NodeFrame.turn:type_name -> trunkline.link.v1.TurnCredentials
+	24, // 26: trunkline.link.v1.NodeFrame.pong:type_name -> trunkline.link.v1.Ping
+	25, // 27: trunkline.link.v1.NodeFrame.drain:type_name -> trunkline.link.v1.Drain
+	26, // 28: trunkline.link.v1.NodeFrame.error:type_name -> trunkline.link.v1.Error
+	28, // 29: trunkline.link.v1.NodeFrame.room_created:type_name -> trunkline.link.v1.RoomCreated
+	30, // 30: trunkline.link.v1.NodeFrame.room_joined:type_name -> trunkline.link.v1.RoomJoined
+	43, // 31: trunkline.link.v1.NodeFrame.room_event:type_name -> trunkline.link.v1.RoomEvent
+	41, // 32: trunkline.link.v1.NodeFrame.room_done:type_name -> trunkline.link.v1.RoomDone
+	46, // 33: trunkline.link.v1.NodeFrame.room_leg:type_name -> trunkline.link.v1.RoomLegAnswer
+	32, // 34: trunkline.link.v1.NodeFrame.room_passed:type_name -> trunkline.link.v1.RoomPassed
+	0,  // 35: trunkline.link.v1.Receipt.class:type_name -> trunkline.link.v1.ReceiptClass
+	36, // 36: trunkline.link.v1.RoomCommand.admit:type_name -> trunkline.link.v1.RoomAdmit
+	37, // 37: trunkline.link.v1.RoomCommand.remove:type_name -> trunkline.link.v1.RoomRemove
+	38, // 38: trunkline.link.v1.RoomCommand.gate:type_name -> trunkline.link.v1.RoomGate
+	39, // 39: trunkline.link.v1.RoomCommand.extend:type_name -> trunkline.link.v1.RoomExtend
+	40, // 40: trunkline.link.v1.RoomCommand.close:type_name -> trunkline.link.v1.RoomClose
+	1,  // 41: trunkline.link.v1.RoomEvent.kind:type_name -> trunkline.link.v1.RoomEventKind
+	2,  // 42: trunkline.link.v1.RoomLeg.kind:type_name -> trunkline.link.v1.RoomLegKind
+	45, // 43: trunkline.link.v1.RoomLeg.wants:type_name -> trunkline.link.v1.RoomWant
+	47, // 44: trunkline.link.v1.RoomLegAnswer.event:type_name -> trunkline.link.v1.RoomLegEvent
+	3,  // 45: trunkline.link.v1.RoomLegEvent.kind:type_name -> trunkline.link.v1.RoomLegEventKind
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_internal_link_pb_link_proto_init() }
@@ -3769,6 +3929,7 @@ func file_internal_link_pb_link_proto_init() {
 		(*ClientFrame_RoomControl)(nil),
 		(*ClientFrame_RoomLeave)(nil),
 		(*ClientFrame_RoomLeg)(nil),
+		(*ClientFrame_RoomPass)(nil),
 	}
 	file_internal_link_pb_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*NodeFrame_Challenge)(nil),
@@ -3788,8 +3949,9 @@ func file_internal_link_pb_link_proto_init() {
 		(*NodeFrame_RoomEvent)(nil),
 		(*NodeFrame_RoomDone)(nil),
 		(*NodeFrame_RoomLeg)(nil),
+		(*NodeFrame_RoomPassed)(nil),
 	}
-	file_internal_link_pb_link_proto_msgTypes[29].OneofWrappers = []any{
+	file_internal_link_pb_link_proto_msgTypes[31].OneofWrappers = []any{
 		(*RoomCommand_Admit)(nil),
 		(*RoomCommand_Remove)(nil),
 		(*RoomCommand_Gate)(nil),
@@ -3802,7 +3964,7 @@ func file_internal_link_pb_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_link_pb_link_proto_rawDesc), len(file_internal_link_pb_link_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -11,7 +11,7 @@ export const contexts = [
   "file-i2r", "file-r2i", "file-id", "link", "challenge", "pairing", "gate", "room", "roster", "join",
   "card", "card-transcript", "card-binding", "card-session", "card-upgrade", "card-secret",
   "steward", "roomcard", "welcome", "room-gate", "room-join", "room-hall", "room-door", "room-card-box",
-  "room-announce", "room-mac", "room-pair", "room-pair-secret", "room-transcript", "room-seat", "room-ratchet",
+  "room-pass", "room-holder", "room-announce", "room-mac", "room-pair", "room-pair-secret", "room-transcript", "room-seat", "room-ratchet",
 ] as const;
 
 export type Context = (typeof contexts)[number];

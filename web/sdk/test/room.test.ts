@@ -32,7 +32,7 @@ const v = vectors<{
 }>("room.json");
 const fl = vectors<{
   gate_seed: string; steward_seed: string; challenge: string; room: string; join_id: string; gate_signature: string; gate_signed: string; steward_signature: string; control: string;
-  control_signed: string; client_frames: { name: string; bytes: string }[]; node_frames: { name: string; bytes: string }[]; commands: { name: string; bytes: string }[];
+  control_signed: string; holder_seed: string; holder_signature: string; client_frames: { name: string; bytes: string }[]; node_frames: { name: string; bytes: string }[]; commands: { name: string; bytes: string }[];
   client_frames_refused: { name: string; bytes: string }[]; node_frames_refused: { name: string; bytes: string }[]; commands_refused: { name: string; bytes: string }[];
 }>("room_link.json");
 
@@ -165,6 +165,7 @@ describe("frames of rooms on the link", () => {
     expect(hex(concat(context("gate"), frames.gateBody(link, r, j)))).toBe(fl.gate_signed);
     expect(hex(await frames.signGate(await SeedSigner.from(unhex(fl.gate_seed)), link, r, j))).toBe(fl.gate_signature);
     expect(hex(await frames.signSteward(await SeedSigner.from(unhex(fl.steward_seed)), link, r, j))).toBe(fl.steward_signature);
+    expect(hex(await frames.signHolder(await SeedSigner.from(unhex(fl.holder_seed)), link, r, j))).toBe(fl.holder_signature);
     const gate = fl.commands.find((x) => x.name === "gate")!;
     expect(hex(frames.roomFrames.marshal(4n, await frames.signCommand(await SeedSigner.from(unhex(fl.steward_seed)), link, r, frames.parseCommand(unhex(gate.bytes)))))).toBe(fl.control);
   });

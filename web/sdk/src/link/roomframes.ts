@@ -14,6 +14,7 @@ const maxCommand = 8192;
 const maxLegSdp = 65_536;
 export const maxWants = 200;
 const maxPresent = 50;
+const passSize = 181;
 
 export const RoomLegKind = { offer: 1, want: 2, speaking: 3, end: 4 } as const;
 export const RoomEventKind = { joined: 1, left: 2, frame: 3, waiting: 4, admitted: 5, closed: 6 } as const;
@@ -26,11 +27,12 @@ const RoomLegEvent = schema("RoomLegEvent", {
 
 const roomClientCases = {
   roomCreate: [14, schema("RoomCreate", { room: bytes(1), gateKey: bytes(2), stewardKey: bytes(3), card: bytes(4), seats: uint32(5), expires: uint64(6), lobby: bool(7) })],
-  roomJoin: [15, schema("RoomJoin", { room: bytes(1), joinId: bytes(2), gateSignature: bytes(3), stewardSignature: bytes(4) })],
+  roomJoin: [15, schema("RoomJoin", { room: bytes(1), joinId: bytes(2), gateSignature: bytes(3), stewardSignature: bytes(4), pass: bytes(5), passSignature: bytes(6) })],
   roomSend: [16, schema("RoomSend", { to: uint32(1), payload: bytes(2) })],
   roomControl: [17, schema("RoomControl", { room: bytes(1), command: bytes(2), signature: bytes(3) })],
   roomLeave: [18, schema("RoomLeave", {})],
   roomLeg: [19, schema("RoomLeg", { kind: enumeration(1), sdp: string(2), wants: messages(3, RoomWant), lastN: uint32(4), speaking: bool(5) })],
+  roomPass: [20, schema("RoomPass", { node: bytes(1), key: bytes(2) })],
 } as const;
 
 const roomNodeCases = {
@@ -39,6 +41,7 @@ const roomNodeCases = {
   roomEvent: [16, schema("RoomEvent", { kind: enumeration(1), index: uint32(2), payload: bytes(3), code: string(4), present: packed32(5) })],
   roomDone: [17, schema("RoomDone", {})],
   roomLeg: [19, schema("RoomLegAnswer", { sdp: string(1), event: message(2, RoomLegEvent) })],
+  roomPassed: [20, schema("RoomPassed", { pass: bytes(1) })],
 } as const;
 
 const ClientRoomFrame = schema("ClientFrame", { id: uint64(1), kind: oneof(roomClientCases) });
@@ -56,10 +59,11 @@ const index = (n: number) => limit(n <= 65_535);
 function checkAnyClient(k: NonNullable<Of<typeof AnyClientFrame>["kind"]>): void {
   switch (k.case) {
     case "roomCreate": exact(k.value.room, 32); exact(k.value.gateKey, 32); exact(k.value.stewardKey, 32); exact(k.value.card, cardSize); index(k.value.seats); break;
-    case "roomJoin": exact(k.value.room, 32); exact(k.value.joinId, 16); exact(k.value.gateSignature, 64); exact(k.value.stewardSignature, 64); break;
+    case "roomJoin": exact(k.value.room, 32); exact(k.value.joinId, 16); exact(k.value.gateSignature, 64); exact(k.value.stewardSignature, 64); exact(k.value.pass, passSize); exact(k.value.passSignature, 64); break;
     case "roomSend": index(k.value.to); upTo(k.value.payload, 16_384); break;
     case "roomControl": exact(k.value.room, 32); upTo(k.value.command, maxCommand); exact(k.value.signature, 64); break;
     case "roomLeave": break;
+    case "roomPass": exact(k.value.node, 38); exact(k.value.key, 32); break;
     case "roomLeg":
       limit(k.value.kind <= 64 && k.value.wants.length <= maxWants);
       chars(k.value.sdp, maxLegSdp);
@@ -89,6 +93,7 @@ function checkAnyNode(k: NonNullable<Of<typeof AnyNodeFrame>["kind"]>): void {
       k.value.present.forEach(index);
       break;
     case "roomDone": break;
+    case "roomPassed": exact(k.value.pass, passSize); break;
     case "roomLeg": {
       chars(k.value.sdp, maxLegSdp);
       const e = k.value.event;
@@ -168,6 +173,9 @@ export function gateBody(c: Challenged, room: Uint8Array, what: Uint8Array): Byt
 
 export function signGate(gate: Signer, c: Challenged, room: Uint8Array, joinId: Uint8Array): Promise<Bytes> { return sign(gate, "gate", gateBody(c, room, joinId)); }
 export function signSteward(steward: Signer, c: Challenged, room: Uint8Array, joinId: Uint8Array): Promise<Bytes> { return sign(steward, "steward", gateBody(c, room, joinId)); }
+
+/** The signature of who shows a pass, with the key that the pass names. */
+export function signHolder(key: Signer, c: Challenged, room: Uint8Array, joinId: Uint8Array): Promise<Bytes> { return sign(key, "room-holder", gateBody(c, room, joinId)); }
 
 /** A steward's command, as it is sent. */
 export async function signCommand(steward: Signer, c: Challenged, room: Uint8Array, command: RoomCommand): Promise<Extract<RoomClientKind, { readonly case: "roomControl" }>> {

@@ -1,7 +1,7 @@
 // Who goes into a room: a device of an identity, or a guest whose identity is made on the spot and ends with the room.
 
-import { hex, unhex } from "../bytes.ts";
-import { refuse } from "../errors.ts";
+import { hex, unhex, type Bytes } from "../bytes.ts";
+import { refuse, TrunklineError } from "../errors.ts";
 import { admit, signDeviceCert, type DeviceCert } from "../identity/device.ts";
 import { PeerId, SeedSigner, type PublicKey, type Signer } from "../identity/key.ts";
 import { certLifetime } from "../identity/times.ts";
@@ -9,7 +9,6 @@ import { Client } from "../client/client.ts";
 import { listOf } from "../client/records.ts";
 import { roomFrames, type RoomNodeKind } from "../link/roomframes.ts";
 import { systemTimers, Wire, type SocketFactory, type Timers } from "../link/wire.ts";
-import type { TrunklineError } from "../errors.ts";
 import type { Self } from "./join.ts";
 import type { Entry, Guest } from "./types.ts";
 
@@ -72,6 +71,20 @@ export async function dialRoom(a: Attendee, base: string, o: {
   });
   w.frames = roomFrames;
   return w;
+}
+
+/** The word of the own node for a key at the node of a room (docs/spec/rooms.md, section 3); undefined: there is no own node. */
+export async function passOf(a: Attendee, at: Wire["node"], key: PublicKey, signal: AbortSignal | undefined): Promise<Bytes | undefined> {
+  if (a.client?.registered !== true) return undefined;
+  const wire = await a.client.wire({ signal });
+  wire.frames = roomFrames;
+  const ask = async () => (await wire.call({ case: "roomPass", value: { node: at.peerId.bytes, key: key.bytes } }, "roomPassed", signal)).pass;
+  return ask().catch(async (err: unknown) => {
+    if (!(err instanceof TrunklineError) || err.nodeCode !== "unknown_destination") throw err;
+    // The own node has to know whose that node is. Whether it is told the truth is its own business.
+    await wire.call({ case: "domain", value: { domain: at.domain } }, "domain", signal);
+    return ask();
+  });
 }
 
 /** A node's address as it stands in a link. */

@@ -6,9 +6,9 @@ import type { Session } from "../envelope/session.ts";
 import { isFrameSize } from "../envelope/session.ts";
 import { refuse, TrunklineError } from "../errors.ts";
 import { SeedSigner, type Signer } from "../identity/key.ts";
-import { RoomEventKind, signGate, signSteward, type RoomEvent, type RoomNodeKind } from "../link/roomframes.ts";
+import { RoomEventKind, signGate, signHolder, signSteward, type RoomEvent, type RoomNodeKind } from "../link/roomframes.ts";
 import type { Wire } from "../link/wire.ts";
-import { checkKnown, dialRoom, keptRoom, remember, type Attendee } from "./attendee.ts";
+import { checkKnown, dialRoom, keptRoom, passOf, remember, type Attendee } from "./attendee.ts";
 import { maxSeats, mayEnter, openCard, type Card } from "./card.ts";
 import { Chair, Removed } from "./chair.ts";
 import { Joining, openJoin, welcome, type Join, type MemberId } from "./join.ts";
@@ -147,12 +147,19 @@ export class Stay {
   async #join(signal: AbortSignal | undefined): Promise<void> {
     const { room } = this;
     const { cert, name } = this.o.attendee.self;
-    const got = await this.wire.call({
-      case: "roomJoin", value: {
-        room, joinId: this.#joinId, gateSignature: await signGate(this.roomKeys.gate, this.wire, room, this.#joinId),
-        ...(this.steward === undefined ? {} : { stewardSignature: await signSteward(this.steward, this.wire, room, this.#joinId) }),
-      },
-    }, "roomJoined", signal);
+    const ask = {
+      room, joinId: this.#joinId, gateSignature: await signGate(this.roomKeys.gate, this.wire, room, this.#joinId),
+      ...(this.steward === undefined ? {} : { stewardSignature: await signSteward(this.steward, this.wire, room, this.#joinId) }),
+    };
+    const join = (more: { readonly pass?: Bytes; readonly passSignature?: Bytes }) => this.wire.call({ case: "roomJoin", value: { ...ask, ...more } }, "roomJoined", signal);
+    const got = await join({}).catch(async (err: unknown) => {
+      // Without it the node of the room learns nothing of where we are at home, and ours not that we come.
+      if (!(err instanceof TrunklineError) || (err.nodeCode !== "pass" && err.nodeCode !== "policy")) throw err;
+      const key = await SeedSigner.generate();
+      const pass = await passOf(this.o.attendee, this.wire.node, key.publicKey, signal);
+      if (pass === undefined) throw err;
+      return join({ pass, passSignature: await signHolder(key, this.wire, room, this.#joinId) });
+    });
     if (got.index === 0) throw refuse("malformed", "the node gave no seat");
     const card = await openCard(this.roomKeys, room, got.card);
     if (card.serial < this.o.newestSerial()) throw refuse("rollback", "the node has an older card of the room than it had");

@@ -107,7 +107,7 @@ export type JoinGroup = (who: Client | Guest, link: string, o: JoinOptions) => P
 
 /** The node's words (rooms.md, section 11), as TrunklineError.nodeCode and RoomEnd.code have them. */
 export type RoomRefusal =
-  | "no_room" | "gate" | "room_full" | "removed" | "closed" | "expired" | "bad_signature" | "policy" | "not_registered" | "quota" | "refused"
+  | "no_room" | "gate" | "room_full" | "removed" | "closed" | "expired" | "bad_signature" | "policy" | "pass" | "not_registered" | "quota" | "refused"
   | "too_large" | "unreachable" | "rate" | "unavailable" | "bad_frame";
 
 // ---- What is shown ----
