@@ -6,7 +6,8 @@ import WebSocket from "ws";
 import { refuse } from "./errors.ts";
 import { maxFrame } from "./link/frames.ts";
 import type { Socket, SocketFactory } from "./link/wire.ts";
-import { laterPrefix, StoreVault, type Change, type Store, type Vault } from "./client/store.ts";
+import { StoreVault } from "./client/memory.ts";
+import { laterPrefix, type Change, type Store, type Vault } from "./client/store.ts";
 
 /** Opens sockets of the package ws. */
 export const nodeSocket: SocketFactory = (url, protocol) => new WebSocket(url, protocol, {

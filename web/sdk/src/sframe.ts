@@ -10,6 +10,8 @@
 import { concat, copy, u64, utf8, type Bytes } from "./bytes.ts";
 import { refuse } from "./errors.ts";
 
+export { kidOf } from "./kid.ts";
+
 export type SFrameCodec = "opus" | "vp8" | "vp9";
 export const Slot = { microphone: 0, camera: 1, screen: 2, screenAudio: 3 } as const;
 
@@ -24,11 +26,6 @@ export function clearPrefix(codec: SFrameCodec, frame: Uint8Array): number {
   const n = codec !== "vp8" ? 0 : frame.length > 0 && (frame[0]! & 1) === 0 ? 10 : 1;
   if (frame.length < n) throw refuse("malformed", "frame is too short for its codec");
   return n;
-}
-
-/** Key id of a sender's slot. In a one-to-one call the initiator has index 0, the responder 1. */
-export function kidOf(index: number, slot: number, generation = 0): number {
-  return index * 128 + (slot & 7) * 16 + generation % 16;
 }
 
 function shortest(v: bigint): Bytes {

@@ -222,7 +222,7 @@ describe("devices of one identity, in both languages", () => {
     for (const id of people) await kim.client.accept(id);
     const mine = () => kim.client.ledger.open.filter((r) => r.contact === kim.client.self.hex);
     while (mine().length < people.length || mine().some((r) => r.fate !== "stored")) {
-      await kim.client.ledger.work(true);
+      await (await kim.client.later()).ledger.work(true);
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
     const again = await Client.open(o);

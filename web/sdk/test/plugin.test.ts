@@ -265,9 +265,9 @@ describe("in a client", () => {
     await b.accept(a.id);
     await accepted;
     const read: [string, boolean, string][] = [];
-    a.use(writer("shrug", (d) => d.text.replace(":shrug:", "¯\\_(ツ)_/¯")));
-    a.use(reader("mine", (m) => void read.push(["a", m.out, m.text])));
-    b.use(reader("theirs", (m) => void read.push(["b", m.out, m.text])));
+    await a.use(writer("shrug", (d) => d.text.replace(":shrug:", "¯\\_(ツ)_/¯")));
+    await a.use(reader("mine", (m) => void read.push(["a", m.out, m.text])));
+    await b.use(reader("theirs", (m) => void read.push(["b", m.out, m.text])));
     const came = event(b, "note");
     await a.sendMessage(b.id, "well :shrug:");
     await came;

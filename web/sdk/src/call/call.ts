@@ -107,6 +107,8 @@ export class Call {
   /** What of the own pictures is given up just now because the path or the processor does not carry it. */
   get adapted(): Adapted | undefined { return this.peerMedia?.adapted; }
   get peerSending(): Sending { return this.#shown.peerSending; }
+  /** Whether the other side has said what it sends. */
+  get peerTold(): boolean { return this.#shown.told; }
   /** What a side announced that does not tell what it sends: one that plays files. */
   get announced(): { readonly audio: boolean; readonly video: boolean } | undefined { return this.#shown.announced; }
   /** The six digits that both people compare, once both sides have them. */

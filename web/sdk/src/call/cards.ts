@@ -11,7 +11,8 @@ import { marshalCardMessage, Meeting, parseCardMessage, type CardMessage, type C
 import { x25519Public } from "../envelope/hpke.ts";
 import { Role, type Session } from "../envelope/session.ts";
 import { refuse, TrunklineError } from "../errors.ts";
-import { signDeviceCert, type DeviceCert } from "../identity/device.ts";
+import type { DeviceCert } from "../identity/device.ts";
+import { signDeviceCert } from "../identity/signing.ts";
 import type { Client } from "../client/client.ts";
 import { listOf } from "../client/records.ts";
 import type { Call } from "./call.ts";

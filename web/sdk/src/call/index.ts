@@ -11,6 +11,7 @@ export * from "./frames.ts";
 export * from "./machine.ts";
 export * from "./media.ts";
 export type { CallPeer, IceServer, Media, PeerFactory, PeerOptions } from "./peer.ts";
+export * from "./quality.ts";
 export * from "./route.ts";
 export { shareScreen, type SharedScreen } from "./screen.ts";
 export * from "./sdp.ts";

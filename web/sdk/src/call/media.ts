@@ -8,10 +8,16 @@
 //     the call the second time
 
 import { refuse, type TrunklineError } from "../errors.ts";
-import { adapt, adapted, limitsOf, measured, unhindered, type Adaptation, type Adapted, type Limits } from "./adaptation.ts";
-import { kidOf, type SFrameCodec } from "../sframe.ts";
+import { part } from "../part.ts";
+import type { Adapted } from "./adaptation.ts";
+import type { Adapting } from "./adapting.ts";
+import { kidOf } from "../kid.ts";
+import type { SFrameCodec } from "../sframe.ts";
 import type { PeerOptions } from "./peer.ts";
 import type { FrameCounts, FromFrames, FrameOptions, ToFrames } from "./frames.ts";
+
+const adapting = part(() => import("./adapting.ts"));
+const unhindered: Adapted = { why: undefined, camera: "full", screen: "full" };
 
 export type SlotName = "microphone" | "camera" | "screen" | "screenAudio";
 export const slotNames = ["microphone", "camera", "screen", "screenAudio"] as const satisfies readonly SlotName[];
@@ -22,6 +28,9 @@ const compareMs = 1_000;
 const fewPackets = 50;
 /** So many comparisons in a row may find packets of a picture and no frame of it: a first one can be large. */
 const deafLooks = 3;
+/** Encoders begin with little: so many comparisons pass before it is of use to adapt, more while nothing comes from the other side. */
+const adaptsAfter = 3;
+const adaptsAlone = 10;
 /** So many comparisons may come before the worker has started. */
 const readyTries = 10;
 
@@ -194,8 +203,8 @@ export class SealedMedia implements CallMedia {
   #slots: Slots = new Map();
   readonly #due: Line[] = []; // a fresh section takes their place in the next offer
   readonly #left = new Map<number, number>(); // what the browser counted the last time, by line
-  #adaptation: Adaptation = unhindered;
-  readonly #limited = new Map<SlotName, string>(); // what a slot's encoder was told, and for which picture
+  #adapting: Adapting | undefined;
+  #looks = 0;
   #bound = false;
   #held = false;
   #question = 0;
@@ -305,7 +314,7 @@ export class SealedMedia implements CallMedia {
     for (const l of this.#lines) if (l.slot === slot && l.way === way && !l.left) this.#leave(l);
     this.#lines.push(line);
     // In a fresh section goes on what was sent in the one before.
-    if (way === "seal") this.#limited.delete(slot);
+    if (way === "seal") this.#adapting?.forget(slot);
     if (way === "seal" && this.#bound) this.#resume();
     return line;
   }
@@ -420,38 +429,20 @@ export class SealedMedia implements CallMedia {
 
   // ---- As much as the path and the processor carry ----
 
-  get adapted(): Adapted { return adapted(this.#adaptation); }
+  get adapted(): Adapted { return this.#adapting?.adapted ?? unhindered; }
 
+  // What it takes is fetched when the call is on; until then the browser gives way by itself.
   #adapt(report: RTCStatsReport): void {
     if (this.#held) return;
-    const before = this.adapted;
-    const sends = (slot: SlotName) => (this.#wanted.get(slot) ?? null) !== null;
-    this.#adaptation = adapt(this.#adaptation, measured(report, performance.now(), { camera: sends("camera"), screen: sends("screen") }));
-    for (const slot of ["camera", "screen"] as const) this.#limit(slot, limitsOf(this.#adaptation, slot));
-    const now = this.adapted;
-    if (now.why !== before.why || now.camera !== before.camera || now.screen !== before.screen) this.onAdapted();
-  }
-
-  #limit(slot: "camera" | "screen", limits: Limits | undefined): void {
-    const sender = this.#sender(slot);
-    const lines = sender?.track?.getSettings().height;
-    if (sender === undefined || lines === undefined) return;
-    const told = JSON.stringify([lines, limits]);
-    if (this.#limited.get(slot) === told) return;
-    const p = sender.getParameters() as RTCRtpSendParameters & { degradationPreference?: string };
-    const encoding = p.encodings[0];
-    if (encoding === undefined) return;
-    // Between two seconds the browser gives way by itself, and by the same order.
-    p.degradationPreference = slot === "screen" ? "maintain-resolution" : "maintain-framerate";
-    encoding.active = limits !== undefined;
-    if (limits !== undefined) {
-      encoding.maxBitrate = limits.kbps * 1000;
-      encoding.maxFramerate = limits.framesPerSecond;
-      encoding.scaleResolutionDownBy = limits.height === undefined ? 1 : Math.max(1, lines / limits.height);
+    if (this.#adapting !== undefined) {
+      if (this.#adapting.look(report)) this.onAdapted();
+      return;
     }
-    this.#limited.set(slot, told);
-    // It may come between two negotiations: then it is said again.
-    sender.setParameters(p).catch(() => this.#limited.delete(slot));
+    const begin = (m: typeof import("./adapting.ts")) => {
+      this.#adapting ??= new m.Adapting((slot) => this.#sender(slot), (slot) => (this.#wanted.get(slot) ?? null) !== null);
+    };
+    this.#looks += this.tracks.size > 0 ? adaptsAlone / adaptsAfter : 1;
+    if (this.#looks >= adaptsAlone) adapting().then(begin, () => undefined); // the next second asks again
   }
 
   close(): void {

@@ -40,6 +40,8 @@ export class Shown {
 
   get peerSending(): Sending { return this.#peerSending; }
   get announced(): { readonly audio: boolean; readonly video: boolean } | undefined { return this.#peerSending === nothing ? this.#announced : undefined; }
+  /** Whether the other side has said what it sends. */
+  get told(): boolean { return this.#peerSending !== nothing || this.#announced !== undefined; }
   get code(): string | undefined { return this.#code; }
   get route(): Route | undefined { return this.#route; }
 

@@ -6,31 +6,31 @@
 // contacts, the way out, notes, the way in.
 
 import { type Abortable, checkAbort } from "../abort.ts";
-import { type Bytes, hex, random, unhex, utf8 } from "../bytes.ts";
+import { type Bytes, unhex } from "../bytes.ts";
 import type { Grant } from "../envelope/bodies.ts";
 import type { Opener } from "../envelope/open.ts";
-import { Prekey } from "../envelope/prekey.ts";
+import type { Prekey } from "../envelope/prekey.ts";
 import type { Sealed } from "../envelope/seal.ts";
 import { isCode, refuse } from "../errors.ts";
 import { type Address, formatAddress } from "../identity/address.ts";
 import type { DeviceCert, DeviceList, Home } from "../identity/device.ts";
 import { type DeviceId, PeerId, type PublicKey, type SeedSigner, type Signer } from "../identity/key.ts";
 import { Link } from "../link/link.ts";
-import { type SocketFactory, systemTimers, type Timers, type Wire } from "../link/wire.ts";
+import type { SocketFactory, Timers, Wire } from "../link/wire.ts";
+import { part } from "../part.ts";
 import type { Plugin } from "../plugin/plugin.ts";
 import type { PluginHandle, Plugins } from "../plugin/plugins.ts";
-import { type Contact, Contacts, syncedContact } from "./contacts.ts";
+import { type Contact, Contacts } from "./contacts.ts";
 import { type ClientOptions, Core } from "./core.ts";
-import { deviceRequest, openApproval } from "./devices.ts";
 import { Directory } from "./directory.ts";
 import type { ClientEvent, Listener } from "./events.ts";
-import { History, type Page, type PageOptions, sealOldTexts } from "./history.ts";
+import type { Page, PageOptions } from "./history.ts";
 import { type CallHandler, Inbox } from "./inbox.ts";
+import type { Later } from "./later.ts";
 import { Ledger } from "./ledger.ts";
 import { Mailbox } from "./mailbox.ts";
-import { type MessageOptions, Notes } from "./notes.ts";
-import { OwnList } from "./ownlist.ts";
-import { loadPrekeys, Prekeys, wrapPrekey } from "./prekeys.ts";
+import type { MessageOptions } from "./notes.ts";
+import { loadPrekeys, Prekeys } from "./prekeys.ts";
 import { type ContactRecord, formatVersion, type HomeRecord, type ProfileRecord } from "./records.ts";
 import { type Addressee, type Letter, Sending } from "./sending.ts";
 import { Records } from "./store.ts";
@@ -38,6 +38,9 @@ import { Records } from "./store.ts";
 const retryEveryMs = 5_000;
 const notesEveryMs = 30_000;
 const upkeepEveryMs = 60_000;
+
+const arriving = part(() => import("./arrive.ts"));
+const noPlugins = { audio: [], audioFailed: () => undefined };
 
 /** One device of an identity. Make it with createIdentity, recoverIdentity or Client.join, and open it with connect or Client.open. */
 export class Client {
@@ -51,12 +54,12 @@ export class Client {
     });
     c.ledger = new Ledger({
       records: c.records, directory: c.directory, now: () => c.now(), linked: () => c.link.wire,
-      orphan: (r, f, code) => c.notes.orphan(r, f, code), background: (what, work) => c.background(what, work),
+      orphan: (r, f, code) => c.fate(r.contact, r.message, f, code), background: (what, work) => c.background(what, work),
     });
     c.link = new Link({
       timers: c.timers,
       dial: async () => {
-        await c.own.renewEnded();
+        if (c.listEnded) await (await c.later()).own.renewEnded();
         const home = c.home();
         return {
           base: home.url, pin: PeerId.fromBytes(unhex(home.peerId)), who: { device: c.device, cert: c.ownCert() }, socket: c.options.socket, tap: c.options.tap,
@@ -71,13 +74,10 @@ export class Client {
         if (s.state === "ended" && !isCode(s.why, "aborted")) c.end(s.why);
       },
     });
-    c.prekeys = new Prekeys(c, prekeys);
+    c.prekeys = new Prekeys(prekeys);
     c.mailbox = new Mailbox(c);
-    c.own = new OwnList(c);
     c.contacts = new Contacts(c);
     c.sending = new Sending(c);
-    c.history = new History(c);
-    c.notes = new Notes(c);
     c.inbox = new Inbox(c);
   }
 
@@ -88,42 +88,18 @@ export class Client {
    * and change the device list; without it (null) another device of the identity does that.
    */
   static async create(o: ClientOptions, root: SeedSigner): Promise<Client> {
-    const map = await o.store.load();
-    if (map.has("profile")) throw refuse("storage", "this storage holds an identity already");
-    const timers = o.timers ?? systemTimers;
-    await o.vault.device();
-    const prekey = await Prekey.generate(timers.now());
-    const profile: ProfileRecord = { version: formatVersion, root: root.publicKey.hex, createdMs: timers.now() };
-    const text = (v: unknown) => utf8(JSON.stringify(v));
-    await o.store.write([
-      { key: "profile", value: text(profile) },
-      { key: "secret/root", value: await o.vault.wrap(root.seed()) },
-      { key: `secret/prekey/${hex(prekey.id)}`, value: await wrapPrekey(o.vault, prekey) },
-    ]);
+    await (await arriving()).create(o, root);
     return Client.open(o);
   }
 
   /** Begins on a new device, in an empty store: show the text on both screens, and keep the value for join. */
   static async requestDevice(o: ClientOptions): Promise<{ readonly text: string; readonly secret: Bytes }> {
-    return deviceRequest((await o.vault.device()).publicKey);
+    return (await import("./later.ts")).deviceRequest((await o.vault.device()).publicKey);
   }
 
   /** Makes this store a device of the identity that approved the request. The root key stays where it was. */
   static async join(o: ClientOptions, request: { readonly secret: Uint8Array }, approval: string): Promise<Client> {
-    const map = await o.store.load();
-    if (map.has("profile")) throw refuse("storage", "this storage holds an identity already");
-    const p = await openApproval(approval, (await o.vault.device()).publicKey, request.secret);
-    const now = (o.timers ?? systemTimers).now();
-    const prekey = await Prekey.generate(now);
-    const text = (v: unknown) => utf8(JSON.stringify(v));
-    const profile: ProfileRecord = { version: formatVersion, root: p.list.root.hex, createdMs: now };
-    const home: HomeRecord = { peerId: hex(p.peerId.bytes), domain: p.domain, url: p.url, tag: hex(random(16)), tokenEpoch: 1, grace: false };
-    await o.store.write([
-      { key: "profile", value: text(profile) }, { key: "ownlist", value: text(hex(p.list.signed)) }, { key: "home", value: text(home) },
-      { key: "secret/mailbox", value: await o.vault.wrap(random(32)) },
-      { key: `secret/prekey/${hex(prekey.id)}`, value: await wrapPrekey(o.vault, prekey) },
-      ...p.contacts.map((c) => ({ key: `contact/${c.root.hex}`, value: text(syncedContact(undefined, c, now)) })),
-    ]);
+    await (await import("./later.ts")).join(o, request, approval);
     return Client.open(o);
   }
 
@@ -136,7 +112,7 @@ export class Client {
     const map = await o.store.load();
     let onFailure: (err: Error) => void = () => undefined;
     const records = new Records(o.store, map, (err) => onFailure(err));
-    if (records.get<ProfileRecord>("profile")?.version === 1) await sealOldTexts(o.store, o.vault, map);
+    if (records.get<ProfileRecord>("profile")?.version === 1) await (await import("./later.ts")).sealOldTexts(o.store, o.vault, map);
     const profile = records.get<ProfileRecord>("profile");
     if (profile === undefined) throw refuse("storage", "this storage holds no identity yet");
     if (profile.version !== formatVersion) throw refuse("storage", "this storage was written by another version");
@@ -182,7 +158,9 @@ export class Client {
    *   where the node speaks for another name than the one dialled and is not the `confirmed` one. Whatever node it is
    *   then, it stays the only one that this identity links to.
    */
-  register(invite: string, o: { readonly confirmed?: string } & Abortable = {}): Promise<string> { return this.#c.mailbox.register(invite, o.signal, o.confirmed); }
+  async register(invite: string, o: { readonly confirmed?: string } & Abortable = {}): Promise<string> {
+    return (await arriving()).register(this.#c, invite, o.signal, o.confirmed);
+  }
 
   /**
    * Registers where that is still to be done, starts, and waits for the link. After an abort the client does not run.
@@ -209,9 +187,11 @@ export class Client {
     c.home();
     c.running = true;
     c.link.start();
-    c.every(retryEveryMs, "work through the ledger", () => c.ledger.work());
-    c.every(notesEveryMs, "send notes again", () => c.notes.resend());
-    c.every(upkeepEveryMs, "upkeep", () => this.upkeep());
+    c.idle(() => {
+      c.every(retryEveryMs, "work through the ledger", async () => (await c.later()).ledger.work());
+      c.every(notesEveryMs, "send notes again", async () => (await c.later()).notes.resend());
+      c.every(upkeepEveryMs, "upkeep", async () => (await c.later()).renewal.upkeep());
+    });
   }
 
   /** Ends everything and waits for it. The store stays open. */
@@ -221,7 +201,7 @@ export class Client {
     c.running = false;
     for (const cancel of c.cancels.splice(0)) cancel();
     c.link.stop();
-    c.plugins.stop();
+    c.rest?.plugins.stop();
     await c.settled();
   }
 
@@ -238,31 +218,12 @@ export class Client {
 
   #linkUp(): void {
     const c = this.#c;
-    c.notes.attempts.again();
     c.ledger.linkUp();
-    c.background("catch up", async () => {
-      await c.own.greet();
-      await c.contacts.giveTokens();
-      c.notes.acknowledgeOld();
-      await c.notes.resend();
-      await this.upkeep();
-    });
+    c.whenIdle("catch up", (l) => l.catchUp());
   }
 
   /** Rotates prekeys, deletes dead ones for good, renews the device list, and keeps the clock. */
-  async upkeep(): Promise<void> {
-    const c = this.#c;
-    c.records.set("clock", c.now());
-    c.inbox.dropOld();
-    await c.records.commit();
-    await c.prekeys.rotate();
-    const w = c.link.wire;
-    if (w === undefined) return; // the next link begins with publishing
-    await c.own.renewDue();
-    await c.mailbox.refresh(w);
-    if (c.inbox.busy) return; // what waited in the mailbox may be sealed to the old ones
-    await c.prekeys.dropDead();
-  }
+  async upkeep(): Promise<void> { await (await this.#c.later()).renewal.upkeep(); }
 
   // ---- Devices ----
 
@@ -273,7 +234,7 @@ export class Client {
    * @param request what the new device shows, "tldr1-…"; at most 256 characters
    * @throws TrunklineError malformed, storage (no root key here), too_large (too many contacts), unreachable, aborted
    */
-  approveDevice(request: string, o: Abortable = {}): Promise<string> { return this.#c.own.approve(request, o.signal); }
+  async approveDevice(request: string, o: Abortable = {}): Promise<string> { return (await this.#c.later()).own.approve(request, o.signal); }
 
   /**
    * Signs a device list without the device, changes the token that it knew, and tells the contacts
@@ -281,13 +242,13 @@ export class Client {
    *
    * @throws TrunklineError malformed (this very device), storage (no root key here), unreachable, aborted
    */
-  revokeDevice(device: DeviceId, o: Abortable = {}): Promise<void> { return this.#c.own.revoke(device, o.signal); }
+  async revokeDevice(device: DeviceId, o: Abortable = {}): Promise<void> { return (await this.#c.later()).own.revoke(device, o.signal); }
 
   /**
    * Changes the delivery token of this device's mailbox. With grace the node takes the one before, too. The new one
    * counts from the next link on in any case; an abort ends the waiting for it only.
    */
-  rotateToken(grace: boolean, o: Abortable = {}): Promise<void> { return this.#c.mailbox.rotateToken(grace, o.signal); }
+  async rotateToken(grace: boolean, o: Abortable = {}): Promise<void> { return (await this.#c.later()).renewal.rotateToken(grace, o.signal); }
 
   // ---- Contacts ----
 
@@ -312,7 +273,7 @@ export class Client {
    * @param name at most 64 bytes of UTF-8, what we call ourselves
    * @throws TrunklineError as find; policy (blocked), too_large
    */
-  knock(address: string, text = "", name = "", o: Abortable = {}): Promise<Contact> { return this.#c.contacts.knock(address, text, name, o.signal); }
+  async knock(address: string, text = "", name = "", o: Abortable = {}): Promise<Contact> { return (await arriving()).knock(this.#c, address, text, name, o.signal); }
 
   /**
    * Says yes to somebody who knocked, or unblocks. Only now its devices are looked up and the knock is held against
@@ -320,10 +281,10 @@ export class Client {
    *
    * @throws TrunklineError no_contact (nobody with this id has knocked), not_listed, key_alarm, unreachable, aborted
    */
-  accept(id: string, o: Abortable = {}): Promise<void> { return this.#c.contacts.accept(id, o.signal); }
+  async accept(id: string, o: Abortable = {}): Promise<void> { return (await this.#c.later()).people.accept(id, o.signal); }
 
   /** Drops a knock without an answer: the stranger learns nothing. */
-  decline(id: string): Promise<void> { return this.#c.contacts.decline(id); }
+  async decline(id: string): Promise<void> { return (await this.#c.later()).people.decline(id); }
 
   /**
    * Ends a contact's leave to deliver: it is written down at once and calls end; the token changes when the node is
@@ -331,13 +292,13 @@ export class Client {
    *
    * @throws TrunklineError no_contact, unreachable (blocked all the same), aborted (the same)
    */
-  block(id: string, o: Abortable = {}): Promise<void> { return this.#c.contacts.block(id, o.signal); }
+  async block(id: string, o: Abortable = {}): Promise<void> { return (await this.#c.later()).people.block(id, o.signal); }
 
   /** Our own name for a contact, which stays on this device. */
-  rename(id: string, petname: string): Promise<void> { return this.#c.contacts.rename(id, petname); }
+  async rename(id: string, petname: string): Promise<void> { return (await this.#c.later()).people.rename(id, petname); }
 
   /** What two people compare to be sure of each other's root keys: 60 digits (identity.md, section 4). Takes a fifth of a second. */
-  safetyNumber(id: string): Promise<string> { return this.#c.contacts.safetyNumber(id); }
+  async safetyNumber(id: string): Promise<string> { return (await this.#c.later()).people.safetyNumber(id); }
 
   /**
    * Compares what the other person read out, or what a scan gave, with the safety number. Everything but digits is
@@ -345,17 +306,17 @@ export class Client {
    *
    * @throws TrunklineError key_alarm where they differ; no_contact
    */
-  verify(id: string, spoken: string): Promise<void> { return this.#c.contacts.verify(id, spoken); }
+  async verify(id: string, spoken: string): Promise<void> { return (await this.#c.later()).people.verify(id, spoken); }
 
   /**
    * Counts a contact as verified whose code was read with a camera and matched, and tells the contact, whose person
    * is asked whether they see that here (identity.md, section 7).
    * @throws TrunklineError no_contact; policy where it is not accepted
    */
-  compared(id: string): Promise<void> { return this.#c.contacts.compared(id); }
+  async compared(id: string): Promise<void> { return (await this.#c.later()).people.compared(id); }
 
   /** Ends an alarm after the person decided to go on with the pinned devices. */
-  resolve(id: string): Promise<void> { return this.#c.contacts.resolve(id); }
+  async resolve(id: string): Promise<void> { return (await this.#c.later()).people.resolve(id); }
 
   // ---- Notes ----
 
@@ -367,20 +328,20 @@ export class Client {
    * @param text 1 to 16,384 bytes of UTF-8
    * @throws TrunklineError malformed (empty), too_large, no_contact, policy (not accepted), key_alarm, storage, aborted
    */
-  sendMessage(to: string, text: string, o?: MessageOptions): Promise<string> { return this.#c.notes.send(to, text, o); }
+  async sendMessage(to: string, text: string, o?: MessageOptions): Promise<string> { return (await this.#c.later()).notes.send(to, text, o); }
 
   /**
    * A page of the history with a contact, oldest first. At most 5,000 notes of a conversation are kept.
    *
    * @throws TrunklineError malformed (limit), storage (a text does not open), aborted
    */
-  history(id: string, o?: PageOptions): Promise<Page> { return this.#c.history.page(id, o); }
+  async history(id: string, o?: PageOptions): Promise<Page> { return (await this.#c.later()).history.page(id, o); }
 
   /** Deletes the history with a contact on this device, also what is still to be sent. What has left is not called back. */
-  deleteHistory(id: string): Promise<void> { return this.#c.history.delete(id); }
+  async deleteHistory(id: string): Promise<void> { return (await this.#c.later()).history.delete(id); }
 
   /** What was written within a call goes into the history: no node brings it. */
-  noteInCall(id: string, out: boolean, note: { readonly id: string; readonly text: string }): Promise<void> { return this.#c.notes.inCall(id, out, note); }
+  async noteInCall(id: string, out: boolean, note: { readonly id: string; readonly text: string }): Promise<void> { return (await this.#c.later()).notes.inCall(id, out, note); }
 
   // ---- Plugins ----
 
@@ -391,9 +352,9 @@ export class Client {
    * @throws PluginError with `what` for the rule that it breaks: it asks for a capability that there is not, has a hook
    *   without the capability or a capability without the hook, or a name or version of another form
    */
-  use(plugin: Plugin): PluginHandle { return this.#c.plugins.use(plugin); }
+  async use(plugin: Plugin): Promise<PluginHandle> { return (await this.#c.later()).plugins.use(plugin); }
   /** The plugins that run, for processAudio. */
-  get plugins(): Plugins { return this.#c.plugins; }
+  get plugins(): Pick<Plugins, "audio" | "audioFailed"> { return this.#c.rest?.plugins ?? noPlugins; }
 
   // ---- What calls stand on ----
 
@@ -406,6 +367,8 @@ export class Client {
   get directory(): Directory { return this.#c.directory; }
   /** @internal */
   get ledger(): Ledger { return this.#c.ledger; }
+  /** @internal */
+  later(): Promise<Later> { return this.#c.later(); }
   /** The link to the own node; hurry() dials now. */
   get link(): Link { return this.#c.link; }
   /** @internal */

@@ -1,19 +1,14 @@
-// People: found, asked, accepted, blocked, verified; their devices pinned, and who of them holds leave to deliver.
+// People: who is known, and their devices pinned. What is decided about them is in people.ts, and how one asks them in arrive.ts.
 
 import { checkAbort } from "../abort.ts";
 import { hex, unhex } from "../bytes.ts";
-import { type BodyOf, marshalBody, Type } from "../envelope/bodies.ts";
 import type { Known, Standing } from "../envelope/open.ts";
-import { Ttl } from "../envelope/types.ts";
 import { isCode, refuse } from "../errors.ts";
-import { type Address, formatAddress, parseAddress, parseId } from "../identity/address.ts";
-import { advancePin, checkPin, type DeviceList, findDevice, type Home } from "../identity/device.ts";
-import { DeviceId, PeerId, PublicKey } from "../identity/key.ts";
-import { type Core, weekMs } from "./core.ts";
-import {
-  type ContactRecord, type ContactState, grantOf, grantRecord, type HomeRecord, type KnockRecord, listOf, pinOf, pinRecord, setGrant,
-} from "./records.ts";
-import { passing } from "./sending.ts";
+import { type Address, formatAddress, parseAddress } from "../identity/address.ts";
+import { advancePin, checkPin, type DeviceList, type Home } from "../identity/device.ts";
+import { PublicKey } from "../identity/key.ts";
+import type { Core } from "./core.ts";
+import { type ContactRecord, type ContactState, type HomeRecord, type KnockRecord, listOf, pinOf, pinRecord } from "./records.ts";
 
 /** Somebody we know of. */
 export interface Contact {
@@ -96,10 +91,10 @@ export class Contacts {
 
   /** Asks for an identity at its domain and pins its devices. Nobody but the node that is asked learns for whom. */
   async find(address: string | Address, signal?: AbortSignal): Promise<Contact> {
-    return contactOf(await this.#lookUp(typeof address === "string" ? parseAddress(address) : address, signal));
+    return contactOf(await this.lookUp(typeof address === "string" ? parseAddress(address) : address, signal));
   }
 
-  async #lookUp(a: Address, signal: AbortSignal | undefined): Promise<ContactRecord> {
+  async lookUp(a: Address, signal: AbortSignal | undefined): Promise<ContactRecord> {
     if (a.root.equals(this.#c.self)) throw refuse("malformed", "this is your own address");
     const p = await this.#c.directory.lookup(a.root, a.domain, a.home, signal);
     checkAbort(signal);
@@ -123,141 +118,9 @@ export class Contacts {
     return k;
   }
 
-  /** Asks somebody to be a contact. It carries leave to answer us. */
-  async knock(address: string, text = "", name = "", signal?: AbortSignal): Promise<Contact> {
-    const a = parseAddress(address);
-    marshalBody({ type: Type.knock, text, name, home: this.#c.homeOf() }); // what cannot be said is refused before anything is written down
-    await this.#lookUp(a, signal);
-    const k = this.update(a.root, (k) => {
-      if (k.state === "blocked") throw refuse("policy", "this contact is blocked: unblock it first");
-      if (k.state !== "accepted") k.state = "pending"; // knocking again asks for a lost grant
-    });
-    await this.#c.records.commit();
-    const home = this.#c.home();
-    await this.#c.sending.deliverAll(k, { body: { type: Type.knock, text, name, home: this.#c.homeOf(home) }, lifeMs: weekMs, ttl: Ttl.week, withGrant: true, knock: true });
-    await this.#gave(k.root, home);
-    return contactOf(this.get(a.root)!);
-  }
-
-  /** Says yes to somebody who knocked. Only now its devices are looked up and the knock is held against them. Also unblocks. */
-  async accept(id: string, signal?: AbortSignal): Promise<void> {
-    const root = parseId(id);
-    const n = this.#c.records.get<KnockRecord>(`knock/${root.hex}`);
-    if (n === undefined) return this.#unblock(root);
-    await this.#lookUp({ root, domain: n.domain, home: PeerId.fromBytes(unhex(n.home)) }, signal);
-    const list = listOf(this.get(root)!.list)!;
-    if (findDevice(list, DeviceId.fromBytes(unhex(n.device))) === undefined) throw refuse("not_listed", "the device that knocked is not in the identity's own list");
-    const k = this.update(root, (k) => {
-      k.state = "accepted";
-      k.name = n.name;
-      k.text = n.text;
-      if (n.grant !== null) setGrant(k, n.grant);
-    });
-    this.#c.records.delete(`knock/${root.hex}`);
-    await this.#c.records.commit();
-    await this.#sayYes(k);
-  }
-
-  // The yes is written down already; what fails now for a while is done by giveTokens later.
-  async #sayYes(k: ContactRecord): Promise<void> {
-    await passing(this.sendKnockAccept(k));
-    this.sync(k.root);
-  }
-
-  async sendKnockAccept(k: ContactRecord): Promise<void> {
-    const home = this.#c.home();
-    await this.#c.sending.deliverAll(k, { body: { type: Type.knockAccept, text: "", name: "", home: this.#c.homeOf(home) }, lifeMs: weekMs, ttl: Ttl.week, withGrant: true });
-    await this.#gave(k.root, home);
-  }
-
   /** Remembers that the contact holds the token of that time. */
-  async #gave(root: string, home: HomeRecord): Promise<void> {
+  async gave(root: string, home: HomeRecord): Promise<void> {
     this.update(root, (k) => { k.given[home.domain] = home.tokenEpoch; });
-    await this.#c.records.commit();
-  }
-
-  async #unblock(root: PublicKey): Promise<void> {
-    const k = this.get(root);
-    if (k?.state === "accepted") return;
-    if (k?.state !== "blocked") throw refuse("no_contact", "nobody with this id has knocked");
-    const now = this.update(root, (k) => {
-      k.state = "accepted";
-      k.given = {};
-    });
-    await this.#c.records.commit();
-    await this.#sayYes(now);
-  }
-
-  /** Drops a knock without an answer: the stranger learns nothing. */
-  async decline(id: string): Promise<void> {
-    this.#c.records.delete(`knock/${parseId(id).hex}`);
-    await this.#c.records.commit();
-  }
-
-  /** Ends a contact's leave to deliver: the token changes at once, and all other contacts get the new one. */
-  async block(id: string, signal?: AbortSignal): Promise<void> {
-    const root = parseId(id);
-    this.#c.records.delete(`knock/${root.hex}`);
-    this.update(root, (k) => {
-      k.state = "blocked";
-      k.given = {};
-    });
-    await this.#c.records.commit();
-    this.#c.calls?.endWith(root);
-    this.sync(root.hex);
-    await this.#c.mailbox.rotateToken(false, signal);
-  }
-
-  async giveTokens(): Promise<void> {
-    const home = this.#c.home();
-    for (const k of this.all()) {
-      if (k.state !== "accepted" || k.evidence.length > 0 || (k.given[home.domain] ?? 0) >= home.tokenEpoch) continue;
-      if ((k.given[home.domain] ?? 0) === 0) {
-        await passing(this.sendKnockAccept(k));
-        continue;
-      }
-      await passing((async () => {
-        await this.#c.sending.deliverAll(k, { body: { type: Type.tokenUpdate }, lifeMs: weekMs, ttl: Ttl.week, withGrant: true });
-        await this.#gave(k.root, home);
-      })());
-    }
-  }
-
-  /** Our own name for a contact, which stays on this device. */
-  async rename(id: string, petname: string): Promise<void> {
-    this.update(parseId(id), (k) => { k.petname = petname; });
-    await this.#c.records.commit();
-  }
-
-  /** What two people compare to be sure of each other's root keys: 60 digits. */
-  async safetyNumber(id: string): Promise<string> {
-    return (await import("../identity/safety.ts")).safetyNumber(this.#c.self, parseId(id));
-  }
-
-  /** Compares what the other person read out, or what a scan gave, with the safety number. */
-  async verify(id: string, spoken: string): Promise<void> {
-    const digits = (s: string) => s.replace(/[^0-9]/g, "");
-    if (digits(spoken) !== digits(await this.safetyNumber(id))) throw refuse("key_alarm", "the numbers differ; somebody may stand between you, or one of you has another contact in mind");
-    this.update(parseId(id), (k) => {
-      k.verified = true;
-      k.changed = false;
-      delete k.comparedMs;
-    });
-    await this.#c.records.commit();
-  }
-
-  /** Counts a contact as verified whose code was read and matched, and tells it so (docs/spec/identity.md, section 7). */
-  async compared(id: string): Promise<void> {
-    await this.verify(id, await this.safetyNumber(id));
-    await this.#c.sending.deliverAll(this.writable(parseId(id)), { body: { type: Type.compared }, lifeMs: weekMs, ttl: Ttl.week });
-  }
-
-  /** Ends an alarm after the person decided to go on with the pinned devices. */
-  async resolve(id: string): Promise<void> {
-    this.update(parseId(id), (k) => {
-      k.evidence = [];
-      k.changed = false;
-    });
     await this.#c.records.commit();
   }
 
@@ -302,15 +165,6 @@ export class Contacts {
     await this.#c.records.commit();
     if (verdict.change !== "first") this.#c.tell({ type: "devices-changed", from: list.root.id() });
   }
-
-  /** Tells the own other devices what was decided about a contact. */
-  sync(root: string): void {
-    this.#c.background("tell the own devices of a contact", async () => {
-      const k = this.get(root);
-      const body = k === undefined ? undefined : syncBody(k);
-      if (body !== undefined) await this.#c.own.toDevices({ body, lifeMs: weekMs, ttl: Ttl.week });
-    });
-  }
 }
 
 export function key(h: string): PublicKey {
@@ -329,25 +183,7 @@ export function newContact(root: string, domain: string, home: string, addedMs: 
   };
 }
 
-/** What own devices are told of a contact; nothing where there is nothing decided. */
-export function syncBody(k: ContactRecord): BodyOf<typeof Type.contactSync> | undefined {
-  if (k.home === "" || (k.state !== "accepted" && k.state !== "blocked")) return undefined;
-  return {
-    type: Type.contactSync, root: key(k.root), home: { peerId: PeerId.fromBytes(unhex(k.home)), domain: k.domain }, state: k.state, name: k.name,
-    grants: k.grants.map(grantOf),
-  };
-}
-
-/** Another own device's decision taken over. The contact's list is fetched and pinned here before anything is sent. */
-export function syncedContact(old: ContactRecord | undefined, b: BodyOf<typeof Type.contactSync>, nowMs: number): ContactRecord {
-  const k = old ?? newContact(b.root.hex, b.home.domain, hex(b.home.peerId.bytes), nowMs);
-  if (k.name === "") k.name = b.name;
-  k.state = b.state;
-  for (const g of b.grants) setGrant(k, grantRecord(g));
-  return k;
-}
-
-function contactOf(k: ContactRecord): Contact {
+export function contactOf(k: ContactRecord): Contact {
   return {
     id: key(k.root).id(), address: addressText(k.root, k.domain), name: k.petname || k.name, state: k.state, verified: k.verified, comparedMs: k.comparedMs, knock: k.text,
     devices: listOf(k.list)?.devices.length ?? 0, changed: k.changed, alarm: k.evidence.length > 0,

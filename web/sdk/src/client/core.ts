@@ -9,18 +9,16 @@ import { type DeviceCert, type DeviceList, findDevice, type Home } from "../iden
 import { DeviceId, PeerId, PublicKey, SeedSigner, type Signer } from "../identity/key.ts";
 import type { Link } from "../link/link.ts";
 import { isTemporary, type SocketFactory, systemTimers, type Tap, type Timers, type Wire } from "../link/wire.ts";
-import { Plugins } from "../plugin/plugins.ts";
+import { part } from "../part.ts";
 import type { Contacts } from "./contacts.ts";
 import type { Directory } from "./directory.ts";
 import type { ClientEvent, Listener } from "./events.ts";
-import type { History } from "./history.ts";
 import type { CallHandler, Inbox } from "./inbox.ts";
+import type { Later } from "./later.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Mailbox } from "./mailbox.ts";
-import type { Notes } from "./notes.ts";
-import type { OwnList } from "./ownlist.ts";
 import type { Prekeys } from "./prekeys.ts";
-import { type HomeRecord, listOf, type ProfileRecord } from "./records.ts";
+import { type Fate, type HomeRecord, listOf, noteKey, type ProfileRecord } from "./records.ts";
 import type { Sending } from "./sending.ts";
 import type { Records, Store, Vault } from "./store.ts";
 
@@ -33,6 +31,11 @@ export interface ClientOptions {
   readonly timers?: Timers;
   /** Gets a copy of every frame on the link. */
   readonly tap?: Tap;
+  /**
+   * Work that nobody waits for begins when this resolves: catching up with notes, own devices and keys that grow old.
+   * At once where it is absent. A page has it wait until sound and picture are there.
+   */
+  readonly idle?: () => Promise<void>;
   /** Told of work in the background that failed: what it was and the code of the error, never who or what about. */
   readonly log?: (what: string, code: string) => void;
 }
@@ -55,13 +58,11 @@ export class Core {
   declare link: Link;
   declare prekeys: Prekeys;
   declare mailbox: Mailbox;
-  declare own: OwnList;
   declare contacts: Contacts;
   declare sending: Sending;
-  declare history: History;
-  declare notes: Notes;
   declare inbox: Inbox;
-  readonly plugins: Plugins;
+  /** What no call needs, once it is here. */
+  rest: Later | undefined;
   /** Set by whoever makes calls. */
   calls: CallHandler | undefined;
   running = false;
@@ -78,7 +79,6 @@ export class Core {
     this.self = PublicKey.check(unhex(profile.root));
     this.device = device;
     this.deviceId = DeviceId.of(device.publicKey);
-    this.plugins = new Plugins({ timers: this.timers, tell: (e) => this.tell(e) });
     this.#clock = new Clock(() => this.timers.now(), records.get<number>("clock") ?? 0);
   }
 
@@ -111,11 +111,45 @@ export class Core {
     return cert;
   }
 
+  /** Whether the own list or this device's certificate has ended. */
+  get listEnded(): boolean {
+    const own = this.ownList();
+    const cert = own === undefined ? undefined : findDevice(own, this.deviceId);
+    return own !== undefined && cert !== undefined && (this.now() >= own.expires * 1000 || this.now() >= cert.notAfter * 1000);
+  }
+
   /** The root key, where this device has it. */
   async root(): Promise<SeedSigner> {
     const wrapped = this.records.raw("secret/root");
     if (wrapped === undefined) throw refuse("storage", "the root key is not on this device");
     return SeedSigner.from(await this.options.vault.unwrap(wrapped));
+  }
+
+  /** What no call needs (later.ts), fetched with the first thing that needs it. */
+  readonly later = part(async () => (this.rest ??= new (await import("./later.ts")).Later(this)));
+
+  /** Calls f when the time of what nobody waits for has come (ClientOptions.idle), unless the client has stopped by then. */
+  idle(f: () => void): void {
+    if (this.options.idle === undefined) return f();
+    let cancelled = false;
+    const cancel = () => { cancelled = true; };
+    this.cancels.push(cancel);
+    void this.options.idle().then(() => {
+      this.cancels = this.cancels.filter((c) => c !== cancel);
+      if (!cancelled) f();
+    });
+  }
+
+  /** Does in the background, when its time has come, what later.ts does. */
+  whenIdle(what: string, work: (l: Later) => Promise<void>): void {
+    this.idle(() => this.background(what, async () => work(await this.later())));
+  }
+
+  /** How far a message of ours came; it is told where it was a note. */
+  fate(contact: string, message: string, fate: Fate, code: string): void {
+    if (message === "" || fate === "submitted" || this.records.raw(noteKey(contact, true, message)) === undefined) return;
+    if (this.rest !== undefined) return this.rest.notes.fate(contact, message, fate, code);
+    this.background("tell how far a note came", async () => (await this.later()).notes.fate(contact, message, fate, code));
   }
 
   /** Waits for a registered link, for at most 30 seconds. */

@@ -2,15 +2,21 @@
 // the new device, which is on both screens and holds nothing secret, and an approval sealed to its one-time key.
 
 import { base64url } from "../base.ts";
-import { concat, copy, random, readU32, text, u32, utf8, type Bytes } from "../bytes.ts";
+import { concat, copy, hex, random, readU32, text, u32, utf8, type Bytes } from "../bytes.ts";
 import { parseBody, Type, type BodyOf } from "../envelope/bodies.ts";
 import { recipientX25519, senderX25519, x25519Public } from "../envelope/hpke.ts";
+import { Prekey } from "../envelope/prekey.ts";
 import { refuse } from "../errors.ts";
 import { findDevice, hasHome, parseDeviceList, type DeviceList } from "../identity/device.ts";
 import { checkX25519, DeviceId, PeerId, PublicKey } from "../identity/key.ts";
 import { checkDomain } from "../identity/text.ts";
 import { context } from "../labels.ts";
 import { linkAddress } from "../link/handshake.ts";
+import { systemTimers } from "../link/wire.ts";
+import type { ClientOptions } from "./core.ts";
+import { syncedContact } from "./people.ts";
+import { wrapPrekey } from "./prekeys.ts";
+import { formatVersion, type HomeRecord, type ProfileRecord } from "./records.ts";
 
 const requestPrefix = "tldr1-";
 const approvalPrefix = "tlda1-";
@@ -91,4 +97,21 @@ export async function openApproval(s: string, device: PublicKey, secret: Uint8Ar
     list, url: text(url), domain: text(domain), peerId,
     contacts: syncs.map((b) => parseBody(Type.contactSync, b) as BodyOf<typeof Type.contactSync>),
   };
+}
+
+/** Writes into an empty store what an approval gives a new device of an identity. The root key stays where it was. */
+export async function join(o: ClientOptions, request: { readonly secret: Uint8Array }, approval: string): Promise<void> {
+  if ((await o.store.load()).has("profile")) throw refuse("storage", "this storage holds an identity already");
+  const p = await openApproval(approval, (await o.vault.device()).publicKey, request.secret);
+  const now = (o.timers ?? systemTimers).now();
+  const prekey = await Prekey.generate(now);
+  const json = (v: unknown) => utf8(JSON.stringify(v));
+  const profile: ProfileRecord = { version: formatVersion, root: p.list.root.hex, createdMs: now };
+  const home: HomeRecord = { peerId: hex(p.peerId.bytes), domain: p.domain, url: p.url, tag: hex(random(16)), tokenEpoch: 1, grace: false };
+  await o.store.write([
+    { key: "profile", value: json(profile) }, { key: "ownlist", value: json(hex(p.list.signed)) }, { key: "home", value: json(home) },
+    { key: "secret/mailbox", value: await o.vault.wrap(random(32)) },
+    { key: `secret/prekey/${hex(prekey.id)}`, value: await wrapPrekey(o.vault, prekey) },
+    ...p.contacts.map((c) => ({ key: `contact/${c.root.hex}`, value: json(syncedContact(undefined, c, now)) })),
+  ]);
 }

@@ -10,7 +10,7 @@ import { text, utf8 } from "../bytes.ts";
 import { refuse } from "../errors.ts";
 import { parseId } from "../identity/address.ts";
 import type { Core } from "./core.ts";
-import type { NoteRecord, NoteState } from "./records.ts";
+import { noteKey, type NoteRecord, type NoteState } from "./records.ts";
 import { laterPrefix, type Change, type Store, type Vault } from "./store.ts";
 
 /** One note of a conversation. */
@@ -74,7 +74,7 @@ export class History {
   next(): number { return ++this.#place; }
 
   get(contact: string, out: boolean, id: string): NoteRecord | undefined {
-    return this.#c.records.get<NoteRecord>(keyOf("note/", contact, out, id));
+    return this.#c.records.get<NoteRecord>(noteKey(contact, out, id));
   }
 
   /** Seals a text, for add. It comes before the changes that belong together, because sealing takes a moment. */
@@ -82,8 +82,8 @@ export class History {
 
   /** Writes a note down; commit makes it durable. */
   add(n: NoteRecord, sealed: Uint8Array): void {
-    this.#c.records.setLater(keyOf(laterPrefix, n.contact, n.out, n.id), sealed);
-    this.#c.records.set(keyOf("note/", n.contact, n.out, n.id), n);
+    this.#c.records.setLater(noteKey(n.contact, n.out, n.id, laterPrefix), sealed);
+    this.#c.records.set(noteKey(n.contact, n.out, n.id), n);
     if (this.#count(n.contact, 1) <= maxConversation) return;
     const ended = this.#conversation(n.contact).filter((n) => !n.out || n.state === "read" || n.state === "refused" || n.state === "expired");
     for (const old of ended.slice(0, maxConversation / 10)) this.#drop(old);
@@ -93,7 +93,7 @@ export class History {
     const n = this.get(contact, out, id);
     if (n === undefined) return undefined;
     change(n);
-    this.#c.records.set(keyOf("note/", contact, out, id), n);
+    this.#c.records.set(noteKey(contact, out, id), n);
     return n;
   }
 
@@ -105,7 +105,7 @@ export class History {
   }
 
   async text(n: NoteRecord): Promise<string> {
-    const [sealed] = await this.#c.records.readLater([keyOf(laterPrefix, n.contact, n.out, n.id)]);
+    const [sealed] = await this.#c.records.readLater([noteKey(n.contact, n.out, n.id, laterPrefix)]);
     return this.#open(sealed);
   }
 
@@ -120,7 +120,7 @@ export class History {
     checkAbort(signal);
     const all = this.#conversation(parseId(id).hex).filter((n) => n.place < before);
     const those = all.slice(-limit);
-    const sealed = await this.#c.records.readLater(those.map((n) => keyOf(laterPrefix, n.contact, n.out, n.id)));
+    const sealed = await this.#c.records.readLater(those.map((n) => noteKey(n.contact, n.out, n.id, laterPrefix)));
     checkAbort(signal);
     const notes: Note[] = [];
     for (const [i, { id, out, replyTo, createdMs, state, code, place, contact }] of those.entries()) {
@@ -138,13 +138,9 @@ export class History {
 
   #drop(n: NoteRecord): void {
     this.#count(n.contact, -1);
-    this.#c.records.delete(keyOf("note/", n.contact, n.out, n.id));
-    this.#c.records.setLater(keyOf(laterPrefix, n.contact, n.out, n.id), undefined);
+    this.#c.records.delete(noteKey(n.contact, n.out, n.id));
+    this.#c.records.setLater(noteKey(n.contact, n.out, n.id, laterPrefix), undefined);
   }
-}
-
-function keyOf(prefix: string, contact: string, out: boolean, id: string): string {
-  return `${prefix}${contact}/${out ? "out" : "in"}/${id}`;
 }
 
 /** Storage of the first format has the texts in the clear, in the records: seals them. */

@@ -11,7 +11,8 @@ import { maxAcks, type NodeKindOf } from "../link/frames.ts";
 import type { Wire } from "../link/wire.ts";
 import type { Core } from "./core.ts";
 import { type ClientEvent, Seldom } from "./events.ts";
-import { Incoming } from "./incoming.ts";
+import { noteKey } from "./records.ts";
+import { Incoming, isOfCall } from "./incoming.ts";
 
 /** What calls need of the client; see calls.ts. */
 export interface CallHandler {
@@ -31,7 +32,7 @@ export class Inbox {
   readonly opener: Opener;
   opening: Promise<void> | undefined;
   readonly #c: Core;
-  readonly #incoming: Incoming;
+  readonly incoming: Incoming;
   readonly #replay: MemoryReplay;
   readonly #acking = new Seldom();
   #replayed: { key: string; record: ReplayRecord } | undefined; // recorded with the effect of its message
@@ -42,7 +43,7 @@ export class Inbox {
 
   constructor(c: Core) {
     this.#c = c;
-    this.#incoming = new Incoming(c);
+    this.incoming = new Incoming(c);
     this.#replay = new MemoryReplay(() => this.#c.now());
     for (const [key, r] of c.records.list<ReplayRecord>("replay/")) {
       const [dev, id] = key.split("/");
@@ -51,6 +52,7 @@ export class Inbox {
     }
     this.opener = new Opener({
       root: this.#c.self, device: this.#c.deviceId, tag: () => unhex(this.#c.home().tag), now: () => this.#c.now(), ownList: () => this.#c.ownList(),
+      prepare: async (type) => { if (!isOfCall(type)) await this.#c.later(); },
       prekey: (hint) => this.#c.prekeys.all.find((p) => equal(p.hint, hint)), contact: (root) => this.#c.contacts.standing(root),
       replay: {
         seen: async (dev, id, untilMs, stranger) => {
@@ -82,8 +84,8 @@ export class Inbox {
           await this.#handle(d);
         } catch (err) {
           if (!(err instanceof TrunklineError) || err.code === "storage") throw err;
-          if (err.code === "rate" && d.storedId !== 0n) {
-            late.push(d); // it must not be acknowledged unread
+          if ((err.code === "rate" || err.code === "unreachable") && d.storedId !== 0n) {
+            late.push(d); // it must not be acknowledged unread; unreachable is what takes it (see prepare)
             continue;
           }
           // The mailbox gives again what it heard no acknowledgement of, as when the link ended before it.
@@ -118,9 +120,9 @@ export class Inbox {
     try {
       const o = await this.opener.open(payload, d.hint, d.knock);
       // Before the entry that recognises a replay: nothing may come between that and what the message does.
-      const sealed = o.content.type === Type.note ? await this.#c.history.seal(o.content.text) : undefined;
+      const sealed = o.content.type === Type.note ? await this.#c.rest!.history.seal(o.content.text) : undefined;
       this.#record();
-      await this.#incoming.act(o, sealed, events, after);
+      await this.incoming.act(o, sealed, events, after);
     } catch (err) {
       if (err instanceof ReplayError) this.#again(err);
       if (isCode(err, "storage")) this.#replayed = undefined; // it was not kept: it shall come again
@@ -144,7 +146,7 @@ export class Inbox {
   #again(r: ReplayError): void {
     const id = hex(r.id);
     if (r.type !== Type.note || r.standing !== "accepted" || !this.#acking.allow(id, this.#c.now(), againMs)) return;
-    if (this.#c.history.get(r.sender.hex, false, id) !== undefined) this.#c.notes.acknowledge(r.sender.hex, [id]);
+    if (this.#c.records.raw(noteKey(r.sender.hex, false, id)) !== undefined) this.#c.rest!.notes.acknowledge(r.sender.hex, [id]);
   }
 
   /** A wire has become the link: so many envelopes waited in the mailbox. */

@@ -10,4 +10,5 @@ export { checkPhrase, createIdentity, recoverIdentity } from "./setup.ts";
 export type { Note, Page, PageOptions } from "./history.ts";
 export type { MessageOptions } from "./notes.ts";
 export type { NoteState } from "./records.ts";
-export { MemoryStore, StoreVault, type Change, type Store, type Vault } from "./store.ts";
+export { MemoryStore, StoreVault } from "./memory.ts";
+export type { Change, Store, Vault } from "./store.ts";

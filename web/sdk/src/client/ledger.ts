@@ -1,11 +1,10 @@
 // The account of every envelope that this device sent. It is written down before its bytes leave, stays until
-// its fate is known, and a retry sends identical bytes, so that a node recognises it.
+// its fate is known, and a retry sends identical bytes, so that a node recognises it. Retries are in ledgerwork.ts.
 
 import { hex, unhex, type Bytes } from "../bytes.ts";
 import { envelopeId, HopSender, marshalEnvelope, newEnvelope, type Hop } from "../envelope/envelope.ts";
-import { AnswerStatus, Fate as FateNumber, Operation } from "../envelope/query.ts";
 import { Ttl } from "../envelope/types.ts";
-import { refuse, TrunklineError } from "../errors.ts";
+import { TrunklineError } from "../errors.ts";
 import type { Home } from "../identity/device.ts";
 import { PeerId, type DeviceId, type PublicKey } from "../identity/key.ts";
 import { isPassing, ReceiptClass, type NodeKind } from "../link/frames.ts";
@@ -58,8 +57,6 @@ export interface LedgerHost {
 }
 
 const liveDeadlineMs = 10_000;
-const askAfterMs = 8_000;
-const askStoredMs = 60_000;
 const ttlMs: Record<number, number> = { 0: liveDeadlineMs, 1: 60_000, 2: 86_400_000, 3: 7 * 86_400_000 };
 
 function isFinal(f: Fate): boolean {
@@ -72,7 +69,8 @@ const rank: Record<Fate, number> = { submitted: 0, accepted: 1, stored: 2, deliv
 export class Ledger {
   readonly #h: LedgerHost;
   readonly #open = new Map<string, LedgerRecord>();
-  readonly #flying = new Set<string>();
+  /** On their way to the own node, without an answer yet. */
+  readonly flying = new Set<string>();
   readonly #watch = new Map<string, (f: Fate, code: string) => void>();
   readonly attempts = new Attempts();
 
@@ -119,25 +117,25 @@ export class Ledger {
       this.#h.records.set(`ledger/${id}`, r);
       await this.#h.records.commit();
     }
-    this.#send(r);
+    this.send(r);
     return id;
   }
 
   /** Hands an envelope to the link, unless it is on its way there or there is none. */
-  #send(r: LedgerRecord): void {
+  send(r: LedgerRecord): void {
     const w = this.#h.linked();
-    if (w === undefined || this.#flying.has(r.id)) return;
-    this.#flying.add(r.id);
+    if (w === undefined || this.flying.has(r.id)) return;
+    this.flying.add(r.id);
     try {
       w.ask({ case: "submit", value: { envelope: unhex(r.envelope) } }, (answer) => this.#receipt(r, answer));
     } catch {
-      this.#flying.delete(r.id); // the wire has just ended; the next one sends it
+      this.flying.delete(r.id); // the wire has just ended; the next one sends it
     }
   }
 
   #receipt(r: LedgerRecord, answer: NodeKind | TrunklineError): boolean {
     if (answer instanceof TrunklineError) {
-      this.#flying.delete(r.id);
+      this.flying.delete(r.id);
       return false;
     }
     if (answer.case === "error") return this.#refused(r, answer.value.code);
@@ -152,7 +150,7 @@ export class Ledger {
       if (code === "unknown_destination") this.#h.directory.forgetNode(PeerId.fromBytes(unhex(r.dest)).hex);
       return this.#refused(r, code);
     }
-    this.#flying.delete(r.id);
+    this.flying.delete(r.id);
     if (c === ReceiptClass.delivered) this.settle(r, "delivered");
     if (c === ReceiptClass.stored) this.settle(r, "stored");
     if (c === ReceiptClass.expired) this.settle(r, "expired", code);
@@ -161,7 +159,7 @@ export class Ledger {
 
   // A refusal that time mends does not end a stored envelope; a ring or a frame is of no use later.
   #refused(r: LedgerRecord, code: string): false {
-    this.#flying.delete(r.id);
+    this.flying.delete(r.id);
     if (!isPassing(code) || r.ttl === Ttl.live || r.ttl === Ttl.ring) this.settle(r, "refused", code);
     return false;
   }
@@ -187,57 +185,10 @@ export class Ledger {
   }
 
   /** What was on its way may be sent again. */
-  linkLost(): void { this.#flying.clear(); }
+  linkLost(): void { this.flying.clear(); }
 
   linkUp(): void {
     this.attempts.again();
-    for (const r of this.open) if (r.fate === "submitted") this.#send(r);
-  }
-
-  /** Goes once through the open envelopes: sends again, asks for fates, ends what is over. */
-  async work(hurry = false): Promise<void> {
-    for (const r of this.open) {
-      try {
-        await this.#workOne(r, hurry);
-      } catch (err) {
-        if (!(err instanceof TrunklineError) || err.code === "storage") throw err;
-      }
-    }
-  }
-
-  async #workOne(r: LedgerRecord, hurry: boolean): Promise<void> {
-    const now = this.#h.now();
-    const age = now - r.atMs;
-    const over = now > r.deadlineMs;
-    // Nobody keeps the fate of a live envelope, and what the own node never took has not gone anywhere.
-    if (over && (r.ttl === Ttl.live || r.fate === "submitted")) return this.settle(r, "expired", "expired");
-    if (this.#flying.has(r.id) && (age < (hurry ? 1_000 : askAfterMs) || r.ttl === Ttl.live)) return;
-    if (!this.#flying.has(r.id) && (r.ttl === Ttl.live || r.fate === "submitted")) {
-      if (r.ttl === Ttl.live || this.attempts.ready(r.id, now)) this.#send(r);
-      return;
-    }
-    if (!hurry && (r.fate === "stored" && age < askStoredMs || !this.attempts.ready(r.id, now))) return;
-    await this.#ask(r, over);
-  }
-
-  /** Fetches the fate of an envelope from its destination, unseen by the own node. */
-  async #ask(r: LedgerRecord, over: boolean): Promise<void> {
-    if (this.#h.linked() === undefined) throw refuse("unreachable", "there is no link");
-    const node = await this.#h.directory.node(r.domain, PeerId.fromBytes(unhex(r.dest)));
-    let answer = await this.#h.directory.ask(node, Operation.outcome, unhex(r.id));
-    if (answer.status !== AnswerStatus.found) {
-      // What the own node had called durable and what ended on the way, it knows itself.
-      const own = this.#h.linked()?.node;
-      if (own !== undefined && !own.peerId.equals(node.peerId)) answer = await this.#h.directory.ask(own.descriptor, Operation.outcome, unhex(r.id));
-    }
-    if (answer.status !== AnswerStatus.found) {
-      if (over) this.settle(r, "expired", "expired");
-      else if (r.fate !== "stored") this.#send(r); // never came there: the same bytes once more
-      return;
-    }
-    if (answer.fate === FateNumber.delivered) this.settle(r, "delivered");
-    if (answer.fate === FateNumber.expired || over) this.settle(r, "expired", "expired");
-    if (answer.fate === FateNumber.stored) this.settle(r, "stored");
-    if (answer.fate === FateNumber.refused) this.settle(r, "refused", "refused");
+    for (const r of this.open) if (r.fate === "submitted") this.send(r);
   }
 }

@@ -11,7 +11,8 @@ import { isTemporary } from "../link/wire.ts";
 import { key } from "./contacts.ts";
 import { type Core, weekMs } from "./core.ts";
 import { Attempts } from "./events.ts";
-import type { ContactRecord, Fate, LedgerRecord, NoteRecord, NoteState } from "./records.ts";
+import type { Later } from "./later.ts";
+import type { ContactRecord, Fate, NoteRecord, NoteState } from "./records.ts";
 import { passing } from "./sending.ts";
 
 /** How a note is sent. */
@@ -27,10 +28,12 @@ const maxReadIds = 32;
 export class Notes {
   readonly attempts = new Attempts();
   readonly #c: Core;
+  readonly #l: Later;
   readonly #writing = new Set<string>(); // being sealed
 
-  constructor(c: Core) {
+  constructor(c: Core, l: Later) {
     this.#c = c;
+    this.#l = l;
   }
 
   /**
@@ -44,33 +47,33 @@ export class Notes {
     const n = utf8(written).length;
     if (n > maxNoteText) throw refuse("too_large", `the note has ${n} bytes, ${maxNoteText} are the most: send it as a file`);
     this.#c.contacts.writable(root);
-    const text = await this.#c.plugins.compose(root.hex, written);
-    const sealed = await this.#c.history.seal(text);
+    const text = await this.#l.plugins.compose(root.hex, written);
+    const sealed = await this.#l.history.seal(text);
     checkAbort(signal);
     const now = this.#c.now();
     const note: NoteRecord = {
-      id: hex(random(16)), contact: root.hex, out: true, place: this.#c.history.next(), replyTo, createdMs: now, sealedMs: 0, state: "queued", code: "", acked: true,
+      id: hex(random(16)), contact: root.hex, out: true, place: this.#l.history.next(), replyTo, createdMs: now, sealedMs: 0, state: "queued", code: "", acked: true,
     };
     this.#writing.add(note.id);
     try {
-      this.#c.history.add(note, sealed);
+      this.#l.history.add(note, sealed);
       await this.#c.records.commit();
     } finally {
       this.#writing.delete(note.id);
     }
     this.#c.background("send a note", () => this.#sendOne(note));
-    this.#c.plugins.message(root.hex, { out: true, text, createdMs: now });
+    this.#l.plugins.message(root.hex, { out: true, text, createdMs: now });
     return note.id;
   }
 
   /** Keeps what was written within a call that no node carries. */
   async inCall(contact: string, out: boolean, { id, text }: { readonly id: string; readonly text: string }): Promise<void> {
     const root = parseId(contact);
-    if (this.#c.history.get(root.hex, out, id) !== undefined) return;
-    const sealed = await this.#c.history.seal(text);
+    if (this.#l.history.get(root.hex, out, id) !== undefined) return;
+    const sealed = await this.#l.history.seal(text);
     const now = this.#c.now();
-    this.#c.history.add({
-      id, contact: root.hex, out, place: this.#c.history.next(), replyTo: "", createdMs: now, sealedMs: now, state: "delivered", code: "", acked: true,
+    this.#l.history.add({
+      id, contact: root.hex, out, place: this.#l.history.next(), replyTo: "", createdMs: now, sealedMs: now, state: "delivered", code: "", acked: true,
     }, sealed);
     await this.#c.records.commit();
     if (!out) this.#c.tell({ type: "note", from: contact, id, text });
@@ -81,10 +84,10 @@ export class Notes {
     this.#writing.add(n.id);
     try {
       const k = this.#c.contacts.writable(key(n.contact));
-      const text = await this.#c.history.text(n);
+      const text = await this.#l.history.text(n);
       const body: Body = { type: Type.note, text, ...(n.replyTo === "" ? {} : { replyTo: unhex(n.replyTo) }) };
       await this.#c.sending.deliverAll(k, { body, lifeMs: weekMs, ttl: Ttl.week, id: unhex(n.id), withGrant: true });
-      this.#c.history.update(n.contact, true, n.id, (n) => { n.sealedMs = this.#c.now(); });
+      this.#l.history.update(n.contact, true, n.id, (n) => { n.sealedMs = this.#c.now(); });
       await this.#c.records.commit();
     } finally {
       this.#writing.delete(n.id);
@@ -92,9 +95,9 @@ export class Notes {
   }
 
   async resend(): Promise<void> {
-    for (const n of this.#c.history.all()) {
+    for (const n of this.#l.history.all()) {
       if (!n.out || n.state === "read" || n.state === "refused" || this.#writing.has(n.id)) continue;
-      if (this.#c.history.get(n.contact, true, n.id) === undefined) continue; // deleted while others were sent
+      if (this.#l.history.get(n.contact, true, n.id) === undefined) continue; // deleted while others were sent
       const k = this.#c.contacts.get(n.contact);
       const now = this.#c.now();
       if (k?.state !== "accepted" || k.evidence.length > 0 || now - n.createdMs > noteGivenUpMs) continue;
@@ -115,20 +118,15 @@ export class Notes {
     return [...p.bundles.values()].some((b) => b.notBefore * 1000 > n.sealedMs);
   }
 
-  orphan(r: LedgerRecord, f: Fate, code: string): void {
-    if (r.message !== "") this.fate(r.contact, r.message, f, code);
-  }
-
   // A note goes to several devices; the furthest of them counts, and an end counts only when nothing else came of it.
-  fate(contact: string, id: string, fate: Fate, code: string): void {
-    if (id === "" || fate === "submitted") return;
+  fate(contact: string, id: string, fate: Exclude<Fate, "submitted">, code: string): void {
     const mends = code === "refused" || code === "unknown_destination" || isTemporary(new TrunklineError("refused", "", { nodeCode: code }));
     const to: NoteState = fate === "refused" ? (mends ? "queued" : "refused") : fate;
     const ended = to === "expired" || to === "refused" || to === "queued";
     if (ended && this.#c.ledger.carries(id)) return; // another device's envelope is still on its way
     const way: Partial<Record<NoteState, number>> = { queued: 0, accepted: 1, stored: 2, delivered: 3 };
     let moved = false;
-    const n = this.#c.history.update(contact, true, id, (n) => {
+    const n = this.#l.history.update(contact, true, id, (n) => {
       if (n.state === "read" || n.state === to || (ended && n.state === "delivered")) return;
       if (!ended && n.state in way && way[to]! < way[n.state]!) return;
       n.state = to;
@@ -143,14 +141,14 @@ export class Notes {
   acknowledge(root: string, ids: readonly string[]): void {
     this.#c.background("acknowledge notes", async () => {
       await this.#c.sending.deliverAll(this.#c.contacts.writable(key(root)), { body: { type: Type.read, ids: ids.map(unhex) }, lifeMs: weekMs, ttl: Ttl.week, withGrant: true });
-      for (const id of ids) this.#c.history.update(root, false, id, (n) => { n.acked = true; });
+      for (const id of ids) this.#l.history.update(root, false, id, (n) => { n.acked = true; });
       await this.#c.records.commit();
     });
   }
 
   acknowledgeOld(): void {
     const due = new Map<string, string[]>();
-    for (const n of this.#c.history.all()) {
+    for (const n of this.#l.history.all()) {
       if (n.out || n.acked || this.#c.now() - n.createdMs > noteGivenUpMs || this.#c.contacts.get(n.contact)?.state !== "accepted") continue;
       due.set(n.contact, [...(due.get(n.contact) ?? []), n.id]);
     }

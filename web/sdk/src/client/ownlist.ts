@@ -6,22 +6,26 @@ import { type Body, marshalBody, Type } from "../envelope/bodies.ts";
 import { AnswerStatus, Operation } from "../envelope/query.ts";
 import { Ttl } from "../envelope/types.ts";
 import { refuse } from "../errors.ts";
-import { type DeviceList, findDevice, nextList, parseDeviceList, renewDue } from "../identity/device.ts";
+import { type DeviceList, findDevice, parseDeviceList } from "../identity/device.ts";
 import { DeviceId, PeerId } from "../identity/key.ts";
+import { nextList, renewDue } from "../identity/signing.ts";
 import type { Wire } from "../link/wire.ts";
-import { syncBody } from "./contacts.ts";
 import { type Core, weekMs } from "./core.ts";
 import { parseDeviceRequest, sealApproval } from "./devices.ts";
 import { askOver } from "./directory.ts";
+import type { Later } from "./later.ts";
 import { isConflict, publishTries } from "./mailbox.ts";
+import { syncBody } from "./people.ts";
 import { type Addressee, type Letter, passing } from "./sending.ts";
 
 export class OwnList {
   readonly #c: Core;
+  readonly #l: Later;
   #greeting: Promise<void> = Promise.resolve();
 
-  constructor(c: Core) {
+  constructor(c: Core, l: Later) {
     this.#c = c;
+    this.#l = l;
   }
 
   async adopt(w: Wire): Promise<void> {
@@ -94,7 +98,7 @@ export class OwnList {
     if (device.equals(this.#c.deviceId)) throw refuse("malformed", "this is the device you work on: revoke it from another one");
     const root = await this.#c.root();
     await this.change((own) => nextList(root, own, { kind: "revoke", device }, this.#c.now()), signal);
-    await this.#c.mailbox.rotateToken(false);
+    await this.#l.renewal.rotateToken(false);
     this.#c.background("tell of the new device list", () => this.announce());
   }
 
@@ -153,13 +157,11 @@ export class OwnList {
     await this.#c.records.commit();
   }
 
+  /** Renews a list that has ended, before the link is dialled: the node would refuse it. */
   async renewEnded(): Promise<void> {
-    const own = this.#c.ownList();
-    const now = this.#c.now();
-    const cert = own === undefined ? undefined : findDevice(own, this.#c.deviceId);
-    if (own === undefined || cert === undefined || (now < own.expires * 1000 && now < cert.notAfter * 1000)) return;
+    const own = this.#c.mustOwnList();
     if (this.#c.records.raw("secret/root") === undefined) return; // the node's refusal says the rest
-    const next = await nextList(await this.#c.root(), own, { kind: "renew" }, now);
+    const next = await nextList(await this.#c.root(), own, { kind: "renew" }, this.#c.now());
     this.#c.records.set("ownlist", hex(next.signed));
     await this.#c.records.commit();
   }

@@ -1,8 +1,8 @@
-// The prekeys of this device: a new one each week, and the old ones for as long as something may be sealed to them.
+// The prekeys of this device: a new one each week (renewal.ts), and the old ones for as long as something may be sealed
+// to them.
 
-import { equal, hex, unhex, utf8 } from "../bytes.ts";
-import { Prekey, prekeyDeletedMs, prekeyRotationMs } from "../envelope/prekey.ts";
-import type { Core } from "./core.ts";
+import { hex, unhex, utf8 } from "../bytes.ts";
+import { Prekey } from "../envelope/prekey.ts";
 import type { Vault } from "./store.ts";
 
 interface PrekeyRecord { readonly seed: string; readonly createdMs: number }
@@ -10,38 +10,12 @@ interface PrekeyRecord { readonly seed: string; readonly createdMs: number }
 export class Prekeys {
   /** Oldest first. */
   all: Prekey[];
-  readonly #c: Core;
 
-  constructor(c: Core, all: Prekey[]) {
-    this.#c = c;
+  constructor(all: Prekey[]) {
     this.all = all;
   }
 
   get newest(): Prekey { return this.all.at(-1)!; }
-
-  /** Makes a new one when the newest has served its time. */
-  async rotate(): Promise<void> {
-    if (this.#c.now() >= this.newest.createdMs + prekeyRotationMs) await this.#make();
-  }
-
-  async #make(): Promise<void> {
-    let p = await Prekey.generate(this.#c.now());
-    // Two live prekeys with one hint would make a device try both.
-    while (this.all.some((x) => equal(x.hint, p.hint))) p = await Prekey.generate(this.#c.now());
-    this.#c.records.setRaw(`secret/prekey/${hex(p.id)}`, await wrapPrekey(this.#c.options.vault, p));
-    await this.#c.records.commit();
-    this.all.push(p);
-  }
-
-  /** Deletes the dead ones for good. */
-  async dropDead(): Promise<void> {
-    const now = this.#c.now();
-    const gone = this.all.filter((p) => now >= p.createdMs + prekeyDeletedMs);
-    if (gone.length === 0) return;
-    for (const p of gone) this.#c.records.delete(`secret/prekey/${hex(p.id)}`);
-    await this.#c.records.commit();
-    this.all = this.all.filter((p) => !gone.includes(p));
-  }
 }
 
 /** Reads those of a store. */

@@ -89,6 +89,11 @@ export interface NoteRecord {
   acked: boolean;
 }
 
+/** Where a note is kept. */
+export function noteKey(contact: string, out: boolean, id: string, prefix = "note/"): string {
+  return `${prefix}${contact}/${out ? "out" : "in"}/${id}`;
+}
+
 /** submitted: written down, nothing heard yet. */
 export type Fate = "submitted" | "accepted" | "delivered" | "stored" | "expired" | "refused";
 

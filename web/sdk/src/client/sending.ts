@@ -100,7 +100,7 @@ export class Sending {
           this.#askForToken(a);
         }
         l.fate?.(bundle.deviceId, f, code);
-        this.#c.notes.fate(a.contact.root, message, f, code);
+        this.#c.fate(a.contact.root, message, f, code);
       },
     });
   }

@@ -5,7 +5,7 @@ import type { ClientOptions } from "./core.ts";
 
 /** Makes a new identity. The phrase is the only copy: show it when the person asks for it, and store it nowhere. */
 export async function createIdentity(o: ClientOptions): Promise<{ readonly client: Client; readonly phrase: string }> {
-  const { deriveRoot, generatePhrase } = await phrases();
+  const [{ deriveRoot, generatePhrase }] = await Promise.all([phrases(), import("./arrive.ts")]); // which comes next
   const phrase = generatePhrase(24);
   return { client: await Client.create(o, await deriveRoot(phrase)), phrase };
 }

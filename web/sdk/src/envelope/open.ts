@@ -23,6 +23,8 @@ export interface OpenerConfig {
   readonly root: PublicKey;
   readonly device: DeviceId;
   readonly tag: () => Uint8Array;
+  /** Fetches what a message of that type will need, before anything is written down of it. */
+  readonly prepare?: (type: number) => Promise<void>;
   /** The one live prekey of the hint. */
   readonly prekey: (hint: Uint8Array) => Prekey | undefined;
   readonly contact: (root: PublicKey) => Known;
@@ -143,6 +145,7 @@ export class Opener {
     if (signed.length <= 64 || signed.length > maxSigned) throw refuse("malformed", `message of ${signed.length} bytes`);
     const message = signed.subarray(64);
     const m = malformed(() => parseInner(message));
+    await this.#c.prepare?.(m.type);
     // 6. Who.
     const { sender, cert } = await asLater("sender", async () => {
       const sender = PublicKey.check(m.senderRoot);

@@ -6,6 +6,7 @@ export * from "./domain.ts";
 export * from "./key.ts";
 export * from "./phrase.ts";
 export * from "./safety.ts";
+export * from "./signing.ts";
 export { WordError } from "../errors.ts";
 export { checkDomain } from "./text.ts";
 export * from "./times.ts";

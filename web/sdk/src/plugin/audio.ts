@@ -4,7 +4,7 @@
 import type { Plugins } from "./plugins.ts";
 
 /** Gives the microphone's track back where no plugin wants it or none of them can be loaded. */
-export async function processAudio(plugins: Plugins, source: MediaStreamTrack): Promise<MediaStreamTrack> {
+export async function processAudio(plugins: Pick<Plugins, "audio" | "audioFailed">, source: MediaStreamTrack): Promise<MediaStreamTrack> {
   const stages = plugins.audio;
   if (stages.length === 0) return source;
   const context = new AudioContext();

@@ -2,8 +2,9 @@
 
 import { hex, unhex, type Bytes } from "../bytes.ts";
 import { refuse, TrunklineError } from "../errors.ts";
-import { admit, signDeviceCert, type DeviceCert } from "../identity/device.ts";
+import { admit, type DeviceCert } from "../identity/device.ts";
 import { PeerId, SeedSigner, type PublicKey, type Signer } from "../identity/key.ts";
+import { signDeviceCert } from "../identity/signing.ts";
 import { certLifetime } from "../identity/times.ts";
 import { Client } from "../client/client.ts";
 import { listOf } from "../client/records.ts";
