@@ -27,11 +27,18 @@ const noSentences: Plugin = {
   },
 };
 
+// Nothing is preloaded by script (modulePreload below), so what the bundler puts around each import() for that is left out.
+const noPreload: Plugin = {
+  name: 'no-preload',
+  enforce: 'pre',
+  load: (id) => (id === '\0vite/preload-helper.js' ? 'export const __vitePreload = (load) => load();' : null),
+};
+
 // File names are stable: what changed is said by bundle.txt, not by names. Chunks are few and
 // named, so that a person can say what each of them is for.
 export default defineConfig({
   root: at('.'),
-  plugins: [texts, noSentences],
+  plugins: [texts, noSentences, noPreload],
   define: { __VERSION__: JSON.stringify(manifest.version) },
   resolve: {
     // The SDK's sources, so that what nobody calls is left out.

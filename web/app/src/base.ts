@@ -1,4 +1,4 @@
-import { bundleState, takeBundle } from './bundle.ts';
+import { fetched } from './fetched.ts';
 import { translator } from './i18n.ts';
 import { apply, type Prefs, savePrefs } from './prefs.ts';
 import type { Action, State } from './state.ts';
@@ -7,7 +7,7 @@ import type { TakeResult } from './sw/protocol.ts';
 
 /** What the engine does without an identity: preferences, and the bundle that runs here. */
 export class Base {
-  protected readonly store: Store<State, Action>;
+  readonly store: Store<State, Action>;
   private readonly dark: MediaQueryList;
 
   constructor(store: Store<State, Action>, dark: MediaQueryList) {
@@ -30,10 +30,10 @@ export class Base {
   }
 
   async lookForBundle(): Promise<void> {
-    this.store.dispatch({ type: 'bundle', bundle: await bundleState() });
+    this.store.dispatch({ type: 'bundle', bundle: await (await fetched(import('./bundle.ts'))).bundleState() });
   }
 
-  takeBundle(digest: string): Promise<TakeResult> {
-    return takeBundle(digest);
+  async takeBundle(digest: string): Promise<TakeResult> {
+    return (await fetched(import('./bundle.ts'))).takeBundle(digest);
   }
 }

@@ -19,20 +19,6 @@ export function format(message: string, params: Params | undefined, plural: Intl
   });
 }
 
-const accents: Record<string, string> = { a: 'á', e: 'é', i: 'í', o: 'ó', u: 'ú', A: 'Á', E: 'É', I: 'Í', O: 'Ó', U: 'Ú', n: 'ñ', c: 'ç' };
-
-/** The pseudo-language: longer by a third, accented, and run from right to left, so that a screen
- * that is too narrow or has a text in the code shows it. */
-export function pseudo(message: string): string {
-  return message
-    .split('|')
-    .map((part) => {
-      const text = part.replace(/\{\w+\}|[a-zA-Z]/g, (c) => (c.length > 1 ? c : (accents[c] ?? c)));
-      return `[${text}${'~'.repeat(Math.ceil(part.length / 4))}]`;
-    })
-    .join('|');
-}
-
 export interface Translator {
   (key: Key, params?: Params): string;
   /** Brings the texts that nobody needs on the way into a call: what is fetched later waits for them (lazy.tsx). */
@@ -43,8 +29,9 @@ export interface Translator {
 
 export async function translator(language: Language): Promise<Translator> {
   const messages: Partial<Messages> = {};
+  const change = language === 'qps' ? (await import('./pseudo.ts')).pseudo : (text: string) => text;
   const add = (more: Record<string, string>) => {
-    for (const [key, text] of Object.entries(more)) messages[key as Key] = language === 'qps' ? pseudo(text) : text;
+    for (const [key, text] of Object.entries(more)) messages[key as Key] = change(text);
   };
   add((language === 'de' ? await import('texts/de/first') : await import('texts/en/first')).default);
   let rest: Promise<void> | undefined;

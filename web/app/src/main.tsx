@@ -5,7 +5,7 @@ import './call/call.css';
 import './rooms/room.css';
 import { render } from 'preact';
 import { type App, AppContext } from './app.ts';
-import { registerWorker } from './bundle.ts';
+import { fetched } from './fetched.ts';
 import { translator } from './i18n.ts';
 import { Live } from './live.ts';
 import { apply, loadPrefs } from './prefs.ts';
@@ -65,7 +65,8 @@ async function main(): Promise<void> {
   );
   engine.start();
   // The worker comes last: it fetches the bundle once more, and nobody waits for it.
-  await registerWorker();
+  await engine.idle();
+  await (await fetched(import('./bundle.ts'))).registerWorker();
   await engine.lookForBundle();
 }
 

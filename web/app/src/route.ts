@@ -1,5 +1,4 @@
 import { isCard } from './cards/view.ts';
-import routes from './routes.json' with { type: 'json' };
 
 // Paths say which screen; who is meant stands behind the # and never reaches a server.
 
@@ -31,7 +30,7 @@ export const scheme = 'web+trunkline:';
 
 /** Longest fragment that is looked at: an address has at most 318 characters, a name 64, which
  * may take nine times as many when they are escaped, and an invitation 128. */
-const maxFragment = 2048;
+export const maxFragment = 2048;
 const maxName = 64;
 
 export function parseRoute(location: { origin: string; pathname: string; hash: string }): Route {
@@ -117,13 +116,7 @@ export function addressOf(text: string): string {
   return s.trim();
 }
 
-const inviteMark = '&invite=';
-
-/** The link that a person gives to others. With an invitation in it, whoever opens it can also
- * have an identity at this node. */
-export function contactLink(origin: string, address: string, invite = ''): string {
-  return `${origin}/#add=${encodeURIComponent(address)}${invite && inviteMark + invite}`;
-}
+export const inviteMark = '&invite=';
 
 /** The invitation that the address bar carries, as its own link; else empty. */
 export function inviteIn(route: Route, origin: string): string {
@@ -139,19 +132,9 @@ export function inviteIn(route: Route, origin: string): string {
   }
 }
 
-/** The token of an invitation's link. */
-export function inviteToken(link: string): string {
-  return link.split('#invite=')[1] ?? '';
-}
+export type Meeting = Extract<Route, { screen: 'call' }>;
 
-/** Whether a page comes from this computer. */
-export function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname.endsWith('.localhost') || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname);
-}
-
-type Meeting = Extract<Route, { screen: 'call' }>;
-
-function callFragment(meeting: Omit<Meeting, 'screen'>): string {
+export function callFragment(meeting: Omit<Meeting, 'screen'>): string {
   const fields = new URLSearchParams({ call: meeting.address });
   if (meeting.name) fields.set('name', meeting.name);
   if (meeting.invite) fields.set('invite', meeting.invite);
@@ -160,7 +143,7 @@ function callFragment(meeting: Omit<Meeting, 'screen'>): string {
 
 /** What stands behind the # of a link into a call. The name is what its maker calls itself: a
  * proof of nothing. */
-function parseCall(hash: string): Meeting | null {
+export function parseCall(hash: string): Meeting | null {
   if (!hash.startsWith('call=')) return null;
   const fields = new URLSearchParams(hash);
   const invite = fields.get('invite') ?? '';
@@ -172,39 +155,7 @@ function parseCall(hash: string): Meeting | null {
   };
 }
 
-/** The link into a call. With an invitation it also lets somebody in at this node. */
-export function callLink(origin: string, meeting: Omit<Meeting, 'screen'>): string {
-  return `${origin}/#${callFragment(meeting)}`;
-}
-
 /** Whether a text has the form of a room's link. Whether it opens one is said by its node. */
 export function isRoomLink(text: string): boolean {
   return /^https?:\/\/[^\s/?#@]{1,260}\/r\/[\w-]{43}#[\w-]{43}$/.test(text);
 }
-
-/** The link of a room, as it is handed to others. */
-export function roomLink(origin: string, route: Extract<Route, { screen: 'room' }>): string {
-  return route.link.startsWith('/') ? origin + route.link : route.link;
-}
-
-/** The screen of a room's link: one of this node has its own path, so that the address bar shows the link itself. */
-export function roomRoute(origin: string, link: string): Extract<Route, { screen: 'room' }> {
-  return { screen: 'room', link: link.startsWith(`${origin}/r/`) ? link.slice(origin.length) : link };
-}
-
-/** Where a text that somebody pasted or scanned to join a call or a meeting leads to. */
-export function joinRoute(text: string, origin: string): Meeting | Extract<Route, { screen: 'room' }> {
-  if (isRoomLink(text.trim())) return roomRoute(origin, text.trim());
-  const at = text.indexOf('#call=');
-  const found = at >= 0 && text.length - at <= maxFragment ? parseCall(text.trim().slice(text.trim().indexOf('#call=') + 1)) : null;
-  // An invitation is to the node that the link names, and this person is at home here.
-  return found ? { ...found, invite: '' } : { screen: 'call', address: addressOf(text), name: '', invite: '' };
-}
-
-/** Whether a pasted text is an invitation to a node. */
-export function isInvite(text: string): boolean {
-  return /^https?:\/\/[^\s#]{1,300}\/?#invite=[^\s]{1,128}$/.test(text.trim());
-}
-
-/** Paths with a screen, as the node knows them too. */
-export const paths: readonly string[] = routes;

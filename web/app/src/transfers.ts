@@ -1,6 +1,6 @@
 import type { call, Client } from '@trunkline/sdk';
 import { BrowserFiles } from '@trunkline/sdk/browser';
-import { workerURL } from './bundle.ts';
+import { workerURL } from './trusted.ts';
 import type { Chosen } from './files/choose.ts';
 import { Receiving } from './files/receiving.ts';
 import { Rows } from './files/rows.ts';

@@ -1,7 +1,8 @@
 import { envelope, link } from '@trunkline/sdk';
 
-// A copy of every frame that went over the link of this tab, for the page that shows what the
-// node sees. It is taken where the bytes are written and read, and kept in memory alone.
+import type { Tapped } from './tap.ts';
+
+// What the node sees of a frame that went over the link of this tab (tap.ts), in words.
 
 export interface Field {
   name: string;
@@ -11,41 +12,18 @@ export interface Field {
   reader: 'node' | 'other-node' | 'devices';
 }
 
-export interface TapFrame {
-  number: number;
-  at: number;
-  out: boolean;
+export interface TapFrame extends Tapped {
   kind: string;
-  bytes: Uint8Array;
   fields: Field[];
 }
 
-/** How many frames are kept; older ones go. */
-const most = 200;
+const described = new WeakMap<Tapped, TapFrame>();
 
-export class WireTap {
-  frames: readonly TapFrame[] = [];
-  private count = 0;
-  private readonly listeners = new Set<() => void>();
-
-  sent(bytes: Uint8Array): void {
-    this.add(true, bytes);
-  }
-
-  received(bytes: Uint8Array): void {
-    this.add(false, bytes);
-  }
-
-  subscribe(listener: () => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
-  }
-
-  private add(out: boolean, bytes: Uint8Array): void {
-    const frame: TapFrame = { number: ++this.count, at: Date.now(), out, bytes: bytes.slice(), ...describe(out, bytes) };
-    this.frames = [...this.frames.slice(1 - most), frame];
-    for (const listener of this.listeners) listener();
-  }
+/** A frame with what stands in it; each is read once. */
+export function read(frame: Tapped): TapFrame {
+  let known = described.get(frame);
+  if (!known) described.set(frame, (known = { ...frame, ...describe(frame.out, frame.bytes) }));
+  return known;
 }
 
 const classes = ['live', 'ring', 'day', 'week'];

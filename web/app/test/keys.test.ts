@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { commandOf, commands, defaultKeys, keyOf, parseKeys, rebind } from '../src/call/keys.ts';
+import { commands, defaultKeys, keyOf, parseKeys } from '../src/call/keys.ts';
+import { commandOf, rebind } from '../src/call/keyuse.ts';
 
 const press = (key: string, more: Partial<Record<'ctrlKey' | 'metaKey' | 'altKey' | 'repeat', boolean>> = {}) => ({ key, ctrlKey: false, metaKey: false, altKey: false, repeat: false, ...more });
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { defaults } from '../src/prefs.ts';
-import { advances, listed, reduce, sendable, unread } from '../src/reduce.ts';
+import { advances, reduce, sendable } from '../src/reduce.ts';
+import { listed, unread } from '../src/lists.ts';
 import type { Action, Contact, Fate, Note, State } from '../src/state.ts';
 import { Store } from '../src/store.ts';
 import { translator } from '../src/i18n.ts';

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import { addressOf, callLink, contactLink, inviteToken, isInvite, isLoopback, isRoomLink, joinRoute, parseRoute, paths, roomLink, roomRoute, type Route, routeText } from '../src/route.ts';
+import { addressOf, isRoomLink, parseRoute, type Route, routeText } from '../src/route.ts';
+import { inviteToken, isLoopback } from '../src/engine/invite.ts';
+import { callLink, contactLink, isInvite, joinRoute, paths, roomLink, roomRoute } from '../src/links.ts';
 
 const origin = 'https://acme.example';
 const at = (path: string): Route => {

@@ -6,7 +6,8 @@ import en from '../src/locales/en.json' with { type: 'json' };
 import { wordsOnTheWay } from '../build/texts.ts';
 import roomsDe from '../src/rooms/locales/room-de.json' with { type: 'json' };
 import roomsEn from '../src/rooms/locales/room-en.json' with { type: 'json' };
-import { format, type Key, pseudo, translator } from '../src/i18n.ts';
+import { format, type Key, translator } from '../src/i18n.ts';
+import { pseudo } from '../src/pseudo.ts';
 import { defaults, parsePrefs } from '../src/prefs.ts';
 
 const names = (text: string) => (text.match(/\{\w+\}/g) ?? []).filter((n, i, all) => all.indexOf(n) === i).sort();

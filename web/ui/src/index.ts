@@ -1,7 +1,8 @@
 export { Avatar } from './avatar.tsx';
 export { Dialog } from './dialog.tsx';
 export { Field } from './field.tsx';
-export { Icon, type IconName } from './icon.tsx';
+export { addIcons, Icon, type IconName } from './icon.tsx';
+export { moreIcons } from './icons.ts';
 export { Listbox, type Option } from './listbox.tsx';
 export { MenuButton, type MenuItem } from './menu.tsx';
 export { once } from './once.ts';

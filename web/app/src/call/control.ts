@@ -1,27 +1,23 @@
 import { call, type Client, TrunklineError } from '@trunkline/sdk';
-import { processAudio } from '@trunkline/sdk/browser';
-import { deviceProblem, lostDevice } from '../devices.ts';
+import { fetched } from '../fetched.ts';
 import type { Action, State } from '../state.ts';
 import type { Store } from '../store.ts';
+import type { During } from './during.ts';
 import { type CallEnd, type CallView, endOf, freshView, type Own, silent, type TileName } from './view.ts';
 
 /** How often numbers about a running call are read. */
 const lookMs = 1000;
-const reactionMs = 4000;
-const pointerMs = 3000;
 
 /** The one call with sound and picture that this tab can be in: its devices, its stage and what is
  * shown beside it. */
 export class CallControl {
   private readonly client: Client;
   private readonly calls: call.Calls;
-  private readonly store: Store<State, Action>;
-  private call: call.Call | null = null;
+  readonly store: Store<State, Action>;
+  call: call.Call | null = null;
   private timer = 0;
-  private before: RTCStatsReport | undefined;
-  private reactionId = 0;
-  private pointerTimer = 0;
-  private attempt = 0;
+  attempt = 0;
+  private more: During | null = null;
   /** Devices that the person chose; the browser's own choice where there is none. */
   readonly chosen: Partial<Record<Own | 'speaker', string>> = {};
 
@@ -32,16 +28,16 @@ export class CallControl {
     addEventListener('pagehide', () => this.call?.hangup({ atOnce: true }));
   }
 
-  private get view(): CallView | null {
+  get view(): CallView | null {
     return this.store.state.call;
   }
 
-  private show(change: Partial<CallView>): void {
+  show(change: Partial<CallView>): void {
     const { view } = this;
     if (view) this.store.dispatch({ type: 'call', call: { ...view, ...change } });
   }
 
-  private problem(what: Own | 'screen', problem: CallView['problems'][Own] | undefined): void {
+  problem(what: Own | 'screen', problem: CallView['problems'][Own] | undefined): void {
     const { view } = this;
     if (!view) return;
     const problems = { ...view.problems };
@@ -75,7 +71,7 @@ export class CallControl {
     for (const what of ['microphone', 'camera'] as const) if (view.sending[what]) this.run(this.device(what));
   }
 
-  private run(work: Promise<unknown>): void {
+  run(work: Promise<unknown>): void {
     this.client.background('a call', async () => void (await work));
   }
 
@@ -90,7 +86,7 @@ export class CallControl {
         what === 'microphone' ? { audio: { ...deviceId, echoCancellation: true, noiseSuppression: true, autoGainControl: true } } : { video: { ...deviceId, width: { ideal: 1280 }, height: { ideal: 720 } } },
       );
     } catch (error) {
-      const found = await deviceProblem(error, what);
+      const found = await (await fetched(import('../devices.ts'))).deviceProblem(error, what);
       if (attempt !== this.attempt || !this.view) return;
       this.problem(what, found);
       this.show({ sending: { ...this.view.sending, [what]: false } });
@@ -98,14 +94,14 @@ export class CallControl {
     }
     const [raw] = stream.getTracks();
     if (!raw) return;
-    const track = what === 'microphone' && this.client.plugins.audio.length > 0 ? await processAudio(this.client.plugins, raw) : raw;
+    const track = what === 'microphone' && this.client.plugins.audio.length > 0 ? await (await fetched(import('./plugged.ts'))).processAudio(this.client.plugins, raw) : raw;
     const { view } = this;
     if (attempt !== this.attempt || !view || !view.sending[what] || view.stage.is === 'ended') return track.stop();
     view.tracks[what]?.stop();
     track.addEventListener('ended', () => {
       // Pulled out, or taken away by somebody: the truth is that it is off.
       if (this.view?.tracks[what] !== track) return;
-      this.run(Promise.all([this.off(what), lostDevice(what).then((problem) => attempt === this.attempt && this.problem(what, problem))]));
+      this.run(Promise.all([this.off(what), fetched(import('../devices.ts')).then((m) => m.lostDevice(what)).then((problem) => attempt === this.attempt && this.problem(what, problem))]));
     });
     this.problem(what, undefined);
     this.show({ tracks: { ...this.view!.tracks, [what]: track } });
@@ -118,7 +114,7 @@ export class CallControl {
     if (this.view?.tracks.microphone) this.run(this.device('microphone'));
   }
 
-  private async off(what: Own | 'screen'): Promise<void> {
+  async off(what: Own | 'screen'): Promise<void> {
     const { view } = this;
     if (!view) return;
     const tracks = { ...view.tracks };
@@ -229,8 +225,8 @@ export class CallControl {
       told();
     };
     c.onChange = () => this.changed(c);
-    c.onReaction = (what) => this.reaction('them', what);
-    c.onPointer = (p) => this.pointed(p);
+    c.onReaction = (what) => this.during((d) => d.reaction('them', what));
+    c.onPointer = (p) => this.during((d) => d.pointed(p));
     this.changed(c);
   }
 
@@ -291,10 +287,19 @@ export class CallControl {
     });
     // A camera that pauses shows no last picture as if it were now.
     if (paused) this.tell();
+    const { camera, microphone, screen } = this.view!.peer.sending;
+    if (stage.is === 'live' && c.peerTold && !(camera || microphone || screen)) this.seen();
     if (!became) return;
     c.announce(true, view.video);
     this.tell();
-    this.timer = window.setInterval(() => this.run(this.measure(c)), lookMs);
+    this.timer = window.setInterval(() => {
+      if (this.view?.seen) this.during((d) => d.measure(c));
+    }, lookMs);
+  }
+
+  /** The other side is seen or heard, or says that there is nothing to see and hear. */
+  seen(): void {
+    if (this.view && !this.view.seen) this.show({ seen: true });
   }
 
   private stageOf(c: call.Call, view: CallView): CallView['stage'] {
@@ -312,7 +317,7 @@ export class CallControl {
   }
 
   /** Tells the other side what it sees, and why it may see nothing. */
-  private tell(): void {
+  tell(): void {
     const { view, call: c } = this;
     if (!view || !c?.bound || view.stage.is === 'ended') return;
     c.sendSending({
@@ -324,16 +329,6 @@ export class CallControl {
     });
   }
 
-  private async measure(c: call.Call): Promise<void> {
-    if (this.call !== c) return;
-    c.lookAtRoute();
-    const now = await c.stats();
-    const counts = (await c.peerMedia?.counts()) ?? [];
-    if (this.call !== c || !now) return;
-    this.show({ quality: call.qualityOf(this.before, now), counts });
-    this.before = now;
-  }
-
   toggle(what: Own | 'screen' | 'hand'): void {
     const { view } = this;
     if (!view || view.stage.is === 'ended') return;
@@ -341,7 +336,7 @@ export class CallControl {
       this.show({ sending: { ...view.sending, hand: !view.sending.hand } });
       return this.tell();
     }
-    if (what === 'screen') return this.run(view.tracks.screen ? this.off('screen') : this.share());
+    if (what === 'screen') return view.tracks.screen ? this.run(this.off('screen')) : this.during((d) => d.share(), true);
     if (what === 'camera' && view.sending.camera) return this.run(this.off('camera'));
     if (what === 'microphone' && view.tracks.microphone) return this.mute(view.sending.microphone);
     this.show({ sending: { ...view.sending, [what]: true } });
@@ -358,57 +353,26 @@ export class CallControl {
     this.tell();
   }
 
-  /** Sharing never touches the camera. */
-  private async share(): Promise<void> {
-    const { attempt } = this;
-    const c = this.call;
-    if (!c) return;
-    let shared: call.SharedScreen;
-    try {
-      shared = await call.shareScreen(c);
-    } catch (error) {
-      // The call ended while the person picked, or whoever closes the browser's own dialog has changed their mind.
-      if (error instanceof TrunklineError || (error instanceof DOMException && error.name === 'NotAllowedError')) return;
-      return this.problem('screen', await deviceProblem(error, 'camera'));
-    }
-    const { screen, sound: screenAudio } = shared;
-    const { view } = this;
-    if (!view || attempt !== this.attempt || view.stage.is !== 'live') return shared.stop();
-    screen.addEventListener('ended', () => {
-      if (this.view?.tracks.screen === screen) this.run(this.off('screen'));
-    });
-    this.show({
-      sending: { ...view.sending, screen: true, screenAudio: screenAudio !== undefined },
-      tracks: { ...view.tracks, screen, ...(screenAudio ? { screenAudio } : {}) },
-    });
-    this.tell();
-  }
-
-  react(what: call.Reaction): void {
-    if (!this.call?.bound) return;
-    this.call.sendReaction(what);
-    this.reaction('me', what);
-  }
-
-  private reaction(from: 'me' | 'them', what: call.Reaction): void {
-    const { view } = this;
-    if (!view) return;
-    const id = ++this.reactionId;
-    this.show({ reactions: [...view.reactions, { id, from, what }].slice(-8) });
-    setTimeout(() => {
-      if (this.view) this.show({ reactions: this.view.reactions.filter((r) => r.id !== id) });
-    }, reactionMs);
-  }
-
   /** x and y from 0 to 1; null: the pointer has left. */
   point(on: 'mine' | 'theirs', at: { x: number; y: number } | null): void {
     if (this.call?.bound) this.call.sendPointer({ own: on === 'mine', at: at ?? undefined });
   }
 
-  private pointed(p: call.Pointer): void {
-    clearTimeout(this.pointerTimer);
-    this.show({ pointer: p.at ? { on: p.own ? 'theirs' : 'mine', ...p.at } : null });
-    if (p.at) this.pointerTimer = window.setTimeout(() => this.show({ pointer: null }), pointerMs);
+  react(what: call.Reaction): void {
+    this.during((d) => d.react(what), true);
+  }
+
+  /** Does what stands beside sound and picture, as soon as its code is here. */
+  private during(work: (d: During) => void | Promise<void>, pressed = false): void {
+    const { t } = this.store.state;
+    this.run(
+      fetched(import('./during.ts')).then(
+        (m) => work((this.more ??= new m.During(this))),
+        () => {
+          if (pressed) this.store.dispatch({ type: 'toast', text: t('problemUnreachable') });
+        },
+      ),
+    );
   }
 
   // ---- After ----
@@ -416,9 +380,8 @@ export class CallControl {
   private finish(why: CallEnd): void {
     const { view } = this;
     clearInterval(this.timer);
-    clearTimeout(this.pointerTimer);
+    this.more?.end();
     this.call = null;
-    this.before = undefined;
     this.attempt++;
     if (!view) return;
     for (const track of Object.values(view.tracks)) track?.stop();

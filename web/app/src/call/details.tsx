@@ -2,8 +2,8 @@ import { Dialog } from '@trunkline/ui';
 import { useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
 import { routes } from './badge.tsx';
-import { commands } from './keys.ts';
-import { commandText, keyText } from './keytext.ts';
+import { commands, keyText } from './keys.ts';
+import { commandText } from './keytext.ts';
 import type { CallView } from './view.ts';
 
 export function Details(props: { call: CallView; onClose: () => void }) {

@@ -1,5 +1,7 @@
 // Single keys of a call: which there are, whose they are, and how a person changes them.
 
+import type { Translator } from '../i18n.ts';
+
 export const commands = ['microphone', 'camera', 'screen', 'hand', 'chat', 'talk', 'keys'] as const;
 export type Command = (typeof commands)[number];
 
@@ -8,27 +10,13 @@ export type Keys = Readonly<Record<Command, string>>;
 
 export const defaultKeys: Keys = { microphone: 'm', camera: 'v', screen: 's', hand: 'h', chat: 'c', talk: ' ', keys: '?' };
 
-type Pressed = Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey' | 'altKey'>;
+export type Pressed = Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'metaKey' | 'altKey'>;
 
 /** The key of a press that can stand for a command: a letter, a digit or a sign, by itself. */
 export function keyOf(e: Pressed): string | null {
   if (e.ctrlKey || e.metaKey || e.altKey) return null;
   const key = e.key.toLowerCase();
   return [...key].length === 1 && !/\p{Cc}/u.test(key) ? key : null;
-}
-
-export function commandOf(e: Pressed & Pick<KeyboardEvent, 'repeat'>, keys: Keys): Command | null {
-  const key = keyOf(e);
-  if (key === null) return null;
-  const command = commands.find((c) => keys[c] === key) ?? null;
-  // A key that is held says once what it wants; to talk it is held on purpose.
-  return e.repeat && command !== 'talk' ? null : command;
-}
-
-/** Gives a key to a command, or names the command that has it. */
-export function rebind(keys: Keys, command: Command, key: string): { keys: Keys } | { taken: Command } {
-  const taken = commands.find((c) => c !== command && keys[c] === key);
-  return taken ? { taken } : { keys: { ...keys, [command]: key } };
 }
 
 /** Stored keys; what is missing, no key, or there twice is the default of all. */
@@ -43,7 +31,7 @@ export function parseKeys(stored: unknown): Keys {
   return new Set(Object.values(keys)).size === commands.length ? (keys as Keys) : defaultKeys;
 }
 
-/** Whether keys belong to what has the focus: somebody types there. */
-export function typing(target: EventTarget | null): boolean {
-  return target instanceof HTMLElement && (target.isContentEditable || target.matches('input, textarea, select, [role="combobox"], [role="listbox"], [role="menuitem"]'));
+/** A key as it stands on a keyboard. */
+export function keyText(t: Translator, key: string): string {
+  return key === ' ' ? t('callKeyHold') : key.toUpperCase();
 }

@@ -14,8 +14,3 @@ const commandKeys: Record<Command, Key> = {
 export function commandText(t: Translator, command: Command): string {
   return t(commandKeys[command]);
 }
-
-/** A key as it stands on a keyboard. */
-export function keyText(t: Translator, key: string): string {
-  return key === ' ' ? t('callKeyHold') : key.toUpperCase();
-}

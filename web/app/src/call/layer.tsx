@@ -1,12 +1,14 @@
 import { Avatar, Icon, Switch } from '@trunkline/ui';
 import { useEffect, useRef } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
-import type { Key } from '../i18n.ts';
-import { nameOf, Notice, TrustMark } from '../screens/parts.tsx';
+import { lazy } from '../lazy.tsx';
+import { nameOf, TrustMark } from '../screens/parts.tsx';
 import type { Contact } from '../state.ts';
 import { DeviceProblems, Devices, Meter, Picture, RoundButton } from './parts.tsx';
 import { Live } from './live.tsx';
-import type { CallEnd, CallView } from './view.ts';
+import type { CallView } from './view.ts';
+
+const Ended = lazy(() => import('./ended.tsx').then((m) => m.Ended));
 
 /** The call that this tab is in, above everything else. */
 export function CallLayer() {
@@ -33,35 +35,27 @@ function Layer(props: { call: CallView; contact: Contact }) {
   }, []);
   useEffect(() => {
     layer.current?.querySelector<HTMLElement>('h1')?.focus();
-  }, [call.stage.is === 'live', call.stage.is === 'ended']);
+  }, [call.stage.is === 'live']);
   return (
     <div ref={layer} class="call-layer" role="dialog" aria-modal="true" aria-label={t('callWith', { name })}>
-      {call.stage.is === 'live' ? <Live call={call} contact={contact} /> : <Waiting call={call} contact={contact} />}
+      {call.stage.is === 'live' ? (
+        <Live call={call} contact={contact} />
+      ) : call.stage.is === 'ended' ? (
+        <Ended call={call} contact={contact} stage={call.stage} />
+      ) : (
+        <Waiting call={call} contact={contact} />
+      )}
     </div>
   );
 }
 
-const ends: Record<CallEnd, Key> = {
-  ended: 'callEndEnded',
-  declined: 'callEndDeclined',
-  busy: 'callEndBusy',
-  'no-answer': 'callEndNoAnswer',
-  elsewhere: 'callEndElsewhere',
-  unreachable: 'callEndUnreachable',
-  lost: 'callEndLost',
-  alarm: 'callEndAlarm',
-  'no-relay': 'callEndNoRelay',
-  failed: 'callEndFailed',
-};
-
-/** Before and after: looking at oneself, ringing, being rung, connecting, and how it ended. */
+/** Before: looking at oneself, ringing, being rung, connecting. */
 function Waiting(props: { call: CallView; contact: Contact }) {
   const { call, contact } = props;
   const app = useApp();
   const t = useT();
   const name = nameOf(contact);
   const control = app.engine.call;
-  const backedUp = useView((s) => s.prefs.backedUp);
   const { stage } = call;
   const title = {
     prejoin: () => t('callPrejoinTitle', { name }),
@@ -70,7 +64,7 @@ function Waiting(props: { call: CallView; contact: Contact }) {
     incoming: () => t(call.video ? 'callIncomingVideo' : 'callIncoming', { name }),
     joining: () => t('callJoining', { name }),
     live: () => '',
-    ended: () => (stage.is === 'ended' ? t(ends[stage.why], { name }) : ''),
+    ended: () => '',
   }[stage.is]();
   const own = call.tracks.camera;
   const before = stage.is === 'prejoin' || stage.is === 'lobby';
@@ -83,8 +77,6 @@ function Waiting(props: { call: CallView; contact: Contact }) {
           {title}
         </h1>
         <TrustMark trust={contact.trust} words />
-        {stage.is === 'ended' && stage.lasted > 0 && <p class="call-muted">{clock(stage.lasted)}</p>}
-        {stage.is === 'ended' && stage.why === 'alarm' && <p class="call-alarm">{t('callAlarmText', { name })}</p>}
       </div>
       {looking && (
         <div class="preview">
@@ -164,65 +156,6 @@ function Waiting(props: { call: CallView; contact: Contact }) {
         <Switch label={t('callHideAddress')} hint={t('callHideAddressHint', { name })} on={call.relayOnly} onChange={(on) => control?.hideAddress(on)} />
       )}
       {before && <Devices tracks={call.tracks} chosen={control?.chosen ?? {}} onChoose={(what, id) => control?.choose(what, id)} />}
-      {stage.is === 'ended' && stage.lasted > 0 && !backedUp && (
-        <Notice kind="warn" icon="info">
-          <p>{t('backupOffer')}</p>
-          <div>
-            <button
-              type="button"
-              class="button"
-              onClick={() => {
-                control?.close();
-                app.go({ screen: 'phrase' });
-              }}
-            >
-              {t('backupNow')}
-            </button>
-          </div>
-        </Notice>
-      )}
-      {stage.is === 'ended' && (
-        <div class="call-actions">
-          <button type="button" class="button" onClick={() => control?.close()}>
-            {t('callBack')}
-          </button>
-          {stage.why === 'alarm' ? (
-            <button
-              type="button"
-              class="button main"
-              onClick={() => {
-                control?.close();
-                app.go({ screen: 'contact', id: contact.id, tab: 'verify' });
-              }}
-            >
-              {t('verify')}
-            </button>
-          ) : call.byCards && contact.standing !== 'accepted' ? (
-            <button
-              type="button"
-              class="button main"
-              onClick={() => {
-                control?.close();
-                app.go({ screen: 'card', text: '' });
-              }}
-            >
-              {t('cardAgain')}
-            </button>
-          ) : (
-            <button type="button" class="button main" onClick={() => control?.prepare(contact.id, call.video)}>
-              {t('callAgain')}
-            </button>
-          )}
-        </div>
-      )}
     </div>
   );
-}
-
-/** Minutes and seconds, with hours where there are some. */
-export function clock(ms: number): string {
-  const s = Math.floor(ms / 1000);
-  const two = (n: number) => String(n).padStart(2, '0');
-  const h = Math.floor(s / 3600);
-  return `${h > 0 ? `${h}:` : ''}${h > 0 ? two(Math.floor(s / 60) % 60) : Math.floor(s / 60)}:${two(s % 60)}`;
 }

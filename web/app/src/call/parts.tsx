@@ -2,8 +2,7 @@ import { Icon, type IconName, Listbox, once } from '@trunkline/ui';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { useApp, useT } from '../app.ts';
-import { playTest } from '../media.ts';
-import { deviceProblemKey, WhereToClick } from '../screens/deviceproblem.tsx';
+import { lazy } from '../lazy.tsx';
 import type { CallView, Own } from './view.ts';
 
 /** A picture. The track is authentic, or one's own. */
@@ -91,7 +90,7 @@ export function Devices(props: { tracks: CallView['tracks']; chosen: Partial<Rec
     return () => navigator.mediaDevices.removeEventListener('devicechange', look);
   }, [props.tracks.microphone, props.tracks.camera]);
   const test = once(
-    () => playTest(props.chosen.speaker ?? ''),
+    async () => (await import('../media.ts')).playTest(props.chosen.speaker ?? ''),
     () => app.store.dispatch({ type: 'toast', text: t('speakerFailed') }),
   );
   const kinds = [
@@ -123,49 +122,11 @@ export function Devices(props: { tracks: CallView['tracks']; chosen: Partial<Rec
   );
 }
 
+const Problems = lazy(() => import('./problems.tsx').then((m) => m.Problems));
+
 /** What is wrong with a device, and the next step. */
 export function DeviceProblems(props: { problems: CallView['problems']; onRetry: (what: Own) => void }) {
-  const t = useT();
-  return (
-    <>
-      {(['microphone', 'camera'] as Own[]).map((what) => {
-        const problem = props.problems[what];
-        if (!problem) return null;
-        return (
-          <div key={what} class="call-problem" role="alert">
-            <Icon name={what === 'microphone' ? 'mic-off' : 'video-off'} />
-            <div class="grow stack tight">
-              <span>{t(deviceProblemKey(problem), { device: t(what === 'microphone' ? 'callMicrophone' : 'callCamera') })}</span>
-              <WhereToClick problem={problem} />
-              <div>
-                <button type="button" class="button" onClick={() => props.onRetry(what)}>
-                  {t('retry')}
-                </button>
-              </div>
-            </div>
-          </div>
-        );
-      })}
-    </>
-  );
-}
-
-const kept = { full: null, smaller: 'callKeptSmaller', slower: 'callKeptSlower', paused: 'callKeptPaused' } as const;
-
-/** What of the own picture is given up, so that nobody wonders what the other side complains of. */
-export function Limited(props: { call: CallView }) {
-  const t = useT();
-  const { adapted, brokenSince } = props.call;
-  const key = adapted && (kept[adapted.camera] ?? kept[adapted.screen]);
-  if (!adapted?.why || !key || brokenSince !== null) return null;
-  return (
-    <div class="call-problem" role="status" data-testid="limited">
-      <Icon name={adapted.camera === 'paused' ? 'video-off' : 'video'} />
-      <span class="grow">
-        {t(adapted.why === 'cpu' ? 'callLimitedCpu' : 'callLimitedBandwidth')} {t(key)}
-      </span>
-    </div>
-  );
+  return props.problems.microphone || props.problems.camera ? <Problems {...props} /> : null;
 }
 
 export function RoundButton(props: { icon: IconName; label: string; hint?: string; pressed?: boolean; off?: boolean; danger?: boolean; onClick: () => void; show?: string; id?: string }) {

@@ -1,12 +1,15 @@
 import { Avatar, Icon } from '@trunkline/ui';
 import type { ComponentChildren } from 'preact';
-import { useEffect, useLayoutEffect, useReducer, useRef } from 'preact/hooks';
+import { useEffect, useReducer } from 'preact/hooks';
 import { useApp, useT } from '../app.ts';
+import { lazy } from '../lazy.tsx';
 import { nameOf } from '../screens/parts.tsx';
 import type { Contact } from '../state.ts';
 import { Picture } from './parts.tsx';
-import { Sign, signKey } from './signs.tsx';
 import type { CallView, TileName } from './view.ts';
+
+const ScreenTile = lazy(() => import('./screentile.tsx').then((m) => m.ScreenTile), 'tile');
+const Reactions = lazy(() => import('./reactions.tsx').then((m) => m.Reactions));
 
 /** Renders again each second while it is wanted. */
 export function useSeconds(on: boolean): number {
@@ -55,7 +58,7 @@ export function Stage(props: { call: CallView; contact: Contact }) {
             {t('callReconnecting', { count: gone })}
           </div>
         )}
-        <Reactions call={call} from="them" />
+        {call.reactions.length > 0 && <Reactions call={call} from="them" />}
       </Tile>
       <Tile {...tile('me')} label={t('callYou')}>
         {tracks.camera ? (
@@ -67,7 +70,7 @@ export function Stage(props: { call: CallView; contact: Contact }) {
         )}
         <TileName label={t('callYou')} muted={sending.microphone ? null : t('callOwnMuted')} />
         {sending.hand && <Hand text={t('callHandOwn')} />}
-        <Reactions call={call} from="me" />
+        {call.reactions.length > 0 && <Reactions call={call} from="me" />}
       </Tile>
     </div>
   );
@@ -82,7 +85,7 @@ function Tile(props: { which: TileName; large: boolean; pinned: boolean; label: 
   );
 }
 
-function Pin(props: { which: TileName; pinned: boolean; label: string }) {
+export function Pin(props: { which: TileName; pinned: boolean; label: string }) {
   const app = useApp();
   const t = useT();
   return (
@@ -118,77 +121,6 @@ function Hand(props: { text: string }) {
     <div class="tile-hand" role="status">
       <Icon name="hand" />
       <span class="hidden-text">{props.text}</span>
-    </div>
-  );
-}
-
-function Reactions(props: { call: CallView; from: 'me' | 'them' }) {
-  const t = useT();
-  return (
-    <div class="reactions" role="status">
-      {props.call.reactions
-        .filter((r) => r.from === props.from)
-        .map((r) => (
-          <span key={r.id} class="reaction">
-            <Sign what={r.what} />
-            <span class="hidden-text">{t(signKey(r.what))}</span>
-          </span>
-        ))}
-    </div>
-  );
-}
-
-/** A shared screen, whole, with where the two point on it. */
-function ScreenTile(props: { which: TileName; large: boolean; pinned: boolean; call: CallView; on: 'mine' | 'theirs'; track: MediaStreamTrack; label: string; pointer: string }) {
-  const app = useApp();
-  const t = useT();
-  const tile = useRef<HTMLDivElement>(null);
-  const content = useRef<HTMLDivElement>(null);
-  const { call, on } = props;
-  // The picture keeps its shape inside of its tile. An element is laid exactly over it, in the very
-  // frame in which either of them changes, and pointers stand in hundredths of that.
-  useLayoutEffect(() => {
-    const video = tile.current?.querySelector('video');
-    if (!tile.current || !video) return;
-    const place = () => {
-      if (!tile.current || !content.current) return;
-      const { clientWidth: width, clientHeight: height } = tile.current;
-      const scale = video.videoWidth > 0 ? Math.min(width / video.videoWidth, height / video.videoHeight) : 0;
-      const [w, h] = [video.videoWidth * scale, video.videoHeight * scale];
-      Object.assign(content.current.style, { left: `${(width - w) / 2}px`, top: `${(height - h) / 2}px`, width: `${w}px`, height: `${h}px` });
-    };
-    place();
-    const observer = new ResizeObserver(place);
-    observer.observe(tile.current);
-    video.addEventListener('resize', place);
-    video.addEventListener('loadedmetadata', place);
-    return () => {
-      observer.disconnect();
-      video.removeEventListener('resize', place);
-      video.removeEventListener('loadedmetadata', place);
-    };
-  }, [props.track]);
-  const point = (e: PointerEvent) => {
-    const box = content.current?.getBoundingClientRect();
-    if (!box || box.width === 0) return;
-    const [x, y] = [(e.clientX - box.left) / box.width, (e.clientY - box.top) / box.height];
-    app.engine.call?.point(on, x < 0 || x > 1 || y < 0 || y > 1 ? null : { x, y });
-  };
-  return (
-    <div ref={tile} class={`tile screen-tile ${props.large ? 'large' : ''}`} data-testid={props.which} onPointerMove={point} onPointerLeave={() => app.engine.call?.point(on, null)}>
-      <Picture track={props.track} label={props.label} whole />
-      <div ref={content} class="screen-content">
-        {call.pointer?.on === on && (
-          <div class="remote-pointer" data-testid="pointer" style={{ left: `${call.pointer.x * 100}%`, top: `${call.pointer.y * 100}%` }}>
-            <span class="hidden-text">{t('callPointerOf', { name: props.pointer })}</span>
-            <span class="tag" aria-hidden="true">
-              {props.pointer}
-            </span>
-          </div>
-        )}
-      </div>
-      <div class="tile-name">{props.label}</div>
-      <Pin which={props.which} pinned={props.pinned} label={props.label} />
     </div>
   );
 }

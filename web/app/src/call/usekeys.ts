@@ -1,6 +1,7 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { useApp } from '../app.ts';
-import { type Command, commandOf, keyOf, typing } from './keys.ts';
+import { type Command, keyOf } from './keys.ts';
+import { commandOf, typing } from './keyuse.ts';
 
 /** Single keys, while nobody types and no dialog is open; one of them speaks while it is held. */
 export function useKeys(own: { muted: boolean; mute: (on: boolean) => void }, run: (command: Command) => void): void {

@@ -43,6 +43,8 @@ export interface CallView {
     /** Of each a frame has been authenticated. */
     tracks: Partial<Record<call.SlotName, MediaStreamTrack>>;
   };
+  /** The other side has been seen, or heard where it shows nothing, or sends neither: what does not have to be there before comes now. */
+  seen: boolean;
   code: string;
   route: call.Route | null;
   /** Since when there is no path, by performance.now(). */
@@ -69,7 +71,7 @@ export function freshView(contact: string, out: boolean, video: boolean, stage: 
     contact, out, video, stage, relayOnly,
     sending: { ...silent, microphone: true, camera: video },
     tracks: {}, problems: {}, peer: { sending: silent, tracks: {} },
-    code: '', route: null, brokenSince: null, quality: null, adapted: null, counts: [], reactions: [], pointer: null, grid: false, pinned: null,
+    seen: false, code: '', route: null, brokenSince: null, quality: null, adapted: null, counts: [], reactions: [], pointer: null, grid: false, pinned: null,
   };
 }
 

@@ -1,7 +1,7 @@
 import { type Client, TrunklineError } from '@trunkline/sdk';
 import { browserSocket, processAudio } from '@trunkline/sdk/browser';
 import type { JoinGroup, Person, Reaction, Room, RoomEvent, RoomState, Topology } from '@trunkline/sdk/room';
-import { workerURL } from '../bundle.ts';
+import { workerURL } from '../trusted.ts';
 import { nameOf } from '../screens/parts.tsx';
 import type { Action, State } from '../state.ts';
 import type { Store } from '../store.ts';

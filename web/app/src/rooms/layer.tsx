@@ -1,7 +1,7 @@
 import { Field, Icon, Switch } from '@trunkline/ui';
 import { useEffect, useRef } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
-import { clock } from '../call/layer.tsx';
+import { clock } from '../call/clock.ts';
 import { DeviceProblems, Devices, Meter, Picture, RoundButton } from '../call/parts.tsx';
 import { nameOf } from '../screens/parts.tsx';
 import type { RoomControl } from './control.ts';

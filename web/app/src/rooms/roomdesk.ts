@@ -1,6 +1,7 @@
 import { type Client, TrunklineError } from '@trunkline/sdk';
 import type { RoomInfo, RoomModule, RoomSettings } from '@trunkline/sdk/room';
-import { roomRoute, routeText } from '../route.ts';
+import { routeText } from '../route.ts';
+import { roomRoute } from '../links.ts';
 import type { Action, State } from '../state.ts';
 import type { Store } from '../store.ts';
 import { RoomControl } from './control.ts';

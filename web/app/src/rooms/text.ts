@@ -1,6 +1,7 @@
 import { useEffect, useReducer } from 'preact/hooks';
 import { useView } from '../app.ts';
-import { format, type Params, pseudo } from '../i18n.ts';
+import { format, type Params } from '../i18n.ts';
+import { pseudo } from '../pseudo.ts';
 import type { Language } from '../prefs.ts';
 import type en from './locales/room-en.json';
 

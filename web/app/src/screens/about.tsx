@@ -1,6 +1,7 @@
 import { Icon, once } from '@trunkline/ui';
 import { useT, useApp, useView } from '../app.ts';
-import { Copy, Notice, Screen } from './parts.tsx';
+import { Notice, Screen } from './parts.tsx';
+import { Copy } from './pieces.tsx';
 
 export function About() {
   const app = useApp();

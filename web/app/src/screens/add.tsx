@@ -1,8 +1,10 @@
 import { Field, Icon, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
-import { addressOf, isInvite } from '../route.ts';
-import { problemKey, Scanner, Screen } from './parts.tsx';
+import { addressOf } from '../route.ts';
+import { isInvite } from '../links.ts';
+import { Screen } from './parts.tsx';
+import { problemKey, Scanner } from './pieces.tsx';
 
 /** Adding somebody: an address, a link or a code. Opening a link fills this in and sends
  * nothing; that takes the person's press. */
@@ -27,7 +29,7 @@ export function Add(props: { address: string }) {
       setBusy(true);
       try {
         if (name.trim() !== prefs.name) app.engine.setPrefs({ ...prefs, name: name.trim() });
-        const result = await app.engine.knock(cleaned, text.trim(), name.trim());
+        const result = await app.engine.rest.people.knock(cleaned, text.trim(), name.trim());
         if ('id' in result) {
           app.go({ screen: 'contact', id: result.id, tab: 'chat' });
           if (!call) return;

@@ -6,7 +6,8 @@ import { useApp, useMedia, useT, useView } from '../app.ts';
 import type { Desk } from '../cards/desk.ts';
 import type { CardProblem, CardView, OwnCard, Peer } from '../cards/view.ts';
 import type { Key } from '../i18n.ts';
-import { Copy, nameOf, Notice, QR, Scanner, Screen, TrustMark } from './parts.tsx';
+import { nameOf, Notice, Screen, TrustMark } from './parts.tsx';
+import { Copy, QR, Scanner } from './pieces.tsx';
 
 /** Meeting without a server: two steps, whoever begins. A link that was opened only shows whose it is. */
 export function CardScreen(props: { text: string }) {

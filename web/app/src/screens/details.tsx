@@ -2,7 +2,8 @@ import { Field, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT } from '../app.ts';
 import type { Contact } from '../state.ts';
-import { Copy, Notice, problemKey } from './parts.tsx';
+import { Notice } from './parts.tsx';
+import { Copy, problemKey } from './pieces.tsx';
 
 /** What is known of somebody, and what one calls them. */
 export function Details(props: { contact: Contact; onBlock: () => void; onUnblock: () => void }) {
@@ -12,7 +13,7 @@ export function Details(props: { contact: Contact; onBlock: () => void; onUnbloc
   const [name, setName] = useState(contact.name);
   const rename = once(
     async () => {
-      const problem = await app.engine.rename(contact.id, name.trim());
+      const problem = await app.engine.rest.people.rename(contact.id, name.trim());
       app.store.dispatch({ type: 'toast', text: problem ? t(problemKey(problem)) : t('saved') });
     },
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),

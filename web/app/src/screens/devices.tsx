@@ -2,7 +2,8 @@ import { Dialog, Field, Icon, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Device } from '../state.ts';
-import { Copy, Notice, problemKey, Scanner, Screen } from './parts.tsx';
+import { Notice, Screen } from './parts.tsx';
+import { Copy, problemKey, Scanner } from './pieces.tsx';
 
 export function Devices() {
   const app = useApp();
@@ -11,7 +12,7 @@ export function Devices() {
   const [leaving, setLeaving] = useState<Device | null>(null);
   const revoke = once(
     async (id: string) => {
-      const problem = await app.engine.revokeDevice(id);
+      const problem = await app.engine.rest.devices.revoke(id);
       app.store.dispatch({ type: 'toast', text: problem ? t(problemKey(problem)) : t('deviceRemoved') });
     },
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
@@ -78,7 +79,7 @@ function Approve() {
   const [scanning, setScanning] = useState(false);
   const approve = once(
     async () => {
-      const result = await app.engine.approveDevice(request.trim());
+      const result = await app.engine.rest.devices.approve(request.trim());
       if ('problem' in result) setProblem(t(result.problem === 'address' ? 'deviceRequestWrong' : problemKey(result.problem)));
       else {
         setProblem(undefined);

@@ -28,7 +28,7 @@ export function useSendFiles(contact: string): (chosen: Promise<Chosen[]>, sent?
   return (chosen, sent) =>
     void chosen.then(
       (all) => {
-        for (const c of all) app.engine.sendFile(contact, c);
+        for (const c of all) app.engine.rest.files.send(contact, c);
         if (all.length > 0) sent?.();
       },
       () => app.store.dispatch({ type: 'toast', text: t('fileUnreadable') }),

@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import { sendable } from '../reduce.ts';
 import type { Route } from '../route.ts';
-import { nameOf, Notice, problemKey, Screen } from './parts.tsx';
+import { nameOf, Notice, Screen } from './parts.tsx';
 
 /** A name is asked for when it is first needed. */
 export function YourName() {
@@ -44,10 +44,14 @@ export function Guest(props: { route: Extract<Route, { screen: 'call' }> }) {
       if (known && sendable(known) === 'yes') return app.engine.call?.prepare(known.id, true);
       setBusy(true);
       try {
-        const result = await app.engine.knock(address, t('meetKnock'), prefs.name.trim());
-        if ('problem' in result) return setProblem(t(problemKey(result.problem)));
+        const { people } = await app.engine.whole();
+        const result = await people.knock(address, t('meetKnock'), prefs.name.trim());
+        if ('problem' in result) {
+          const [{ problemKey }] = await Promise.all([import('./pieces.tsx'), t.rest()]);
+          return setProblem(t(problemKey(result.problem)));
+        }
         const contact = app.store.state.contacts.get(result.id);
-        if (name && contact?.name === '') await app.engine.rename(result.id, name);
+        if (name && contact?.name === '') await people.rename(result.id, name);
         app.engine.call?.wait(result.id);
       } finally {
         setBusy(false);

@@ -1,6 +1,7 @@
 import { linkTo, useApp, useT, useView } from '../app.ts';
-import { contactLink } from '../route.ts';
-import { Copy, Notice, QR } from './parts.tsx';
+import { contactLink } from '../links.ts';
+import { Notice } from './parts.tsx';
+import { Copy, QR } from './pieces.tsx';
 
 /** What is there when nobody is chosen: how others reach me. On a phone it stands below the
  * contacts. */

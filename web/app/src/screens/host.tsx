@@ -1,10 +1,12 @@
 import { Avatar, Icon, once } from '@trunkline/ui';
 import { useApp, useT, useView } from '../app.ts';
-import { listed, sendable } from '../reduce.ts';
-import { callLink } from '../route.ts';
+import { sendable } from '../reduce.ts';
+import { listed } from '../lists.ts';
+import { callLink } from '../links.ts';
 import type { Contact } from '../state.ts';
 import { YourName } from './guest.tsx';
-import { Copy, nameOf, problemKey, QR, Screen } from './parts.tsx';
+import { nameOf, Screen } from './parts.tsx';
+import { Copy, problemKey, QR } from './pieces.tsx';
 
 function useFailed(): (key: Parameters<ReturnType<typeof useT>>[0]) => void {
   const app = useApp();
@@ -23,7 +25,7 @@ export function Host() {
   const failed = useFailed();
   const letIn = once(
     async (contact: Contact) => {
-      const problem = await app.engine.accept(contact.id);
+      const problem = await app.engine.rest.people.accept(contact.id);
       if (problem) return failed(problemKey(problem));
       app.engine.call?.prepare(contact.id, true);
       app.engine.call?.start();
@@ -32,7 +34,7 @@ export function Host() {
   );
   const decline = once(
     async (contact: Contact) => {
-      const problem = await app.engine.decline(contact.id);
+      const problem = await app.engine.rest.people.decline(contact.id);
       if (problem) failed(problemKey(problem));
     },
     () => failed('problemOther'),

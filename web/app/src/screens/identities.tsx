@@ -7,7 +7,7 @@ export function Identities(props: { others: Identity[]; main?: boolean }) {
   const app = useApp();
   const t = useT();
   const become = (name: string | null) => {
-    if (!app.engine.become(name)) app.store.dispatch({ type: 'toast', text: t('identitiesEnough') });
+    if (!app.engine.rest.tabs.become(name)) app.store.dispatch({ type: 'toast', text: t('identitiesEnough') });
   };
   return (
     <div class="stack">

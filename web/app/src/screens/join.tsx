@@ -1,8 +1,9 @@
 import { Field, Icon } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT } from '../app.ts';
-import { isInvite, joinRoute } from '../route.ts';
-import { Scanner, Screen } from './parts.tsx';
+import { isInvite, joinRoute } from '../links.ts';
+import { Screen } from './parts.tsx';
+import { Scanner } from './pieces.tsx';
 
 /** A link, an address or a code that somebody got in another way. */
 export function Join() {

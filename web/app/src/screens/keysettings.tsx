@@ -1,8 +1,9 @@
 import { Switch } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
-import { type Command, commands, defaultKeys, keyOf, rebind } from '../call/keys.ts';
-import { commandText, keyText } from '../call/keytext.ts';
+import { type Command, commands, defaultKeys, keyOf, keyText } from '../call/keys.ts';
+import { rebind } from '../call/keyuse.ts';
+import { commandText } from '../call/keytext.ts';
 
 /** Which single keys do something in a call. */
 export function KeySettings() {

@@ -2,7 +2,7 @@ import { Icon } from '@trunkline/ui';
 import { useEffect, useReducer, useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
-import { dump, type Field, type TapFrame } from '../wiretap.ts';
+import { dump, type Field, read, type TapFrame } from '../wiretap.ts';
 import { nameOf, Notice, Screen } from './parts.tsx';
 
 /** Bytes of a frame that are shown before the rest is asked for. */
@@ -24,8 +24,9 @@ export function NodeView() {
   const tap = app.engine.tap;
   useEffect(() => tap.subscribe(() => again()), [tap]);
 
-  const began = tap.frames[0]?.at ?? Date.now();
-  const rows: Row[] = tap.frames.map((frame) => ({ is: 'frame', at: frame.at, frame }));
+  const frames = tap.frames.map(read);
+  const began = frames[0]?.at ?? Date.now();
+  const rows: Row[] = frames.map((frame) => ({ is: 'frame', at: frame.at, frame }));
   for (const [id, chat] of chats) {
     const contact = contacts.get(id);
     for (const note of chat.notes) {
@@ -34,7 +35,7 @@ export function NodeView() {
   }
   rows.sort((a, b) => b.at - a.at);
   const time = (at: number) => new Date(at).toLocaleTimeString(t.locale, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-  const frame = tap.frames.find((f) => f.number === chosen);
+  const frame = frames.find((f) => f.number === chosen);
   return (
     <Screen title={t('nodeTitle')}>
       <div class="nodeview">

@@ -8,7 +8,8 @@ import { sendable } from '../reduce.ts';
 import type { ContactTab } from '../route.ts';
 import type { Contact, Fate, Note, Transfer } from '../state.ts';
 import { FileInput, useSendFiles } from './fileinput.tsx';
-import { nameOf, Notice, problemKey, Screen, TrustMark, useContact } from './parts.tsx';
+import { nameOf, Notice, Screen, TrustMark, useContact } from './parts.tsx';
+import { problemKey } from './pieces.tsx';
 
 const Details = lazy(() => import('./details.tsx').then((m) => m.Details));
 const FileBubble = lazy(() => import('./transfer.tsx').then((m) => m.FileBubble));
@@ -23,7 +24,7 @@ export function Person(props: { id: string; tab: ContactTab }) {
   const contact = useContact(props.id);
   const [asking, setAsking] = useState<'block' | 'delete' | null>(null);
   useEffect(() => {
-    if (contact) app.engine.open(props.id);
+    if (contact) app.engine.rest.chats.open(props.id);
   }, [props.id, contact === undefined]);
   if (!contact) {
     return (
@@ -35,7 +36,7 @@ export function Person(props: { id: string; tab: ContactTab }) {
   const name = nameOf(contact);
   const act = once(
     async (what: 'accept' | 'decline' | 'block') => {
-      const problem = await app.engine[what](contact.id);
+      const problem = await app.engine.rest.people[what](contact.id);
       if (problem) app.store.dispatch({ type: 'toast', text: t(problemKey(problem)) });
       else if (what === 'decline') app.go({ screen: 'home' });
     },
@@ -44,7 +45,7 @@ export function Person(props: { id: string; tab: ContactTab }) {
   const block = () => setAsking('block');
   const deleteHistory = once(
     async () => {
-      const problem = await app.engine.deleteHistory(contact.id);
+      const problem = await app.engine.rest.chats.delete(contact.id);
       app.store.dispatch({ type: 'toast', text: problem ? t(problemKey(problem)) : t('historyDeleted') });
     },
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
@@ -181,7 +182,7 @@ export function ChatPane(props: { contact: Contact }) {
     end.current?.scrollIntoView({ block: 'end' });
   }, [newest]);
   useEffect(() => {
-    app.engine.open(contact.id);
+    app.engine.rest.chats.open(contact.id);
   }, [count]);
   // In a call that cards made it goes over the call, whatever the nodes know of each other.
   const inCall = useView((s) => s.met === contact.id);
@@ -205,7 +206,7 @@ export function ChatPane(props: { contact: Contact }) {
     >
       <div class="notes" role="log" aria-label={t('chatWith', { name: nameOf(contact) })} tabIndex={0}>
         {chat?.more && (
-          <button type="button" class="button plain earlier" onClick={() => app.engine.earlier(contact.id)}>
+          <button type="button" class="button plain earlier" onClick={() => app.engine.rest.chats.earlier(contact.id)}>
             {t('earlierNotes')}
           </button>
         )}
@@ -284,7 +285,7 @@ function Composer(props: { contact: Contact; draft: string }) {
       const text = draft.trim();
       if (!text || tooLong) return;
       app.store.dispatch({ type: 'draft', id: contact.id, text: '' });
-      const problem = await app.engine.send(contact.id, text);
+      const problem = await app.engine.rest.chats.send(contact.id, text);
       if (problem) {
         app.store.dispatch({ type: 'draft', id: contact.id, text });
         app.store.dispatch({ type: 'toast', text: t(problemKey(problem)) });

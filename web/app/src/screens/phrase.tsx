@@ -11,7 +11,7 @@ export function PhraseScreen() {
   const phrase = useView((s) => s.phrase);
   const backedUp = useView((s) => s.prefs.backedUp);
   const show = once(
-    () => app.engine.revealPhrase(),
+    () => app.engine.rest.phrase.reveal(),
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
   );
   return (
@@ -48,7 +48,7 @@ export function PhraseScreen() {
             ))}
           </ol>
           <div class="row wrap">
-            <button type="button" class="button main" onClick={() => app.engine.askForWords()}>
+            <button type="button" class="button main" onClick={() => app.engine.rest.phrase.askForWords()}>
               {t('phraseWritten')}
             </button>
             <button type="button" class="button" onClick={() => app.store.dispatch({ type: 'phrase', phrase: { is: 'hidden' } })}>
@@ -80,7 +80,7 @@ function Confirm(props: { asked: number[]; wrong: boolean }) {
       class="card"
       onSubmit={(e) => {
         e.preventDefault();
-        app.engine.confirmWords(props.asked.map((i) => words[i] ?? ''));
+        app.engine.rest.phrase.confirmWords(props.asked.map((i) => words[i] ?? ''));
       }}
     >
       <p>{t('phraseConfirm')}</p>
@@ -107,7 +107,7 @@ function Confirm(props: { asked: number[]; wrong: boolean }) {
         <button type="submit" class="button main">
           {t('phraseCheck')}
         </button>
-        <button type="button" class="button" onClick={() => app.engine.lookAgain()}>
+        <button type="button" class="button" onClick={() => app.engine.rest.phrase.lookAgain()}>
           {t('phraseLookAgain')}
         </button>
       </div>

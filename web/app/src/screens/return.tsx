@@ -1,7 +1,7 @@
 import { Field, once } from '@trunkline/ui';
 import { useEffect, useState } from 'preact/hooks';
 import { useApp, useT } from '../app.ts';
-import { Copy, problemKey, QR } from './parts.tsx';
+import { Copy, problemKey, QR } from './pieces.tsx';
 
 /** Somebody comes back with the words of the phrase. */
 export function Recover(props: { onBack: () => void }) {
@@ -11,7 +11,7 @@ export function Recover(props: { onBack: () => void }) {
   const [problem, setProblem] = useState<string>();
   const recover = once(
     async (phrase: string) => {
-      const bad = await app.engine.recover(phrase);
+      const bad = await app.engine.rest.newcomer.recover(phrase);
       setProblem(bad === null ? undefined : bad.word ? t('problemWord', { word: bad.word }) : t(problemKey(bad.problem)));
       if (bad === null) props.onBack();
     },
@@ -44,11 +44,11 @@ export function JoinDevice() {
   const [approval, setApproval] = useState('');
   const [problem, setProblem] = useState<string>();
   useEffect(() => {
-    app.engine.requestDevice().then(setRequest, () => setProblem(t('problemStorage')));
+    app.engine.rest.devices.request().then(setRequest, () => setProblem(t('problemStorage')));
   }, []);
   const join = once(
     async () => {
-      const found = await app.engine.joinDevice(approval);
+      const found = await app.engine.rest.devices.join(approval);
       setProblem(found === null ? undefined : t(found === 'address' ? 'deviceApprovalWrong' : problemKey(found)));
     },
     () => setProblem(t('problemOther')),

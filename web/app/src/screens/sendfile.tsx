@@ -1,6 +1,7 @@
 import { Avatar, Icon } from '@trunkline/ui';
 import { linkTo, useApp, useT, useView } from '../app.ts';
-import { listed, sendable } from '../reduce.ts';
+import { sendable } from '../reduce.ts';
+import { listed } from '../lists.ts';
 import { FileInput, useSendFiles } from './fileinput.tsx';
 import { nameOf, Screen } from './parts.tsx';
 

@@ -13,7 +13,7 @@ export function Settings() {
   const prefs = useView((s) => s.prefs);
   const [others, setOthers] = useState<Identity[]>([]);
   useEffect(() => {
-    void app.engine.otherIdentities().then(setOthers);
+    void app.engine.rest.tabs.others().then(setOthers);
   }, []);
   const languageNames: Record<Language, string> = { en: 'English', de: 'Deutsch', qps: t('pseudo') };
   const themeNames: Record<Theme, string> = { system: t('themeSystem'), light: t('themeLight'), dark: t('themeDark') };

@@ -8,24 +8,10 @@ import { Opening } from './opening.tsx';
 
 // What nobody needs on the way from a link into a call is fetched when it is opened.
 const Side = lazy(() => import('./side.tsx').then((m) => m.Side), 'side');
+const Other = lazy<{ route: Route }>(() => import('./other.tsx').then((m) => m.Other));
 const Welcome = lazy(() => import('./welcome.tsx').then((m) => m.Welcome));
 const BundleNotice = lazy(() => import('./update.tsx').then((m) => m.BundleNotice));
-const Add = lazy(() => import('./add.tsx').then((m) => m.Add));
-const Person = lazy(() => import('./person.tsx').then((m) => m.Person));
-const Home = lazy(() => import('./side.tsx').then((m) => m.Home));
-const Host = lazy(() => import('./host.tsx').then((m) => m.Host));
-const CardScreen = lazy(() => import('./card.tsx').then((m) => m.CardScreen));
-const About = lazy(() => import('./about.tsx').then((m) => m.About));
-const Devices = lazy(() => import('./devices.tsx').then((m) => m.Devices));
-const Join = lazy(() => import('./join.tsx').then((m) => m.Join));
-const MediaScreen = lazy(() => import('./media.tsx').then((m) => m.MediaScreen));
-const NodeView = lazy(() => import('./nodeview.tsx').then((m) => m.NodeView));
-const PhraseScreen = lazy(() => import('./phrase.tsx').then((m) => m.PhraseScreen));
-const SendFile = lazy(() => import('./sendfile.tsx').then((m) => m.SendFile));
-const TransfersScreen = lazy(() => import('./transfer.tsx').then((m) => m.TransfersScreen));
-const Rooms = lazy<{ route: Extract<Route, { screen: 'room' }> }>(() => import('../rooms/room.tsx').then((m) => m.withTexts(m.Rooms)));
 const RoomAbove = lazy(() => import('../rooms/room.tsx').then((m) => m.withTexts(m.RoomAbove)));
-const Settings = lazy(() => import('./settings.tsx').then((m) => m.Settings));
 
 export function Shell() {
   const app = useApp();
@@ -71,39 +57,5 @@ export function Shell() {
 
 function Pane(props: { route: Route }) {
   const { route } = props;
-  switch (route.screen) {
-    case 'contact':
-      return <Person key={route.id} id={route.id} tab={route.tab} />;
-    case 'add':
-      return <Add key={route.address} address={route.address} />;
-    case 'call':
-      return route.address ? <Guest key={route.address} route={route} /> : <Host />;
-    case 'room':
-      return <Rooms route={route} />;
-    case 'join':
-      return <Join />;
-    case 'card':
-      return <CardScreen text={route.text} />;
-    case 'send':
-      return <SendFile />;
-    case 'settings':
-      return <Settings />;
-    case 'phrase':
-      return <PhraseScreen />;
-    case 'devices':
-      return <Devices />;
-    case 'media':
-      return <MediaScreen />;
-    case 'transfers':
-      return <TransfersScreen />;
-    case 'node':
-      return <NodeView />;
-    case 'about':
-      return <About />;
-    case 'home':
-    case 'invite':
-    case 'unknown':
-      return <Home />;
-  }
+  return route.screen === 'call' && route.address ? <Guest key={route.address} route={route} /> : <Other route={route} />;
 }
-

@@ -1,7 +1,7 @@
 import { Avatar, Icon, MenuButton } from '@trunkline/ui';
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import type { Key } from '../i18n.ts';
-import { listed, unread } from '../reduce.ts';
+import { listed, unread } from '../lists.ts';
 import type { Chat, Contact, Link } from '../state.ts';
 import { Home } from './home.tsx';
 import { nameOf, TrustMark } from './parts.tsx';

@@ -5,7 +5,8 @@ import type { Key, Translator } from '../i18n.ts';
 import { problemOf } from '../problems.ts';
 import type { Transfer, TransferEnd } from '../state.ts';
 import { FileInput } from './fileinput.tsx';
-import { nameOf, problemKey, Screen } from './parts.tsx';
+import { nameOf, Screen } from './parts.tsx';
+import { problemKey } from './pieces.tsx';
 
 const ends: Record<TransferEnd, Key> = {
   declined: 'fileDeclined',
@@ -108,9 +109,9 @@ function FileRow(props: { transfer: Transfer; name: string }) {
   const { transfer: f } = props;
   const { is } = f.state;
   const failed = (error: unknown) => app.store.dispatch({ type: 'toast', text: t(problemKey(problemOf(error) ?? 'other')) });
-  const act = once((what: 'save' | 'forget' | 'again' | 'place') => app.engine[what](f.id), failed);
-  const pause = once((on: boolean) => app.engine.pause(f.id, on), failed);
-  const chosen = (c: Promise<Chosen[]>) => void c.then(([one]) => one && app.engine.chosen(f.id, one)).catch(failed);
+  const act = once((what: 'save' | 'forget' | 'again' | 'place') => app.engine.rest.files[what](f.id), failed);
+  const pause = once((on: boolean) => app.engine.rest.files.pause(f.id, on), failed);
+  const chosen = (c: Promise<Chosen[]>) => void c.then(([one]) => one && app.engine.rest.files.chosen(f.id, one)).catch(failed);
   const over = is === 'arrived' || is === 'saved' || is === 'lost' || is === 'delivered' || is === 'failed';
   const moves = is === 'moving' || is === 'verifying' || is === 'waiting' || is === 'connecting' || is === 'ringing' || is === 'queued' || is === 'interrupted';
   const bar = is === 'hashing' ? f.state.done : is === 'moving' || is === 'paused' || is === 'saving' || (is === 'verifying' && !f.out) ? f.done : null;
@@ -147,10 +148,10 @@ function FileRow(props: { transfer: Transfer; name: string }) {
       <div class="row wrap file-actions">
         {is === 'asking' && (
           <>
-            <button type="button" class="button main" onClick={() => app.engine.receive(f.id)}>
+            <button type="button" class="button main" onClick={() => app.engine.rest.files.receive(f.id)}>
               {t('fileReceive')}
             </button>
-            <button type="button" class="button" onClick={() => app.engine.stop(f.id)}>
+            <button type="button" class="button" onClick={() => app.engine.rest.files.stop(f.id)}>
               {t('decline')}
             </button>
           </>
@@ -162,7 +163,7 @@ function FileRow(props: { transfer: Transfer; name: string }) {
                 {t('filePlace')}
               </button>
             )}
-            <button type="button" class="button" onClick={() => app.engine.stop(f.id)}>
+            <button type="button" class="button" onClick={() => app.engine.rest.files.stop(f.id)}>
               {t('decline')}
             </button>
           </>
@@ -202,7 +203,7 @@ function FileRow(props: { transfer: Transfer; name: string }) {
           </button>
         )}
         {(moves || is === 'hashing' || is === 'paused' || is === 'choose') && (
-          <button type="button" class="button" onClick={() => app.engine.stop(f.id)}>
+          <button type="button" class="button" onClick={() => app.engine.rest.files.stop(f.id)}>
             {t('fileStop')}
           </button>
         )}

@@ -2,7 +2,8 @@ import { Icon, once } from '@trunkline/ui';
 import { useEffect, useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import type { Contact } from '../state.ts';
-import { nameOf, Notice, problemKey, QR, Scanner, TrustMark } from './parts.tsx';
+import { nameOf, Notice, TrustMark } from './parts.tsx';
+import { problemKey, QR, Scanner } from './pieces.tsx';
 
 /** Comparing: sixty digits for the voice, a code for the camera. */
 export function Verify(props: { contact: Contact }) {
@@ -16,7 +17,7 @@ export function Verify(props: { contact: Contact }) {
   const name = nameOf(contact);
   useEffect(() => {
     let gone = false;
-    app.engine.safetyNumber(contact.id).then(
+    app.engine.rest.people.safetyNumber(contact.id).then(
       (text) => {
         if (!gone) setDigits(text);
       },
@@ -30,13 +31,13 @@ export function Verify(props: { contact: Contact }) {
   }, [contact.id]);
   const decide = once(
     async (what: 'confirm' | 'scanned' | 'resolve') => {
-      const problem = what === 'confirm' ? await app.engine.confirm(contact.id, digits) : await app.engine[what](contact.id);
+      const problem = what === 'confirm' ? await app.engine.rest.people.confirm(contact.id, digits) : await app.engine.rest.people[what](contact.id);
       if (problem) app.store.dispatch({ type: 'toast', text: t(problemKey(problem)) });
     },
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
   );
   const scanned = (text: string): boolean => {
-    const match = app.engine.matchScan(contact.id, text);
+    const match = app.engine.rest.people.matchScan(contact.id, text);
     if (match === 'other') return false;
     setScanning(false);
     setMismatch(match !== 'same');
@@ -92,7 +93,7 @@ export function Verify(props: { contact: Contact }) {
         </div>
       </section>
       <section class="card share">
-        <QR text={app.engine.verifyText(contact.id)} label={t('qrVerify', { name })} />
+        <QR text={app.engine.rest.people.verifyText(contact.id)} label={t('qrVerify', { name })} />
         <div class="stack grow">
           <h2>{t('inTheSameRoom')}</h2>
           <p class="muted">{t('scanText', { name })}</p>

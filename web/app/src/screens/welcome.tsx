@@ -2,10 +2,11 @@ import { Field, Icon, once } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { linkTo, useApp, useT, useView } from '../app.ts';
 import { lazy } from '../lazy.tsx';
-import { isInvite } from '../route.ts';
+import { isInvite } from '../links.ts';
 import { Identities } from './identities.tsx';
 import type { Strange } from '../state.ts';
-import { Copy, Notice, problemKey } from './parts.tsx';
+import { Notice } from './parts.tsx';
+import { Copy, problemKey } from './pieces.tsx';
 
 const Recover = lazy(() => import('./return.tsx').then((m) => m.Recover));
 const JoinDevice = lazy(() => import('./return.tsx').then((m) => m.JoinDevice));
@@ -32,7 +33,7 @@ export function Welcome() {
         {me.is === 'elsewhere' && (
           <Notice>
             <p>{t('elsewhere')}</p>
-            <button type="button" class="button wide" onClick={() => app.engine.takeOver()}>
+            <button type="button" class="button wide" onClick={() => app.engine.rest.tabs.takeOver()}>
               {t('useHere')}
             </button>
             <p>{t('elsewhereOther')}</p>
@@ -54,7 +55,7 @@ export function Welcome() {
             <p class="strong">{t('lostTitle')}</p>
             <p>{t('lostText')}</p>
             <div>
-              <button type="button" class="button" onClick={() => app.engine.beginAnew()}>
+              <button type="button" class="button" onClick={() => app.engine.rest.newcomer.beginAnew()}>
                 {t('lostAnew')}
               </button>
             </div>
@@ -98,7 +99,7 @@ function StrangeNode(props: { node: Strange }) {
       <p>{t('nodeConfirmText', { host: location.host, domain })}</p>
       <code data-testid="node">{node.match(/.{1,4}/g)?.join(' ')}</code>
       <div class="row wrap">
-        <button type="button" class="button main" onClick={() => app.engine.confirmNode()}>
+        <button type="button" class="button main" onClick={() => app.engine.rest.newcomer.confirmNode()}>
           <Icon name="verified" />
           {t('nodeConfirm')}
         </button>
@@ -118,7 +119,7 @@ function Invite(props: { problem: string | null }) {
   const [recovering, setRecovering] = useState(false);
   const [joining, setJoining] = useState(false);
   const register = once(
-    (invite: string) => app.engine.register(invite),
+    (invite: string) => app.engine.rest.newcomer.register(invite),
     () => setProblem(t('problemOther')),
   );
   if (recovering) return <Recover onBack={() => setRecovering(false)} />;
