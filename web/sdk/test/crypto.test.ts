@@ -4,7 +4,7 @@ import { chacha20poly1305 } from "@noble/ciphers/chacha.js";
 import { ed25519, x25519 } from "@noble/curves/ed25519.js";
 import { expand as nobleExpand, extract as nobleExtract } from "@noble/hashes/hkdf.js";
 import { hmac as nobleHmac } from "@noble/hashes/hmac.js";
-import { sha256 as nobleSha256 } from "@noble/hashes/sha2.js";
+import { sha256 as nobleSha256, sha512 as nobleSha512 } from "@noble/hashes/sha2.js";
 import { sha3_256, shake256 as nobleShake } from "@noble/hashes/sha3.js";
 import { base32nopad, base58 as scure58, base64nopad, base64urlnopad, bech32, bech32m } from "@scure/base";
 import { Decrypter, Encrypter } from "age-encryption";
@@ -15,6 +15,7 @@ import { isX25519, keyFault } from "../src/crypto/edwards.ts";
 import { expand, extract, hmac, sha256, sha3, shake256 } from "../src/crypto/hash.ts";
 import { native, works } from "../src/crypto/native.ts";
 import { noble } from "../src/crypto/noble.ts";
+import { sha512 } from "../src/crypto/sha512.ts";
 import type { Primitives } from "../src/crypto/index.ts";
 import { openAge, sealAge } from "../src/envelope/age.ts";
 import { xwingPublic } from "../src/envelope/hpke.ts";
@@ -28,6 +29,7 @@ describe("hashes", () => {
     for (const n of lengths) {
       const b = bytes(n);
       expect([n, hex(sha256(b))]).toEqual([n, hex(nobleSha256(b))]);
+      expect([n, hex(sha512(b))]).toEqual([n, hex(nobleSha512(b))]);
       expect([n, hex(sha3(b))]).toEqual([n, hex(sha3_256(b))]);
       expect([n, hex(shake256(b, 96))]).toEqual([n, hex(nobleShake(b, { dkLen: 96 }))]);
       expect([n, hex(hmac(b, bytes(40)))]).toEqual([n, hex(nobleHmac(nobleSha256, b, bytes(40)))]);
@@ -124,6 +126,15 @@ describe("primitives", async () => {
     const p: Primitives = noble;
     const [key, nonce, aad] = [random(32), random(12), random(9)];
     expect(hex(await p.aead.seal(key, nonce, utf8("x"), aad))).toBe(hex(chacha20poly1305(key, nonce, aad).encrypt(utf8("x"))));
+    const cipher = await p.aead.cipher(key, aad);
+    for (const n of [0, 1, 58_256]) {
+      const plain = concat(new Uint8Array(3), bytes(n)).subarray(3); // begins at no multiple of four
+      const sealed = await cipher.seal(nonce, plain);
+      expect(hex(sealed)).toBe(hex(chacha20poly1305(key, nonce, aad).encrypt(plain)));
+      expect(hex(await cipher.open(nonce, sealed))).toBe(hex(plain));
+      sealed[n] = sealed[n]! ^ 1;
+      await expect(cipher.open(nonce, sealed)).rejects.toThrow();
+    }
     const seed = random(64);
     const { enc, shared } = await p.mlkem.encapsulate(await p.mlkem.publicKey(seed));
     expect(hex(await p.mlkem.decapsulate(seed, enc))).toBe(hex(shared));

@@ -1,4 +1,6 @@
 import { ed25519 } from "@noble/curves/ed25519.js";
+import { entropyToMnemonic, mnemonicToEntropy, validateMnemonic } from "@scure/bip39";
+import { wordlist } from "@scure/bip39/wordlists/english.js";
 import { describe, expect, it } from "vitest";
 import { empty, hex, isZero } from "../src/bytes.ts";
 import { decode, encode, type Fields, type Schema } from "../src/canon.ts";
@@ -20,15 +22,15 @@ describe("phrases", () => {
 
   it.each(f.derived)("$name gives its key", async (v) => {
     expect(id.normalizePhrase(v.mnemonic)).toBe(v.normal_form);
-    expect(hex(id.bip39Seed(v.mnemonic, v.passphrase))).toBe(v.bip39_seed);
+    expect(hex(await id.bip39Seed(v.mnemonic, v.passphrase))).toBe(v.bip39_seed);
     const root = await id.deriveRoot(v.mnemonic, v.passphrase, v.account);
     expect(hex(root.seed())).toBe(v.root_seed);
     expect(root.publicKey.hex).toBe(v.public_key);
     expect(root.publicKey.id()).toBe(v.id);
     expect(root.publicKey.peerId().toString()).toBe(v.peer_id);
     expect(root.publicKey.fingerprint()).toBe(v.fingerprint);
-    expect(hex(id.deriveBackupSeed(v.mnemonic, v.passphrase, v.account))).toBe(v.backup_seed);
-    expect(hex(id.deriveStorageKey(v.mnemonic, v.passphrase, v.account))).toBe(v.storage_key);
+    expect(hex(await id.deriveBackupSeed(v.mnemonic, v.passphrase, v.account))).toBe(v.backup_seed);
+    expect(hex(await id.deriveStorageKey(v.mnemonic, v.passphrase, v.account))).toBe(v.storage_key);
   });
 
   it.each(f.refused)("$name is refused", async (v) => {
@@ -41,13 +43,13 @@ describe("phrases", () => {
     expect((await refusal(() => id.derivePath(new Uint8Array(64), f.unhardened_path_refused))).code).toBe("phrase");
   });
 
-  it("follows SLIP-0010", () => {
+  it("follows SLIP-0010", async () => {
     const { vectors: list } = vectors<{ vectors: { seed: string; chain: { path: string; chainCode: string; private: string; public: string }[] }[] }>(
       "identity/testdata/slip0010_ed25519.json");
     let seen = 0;
     for (const v of list) {
       for (const step of v.chain) {
-        const n = id.derivePath(unhex(v.seed), step.path);
+        const n = await id.derivePath(unhex(v.seed), step.path);
         expect([hex(n.key), hex(n.chain)]).toEqual([step.private, step.chainCode]);
         expect(hex(ed25519.getPublicKey(n.key))).toBe(step.public);
         seen++;
@@ -56,23 +58,39 @@ describe("phrases", () => {
     expect(seen).toBeGreaterThan(10);
   });
 
-  it("follows BIP39", () => {
+  it("follows BIP39", async () => {
     const f = vectors<{ passphrase: string; english: { mnemonic: string; seed: string }[] }>("identity/testdata/bip39_english.json");
     let seen = 0;
     for (const { mnemonic: phrase, seed } of f.english) {
       const words = phrase.split(" ").length;
       if (words !== 12 && words !== 24) continue;
-      expect(hex(id.bip39Seed(phrase, f.passphrase))).toBe(seed);
+      expect(hex(await id.bip39Seed(phrase, f.passphrase))).toBe(seed);
       seen++;
     }
     expect(seen).toBe(16);
   });
 
-  it("draws phrases that it reads", () => {
+  it("draws phrases that it and others read, each of its own", () => {
     for (const n of [12, 24] as const) {
-      const p = id.generatePhrase(n);
-      expect(p.split(" ")).toHaveLength(n);
-      expect(id.normalizePhrase(p)).toBe(p);
+      const drawn = Array.from({ length: 200 }, () => id.generatePhrase(n));
+      for (const p of drawn) {
+        expect(p.split(" ")).toHaveLength(n);
+        expect(id.normalizePhrase(p)).toBe(p);
+        expect(entropyToMnemonic(mnemonicToEntropy(p, wordlist), wordlist)).toBe(p);
+      }
+      expect(new Set(drawn).size).toBe(drawn.length);
+    }
+  });
+
+  it("refuses what another reader refuses: any other last word but those with its checksum", async () => {
+    for (const n of [12, 24] as const) {
+      const first = id.generatePhrase(n).split(" ").slice(0, -1);
+      const refused = await Promise.all(wordlist.map(async (last) => {
+        const phrase = [...first, last].join(" ");
+        if (validateMnemonic(phrase, wordlist)) return id.normalizePhrase(phrase) !== phrase;
+        return (await refusal(() => id.normalizePhrase(phrase))).code === "phrase";
+      }));
+      expect(refused.filter((r) => !r)).toHaveLength(n === 12 ? 128 : 8);
     }
   });
 });

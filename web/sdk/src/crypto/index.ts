@@ -25,8 +25,18 @@ export interface MlKem {
   decapsulate(seed: Uint8Array, enc: Uint8Array): Promise<Bytes>;
 }
 
+/**
+ * One key with its associated data, for many messages. The input is read before a call returns, and what it gives shares
+ * memory with nothing.
+ */
+export interface Cipher {
+  seal(nonce: Bytes, plain: Bytes): Promise<Bytes>;
+  open(nonce: Bytes, sealed: Bytes): Promise<Bytes>;
+}
+
 /** ChaCha20-Poly1305. open rejects what is not authentic, with an error of the implementation. */
 export interface Aead {
+  cipher(key: Uint8Array, aad: Bytes): Promise<Cipher>;
   seal(key: Uint8Array, nonce: Uint8Array, plain: Uint8Array, aad: Uint8Array): Promise<Bytes>;
   open(key: Uint8Array, nonce: Uint8Array, box: Uint8Array, aad: Uint8Array): Promise<Bytes>;
 }

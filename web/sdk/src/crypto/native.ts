@@ -2,7 +2,7 @@
 // imports its key, which costs tens of microseconds.
 
 import { concat, copy, type Bytes } from "../bytes.ts";
-import type { Primitives } from "./index.ts";
+import type { Cipher, Primitives } from "./index.ts";
 
 // TypeScript's library does not know the newer formats and methods.
 interface Subtle {
@@ -33,8 +33,15 @@ async function publicHalf(key: CryptoKey, field: string): Promise<Bytes> {
 }
 
 const kemSecret = (seed: Uint8Array, extractable: boolean) => newer().importKey("raw-seed", copy(seed), kem, extractable, ["decapsulateBits"]);
-const aeadKey = (key: Uint8Array, use: KeyUsage) => newer().importKey("raw-secret", copy(key), aead, false, [use]);
-const box = (nonce: Uint8Array, aad: Uint8Array) => ({ name: aead, iv: copy(nonce), additionalData: copy(aad) });
+
+async function cipher(key: Uint8Array, additionalData: Bytes): Promise<Cipher> {
+  const usable = await newer().importKey("raw-secret", copy(key), aead, false, ["encrypt", "decrypt"]);
+  const box = (iv: Bytes) => ({ name: aead, iv, additionalData });
+  return {
+    seal: async (nonce, plain) => out(await subtle().encrypt(box(nonce), usable, plain)),
+    open: async (nonce, sealed) => out(await subtle().decrypt(box(nonce), usable, sealed)),
+  };
+}
 
 export const native: Primitives = {
   ed25519: {
@@ -56,8 +63,9 @@ export const native: Primitives = {
     decapsulate: async (seed, enc) => out(await newer().decapsulateBits(kem, await kemSecret(seed, false), copy(enc))),
   },
   aead: {
-    seal: async (key, nonce, plain, aad) => out(await subtle().encrypt(box(nonce, aad), await aeadKey(key, "encrypt"), copy(plain))),
-    open: async (key, nonce, sealed, aad) => out(await subtle().decrypt(box(nonce, aad), await aeadKey(key, "decrypt"), copy(sealed))),
+    cipher,
+    seal: async (key, nonce, plain, aad) => (await cipher(key, copy(aad))).seal(copy(nonce), copy(plain)),
+    open: async (key, nonce, sealed, aad) => (await cipher(key, copy(aad))).open(copy(nonce), copy(sealed)),
   },
 };
 

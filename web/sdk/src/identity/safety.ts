@@ -1,8 +1,8 @@
 // The number that two people compare (docs/spec/identity.md, section 7). Most pages never show one, so that this module
 // and SHA-512 are fetched by those that do.
 
-import { sha512 } from "@noble/hashes/sha2.js";
 import { concat } from "../bytes.ts";
+import { sha512 } from "../crypto/sha512.ts";
 import { context } from "../labels.ts";
 import type { PublicKey } from "./key.ts";
 
