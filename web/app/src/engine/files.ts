@@ -1,5 +1,4 @@
 import type { call } from '@trunkline/sdk';
-import type { CallFiles } from '../cards/callfiles.ts';
 import type { Chosen } from '../files/choose.ts';
 import { recordPrefix } from '../files/record.ts';
 import type { Live } from '../live.ts';
@@ -10,8 +9,8 @@ export class Files {
   private readonly live: Live;
   private asked: Promise<Transfers> | null = null;
   private transfers: Transfers | null = null; // once their code is here
-  /** The call that cards made, and its files. */
-  private met: { call: call.Call; files: Promise<CallFiles> } | null = null;
+  /** The call that cards made. */
+  private met: call.Call | null = null;
 
   constructor(live: Live) {
     this.live = live;
@@ -56,38 +55,36 @@ export class Files {
   meet(c: call.Call): void {
     const { live } = this;
     const client = live.client();
-    const files = live.later(import('../cards/callfiles.ts')).then((m) => new m.CallFiles(client, c, live.store.dispatch));
-    const met = { call: c, files };
-    this.met = met;
-    live.run(files);
+    this.met = c;
+    this.with((files) => files.meet(c));
     c.onNote = (n) => live.run(client.noteInCall(c.contact, false, n));
     live.call?.met(c, () => {
-      if (c.state.phase === 'live' && this.met === met) return live.store.dispatch({ type: 'met', id: c.contact });
+      if (c.state.phase === 'live' && this.met === c) return live.store.dispatch({ type: 'met', id: c.contact });
       if (c.state.phase !== 'ended') return;
-      live.run(files.then((f) => f.end()));
-      if (this.met === met) live.store.dispatch({ type: 'met', id: '' });
+      this.with((files) => files.parted(c));
+      if (this.met === c) live.store.dispatch({ type: 'met', id: '' });
     });
   }
 
   metWith(id: string): call.Call | null {
-    return this.met?.call.bound && this.met.call.contact === id ? this.met.call : null;
+    return this.met?.bound && this.met.contact === id ? this.met : null;
   }
 
   // ---- What a person does ----
 
   send(id: string, chosen: Chosen): void {
-    if (this.metWith(id) && this.met) return this.live.run(this.met.files.then((files) => files.send(chosen.file)));
-    this.with((files) => this.live.run(files.send(id, chosen)));
+    const within = this.metWith(id) !== null;
+    this.with((files) => (within ? files.sendWithin(chosen.file) : this.live.run(files.send(id, chosen))));
   }
 
   /** Says yes to a file that somebody wants to send. */
   receive(transfer: string): void {
-    this.live.run((async () => void ((await this.met?.files)?.receive(transfer) || this.with((files) => files.receive(transfer))))());
+    this.with((files) => files.receive(transfer));
   }
 
   /** Says no, or stops what is on its way. */
   stop(transfer: string): void {
-    this.live.run((async () => void ((await this.met?.files)?.stop(transfer) || this.with((files) => files.stop(transfer))))());
+    this.with((files) => files.stop(transfer));
   }
 
   async pause(transfer: string, on: boolean): Promise<void> {
@@ -111,13 +108,11 @@ export class Files {
 
   /** Gives a file that arrived out of the browser. */
   async save(transfer: string): Promise<void> {
-    if ((await this.met?.files)?.save(transfer)) return;
     await (await this.all()).save(transfer);
   }
 
   /** Takes a row off the list, and what lies in this browser for it. */
   async forget(transfer: string): Promise<void> {
-    if ((await this.met?.files)?.forget(transfer)) return;
     await (await this.all()).forget(transfer);
   }
 }

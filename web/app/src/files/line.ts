@@ -1,4 +1,5 @@
 import { call, type Client, isCode, transfer, TrunklineError } from '@trunkline/sdk';
+import type { TransferEnd } from '../state.ts';
 
 type Call = call.Call;
 type CallState = call.CallState;
@@ -89,6 +90,31 @@ export function endOf(s: CallState, c: Call): 'declined' | 'busy' | 'no-answer' 
     default:
       return c.why === undefined || isCode(c.why, 'unreachable') || isCode(c.why, 'refused') ? 'unreachable' : 'other';
   }
+}
+
+const { refused, tooLarge, busy, disk, corrupt, changed, stopped, paused } = transfer.TransferReason;
+const ofSend: Record<number, TransferEnd | 'interrupted'> = {
+  [refused]: 'declined',
+  [tooLarge]: 'too-large',
+  [busy]: 'interrupted',
+  [disk]: 'their-disk',
+  [corrupt]: 'corrupt',
+  [changed]: 'changed',
+  [stopped]: 'their-stop',
+  [paused]: 'interrupted',
+};
+
+/** What an error says of a file that was on its way to somebody. */
+export function endOfSend(error: TrunklineError): TransferEnd | 'interrupted' {
+  return error instanceof transfer.TransferError ? (ofSend[error.reason] ?? 'other') : isCode(error, 'unreachable') ? 'interrupted' : 'other';
+}
+
+const ofReceive: Record<number, TransferEnd | 'paused'> = { [paused]: 'paused', [changed]: 'their-change', [corrupt]: 'corrupt' };
+
+/** The same of one that somebody sends. Interrupted: it may go on another time. */
+export function endOfReceive(why: TrunklineError | undefined): TransferEnd | 'paused' | 'interrupted' {
+  if (why instanceof transfer.TransferError) return ofReceive[why.reason] ?? (why.by === 'them' ? 'their-stop' : why.reason === disk ? 'disk' : 'stopped');
+  return why && (isCode(why, 'full') || isCode(why, 'storage') || isCode(why, 'too_large')) ? 'disk' : 'interrupted';
 }
 
 /** Bytes a second over the last five seconds, so that a pause shows. */

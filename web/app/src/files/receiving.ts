@@ -1,9 +1,9 @@
-import { type call, type Client, isCode, transfer, TrunklineError } from '@trunkline/sdk';
+import { type call, type Client, transfer, TrunklineError } from '@trunkline/sdk';
 import type { BrowserFiles, Outlet } from '@trunkline/sdk/browser';
 import type { Transfer, TransferEnd, TransferState } from '../state.ts';
-import { engineOf, leave, Rate, Watch } from './line.ts';
+import { endOfReceive, engineOf, leave, Rate, Watch } from './line.ts';
 import { isOver, type Rows } from './rows.ts';
-import { canChoosePlace, choosePlace, copyTo, download, outletTo } from './save.ts';
+import { canChoosePlace, choosePlace, copyTo, download, outletTo, outletToDownloads } from './save.ts';
 
 interface Run {
   call: call.Call;
@@ -184,7 +184,7 @@ export class Receiving {
     if (!t) return;
     if (run.whole) {
       const passed = this.outlets.delete(id);
-      return this.rows.end(id, isOver(t.state) && t.state.is !== 'failed' && t.state.is !== 'lost' ? t.state : passed ? { is: 'saved', how: 'place' } : { is: 'arrived' }, t.size);
+      return this.rows.end(id, isOver(t.state) && t.state.is !== 'failed' && t.state.is !== 'lost' ? t.state : passed ? { is: 'saved', how: canChoosePlace() ? 'place' : 'downloads' } : { is: 'arrived' }, t.size);
     }
     if (isOver(t.state)) return;
     const fail = async (why: TransferEnd) => {
@@ -193,23 +193,13 @@ export class Receiving {
     };
     if (run.stopped) return fail('stopped');
     if (t.place === '') return fail('unreachable'); // nobody knows even its name
-    const why = run.why ?? run.call.why;
-    if (why instanceof transfer.TransferError) {
-      switch (why.reason) {
-        case transfer.TransferReason.paused:
-          this.rows.state(id, { is: 'paused', by: 'them' });
-          return this.rows.keep(id);
-        case transfer.TransferReason.changed:
-          await this.files.remove(t.place);
-          return fail('their-change');
-        case transfer.TransferReason.corrupt:
-          return fail('corrupt');
-        default:
-          return fail('their-stop');
-      }
+    const end = endOfReceive(run.why ?? run.call.why);
+    if (end === 'their-change') await this.files.remove(t.place);
+    if (end === 'paused') {
+      this.rows.state(id, { is: 'paused', by: 'them' });
+      return this.rows.keep(id);
     }
-    if (why && (isCode(why, 'full') || isCode(why, 'storage'))) return fail('disk');
-    if (why && isCode(why, 'too_large')) return fail('disk');
+    if (end !== 'interrupted') return fail(end);
     this.rows.state(id, t.paused ? this.paused(t) : { is: 'interrupted' });
     return this.rows.keep(id);
   }
@@ -232,13 +222,20 @@ export class Receiving {
   /** There is no room for it here: it goes where the person says while it comes. */
   async place(id: string): Promise<void> {
     const t = this.rows.get(id);
-    const handle = t && (await choosePlace(t.name));
+    if (!t) return;
+    const outlet = await this.outlet(t);
     const go = this.asking.get(id);
-    if (!t || !handle || !go) return;
-    const outlet = await outletTo(handle);
+    if (!outlet || !go) return void (await outlet?.abort());
     const incoming = this.files.passing(t.place, outlet);
     this.outlets.set(id, { incoming, outlet });
     go(incoming);
+  }
+
+  /** Into a file of the person's choice, else into the browser's downloads. */
+  private async outlet(t: Transfer): Promise<Outlet | undefined> {
+    if (!canChoosePlace()) return outletToDownloads(t.name, t.size);
+    const handle = await choosePlace(t.name);
+    return handle && outletTo(handle);
   }
 
   async pause(id: string, on: boolean): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Outlet } from '@trunkline/sdk/browser';
+import { passingPath, type FromPassing, type ToPassing, type ToWorker } from '../sw/protocol.ts';
 
 interface Pickers {
   showSaveFilePicker?: (options: { suggestedName: string }) => Promise<FileSystemFileHandle>;
@@ -38,6 +39,65 @@ export async function copyTo(place: FileSystemFileHandle, file: Blob, told: (don
 export async function outletTo(place: FileSystemFileHandle): Promise<Outlet> {
   const to = await place.createWritable();
   return { write: (content) => to.write(content), close: () => to.close(), abort: () => to.abort() };
+}
+
+/** How often a passing file tells the worker to stay. */
+const stayMs = 10_000;
+
+/** A stream into the browser's downloads, through the service worker, for a browser that gives out no files to write into.
+ * Undefined: there is no worker. The browser has everything when close() resolves. */
+export async function outletToDownloads(name: string, size: number): Promise<Outlet | undefined> {
+  const worker = (await navigator.serviceWorker?.getRegistration('/'))?.active;
+  if (!worker) return undefined;
+  const id = crypto.randomUUID();
+  const { port1: port, port2 } = new MessageChannel();
+  const say = (m: ToWorker, ...ports: MessagePort[]) => worker.postMessage(m, ports);
+  let gone = false;
+  let room = 0;
+  let wake: () => void = () => undefined;
+  const ready = new Promise<boolean>((resolve) => {
+    port.onmessage = ({ data }: MessageEvent<FromPassing>) => {
+      resolve(data === 'ready'); // an older worker says something else
+      if (data === 'gone') gone = true;
+      if (data === 'more') room++;
+      wake();
+    };
+  });
+  const stay = setInterval(() => say({ type: 'stay' }), stayMs);
+  const over = () => {
+    clearInterval(stay);
+    port.onmessage = null;
+    port.close();
+  };
+  /** Resolves when the browser has taken what it was given. */
+  const taken = async () => {
+    while (room === 0 && !gone) await new Promise<void>((resolve) => (wake = resolve));
+    if (gone) throw new DOMException('the download was stopped', 'AbortError');
+  };
+  say({ type: 'pass', id, name, size }, port2);
+  if (!(await ready)) {
+    over();
+    return undefined;
+  }
+  // It is answered as something to save, so that this page stays.
+  location.assign(passingPath + id);
+  return {
+    write: async (content) => {
+      await taken();
+      room--;
+      const own = content.slice();
+      port.postMessage(own satisfies ToPassing, [own.buffer]);
+    },
+    close: async () => {
+      await taken();
+      port.postMessage('end' satisfies ToPassing);
+      over();
+    },
+    abort: async () => {
+      port.postMessage('abort' satisfies ToPassing);
+      over();
+    },
+  };
 }
 
 /** Gives a file that is here to the browser's own downloads, which copy it from disk to disk. */

@@ -2,7 +2,7 @@ import { type call, type Client, isCode, transfer, TrunklineError } from '@trunk
 import type { BrowserFiles } from '@trunkline/sdk/browser';
 import type { TransferEnd } from '../state.ts';
 import { type Chosen, mayRead } from './choose.ts';
-import { endOf, engineOf, leave as leaveLine, Rate, Watch } from './line.ts';
+import { endOf, endOfSend, engineOf, leave as leaveLine, Rate, Watch } from './line.ts';
 import { isOver, type Rows } from './rows.ts';
 import { type Kept, sameContent, Shelf } from './shelf.ts';
 
@@ -93,7 +93,7 @@ export class Sending {
     if (same && kept?.hashes) {
       this.rows.state(id, { is: 'hashing', done: 0 });
       try {
-        same = sameContent(await out.hash((done) => this.rows.state(id, { is: 'hashing', done })), kept.hashes);
+        same = await sameContent(await out.hash((done) => this.rows.state(id, { is: 'hashing', done })), kept.hashes);
       } catch (error) {
         if (!(error instanceof TrunklineError)) throw error;
         return this.rows.state(id, { is: 'choose', why: 'moved' });
@@ -225,7 +225,7 @@ export class Sending {
     } catch (error) {
       why = error;
       if (!(error instanceof TrunklineError)) throw error;
-      return error instanceof transfer.TransferError ? reasons[error.reason] ?? 'other' : isCode(error, 'unreachable') ? 'interrupted' : 'other';
+      return endOfSend(error);
     } finally {
       leaveLine(this.client, c, why);
     }
@@ -300,15 +300,3 @@ export class Sending {
     }
   }
 }
-
-const { refused, tooLarge, busy, disk, corrupt, changed, stopped, paused } = transfer.TransferReason;
-const reasons: Record<number, TransferEnd | 'interrupted'> = {
-  [refused]: 'declined',
-  [tooLarge]: 'too-large',
-  [busy]: 'interrupted',
-  [disk]: 'their-disk',
-  [corrupt]: 'corrupt',
-  [changed]: 'changed',
-  [stopped]: 'their-stop',
-  [paused]: 'interrupted',
-};

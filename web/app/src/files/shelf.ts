@@ -49,7 +49,7 @@ export class Shelf {
 }
 
 /** The same content, whatever it is called and whenever it was written. */
-export function sameContent(a: readonly Uint8Array[], b: readonly Uint8Array[]): boolean {
-  const [one, other] = [transfer.rootOf(a), transfer.rootOf(b)];
+export async function sameContent(a: readonly Uint8Array[], b: readonly Uint8Array[]): Promise<boolean> {
+  const [one, other] = await Promise.all([transfer.rootOf(a), transfer.rootOf(b)]);
   return one.every((x, i) => x === other[i]);
 }

@@ -158,9 +158,9 @@ function FileRow(props: { transfer: Transfer; name: string }) {
         )}
         {is === 'room' && (
           <>
-            {'showSaveFilePicker' in globalThis && (
+            {('showSaveFilePicker' in globalThis || navigator.serviceWorker?.controller) && (
               <button type="button" class="button main" onClick={() => act('place')}>
-                {t('filePlace')}
+                {t('showSaveFilePicker' in globalThis ? 'filePlace' : 'fileThrough')}
               </button>
             )}
             <button type="button" class="button" onClick={() => app.engine.rest.files.stop(f.id)}>

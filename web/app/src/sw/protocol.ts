@@ -11,9 +11,19 @@ export interface BundleState {
 export type ToWorker =
   | { type: 'state' } // answered with BundleState on the port
   | { type: 'look' } // ask the node now; answered with BundleState
-  | { type: 'take'; digest: string }; // pin exactly the offered one; answered with TakeResult
+  | { type: 'take'; digest: string } // pin exactly the offered one; answered with TakeResult
+  | { type: 'pass'; id: string; name: string; size: number } // a file is about to be asked for under passingPath; its content comes on the port
+  | { type: 'stay' }; // a file is passing: the browser ends a worker that hears nothing for half a minute
 
 export type TakeResult = { ok: true } | { ok: false; why: 'changed' | 'offline' | 'corrupt' };
+
+/** Where the browser's downloads ask for a file that passes through the worker. */
+export const passingPath = '/passing/';
+
+/** On a passing file's port, to the worker: a piece, the end of the file, or that it will not come. */
+export type ToPassing = Uint8Array | 'end' | 'abort';
+/** From it: it knows of the file; there is room for a piece; the person has stopped the download. */
+export type FromPassing = 'ready' | 'more' | 'gone';
 
 export const bundleCache = (digest: string) => `trunkline-bundle-${digest}`;
 export const pinCache = 'trunkline-pin';

@@ -6,6 +6,7 @@
 // What this cannot do: the browser itself updates this worker. A node that serves another worker
 // changes what is described here; `trunkline verify web` notices that from outside.
 import routes from '../routes.json' with { type: 'json' };
+import { offerPassing, passing } from './passing.ts';
 import { bundleCache, type BundleState, parseListing, pinCache, pinKey, sha256, type TakeResult, type ToWorker } from './protocol.ts';
 
 declare const self: ServiceWorkerGlobalScope;
@@ -117,7 +118,8 @@ self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim(
 self.addEventListener('message', (event) => {
   const port = event.ports[0];
   const message = event.data as ToWorker;
-  if (!port) return;
+  if (!port || message.type === 'stay') return;
+  if (message.type === 'pass') return offerPassing(message.id, { port, name: message.name, size: message.size });
   const answer = async (): Promise<BundleState | TakeResult> => {
     switch (message.type) {
       case 'state':
@@ -138,6 +140,8 @@ const pageOf = (pathname: string) => pages.has(pathname) || pages.has(pathname.r
 self.addEventListener('fetch', (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== 'GET' || url.origin !== self.location.origin) return;
+  const file = passing(url.pathname);
+  if (file) return event.respondWith(file);
   const path = event.request.mode === 'navigate' && pageOf(url.pathname) ? '/index.html' : url.pathname;
   event.respondWith(
     (async () => {

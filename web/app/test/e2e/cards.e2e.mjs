@@ -119,11 +119,25 @@ test('two windows whose nodes are gone make a call by links, with sound and pict
   const saved = alice.page.waitForEvent('download');
   await alice.page.getByRole('button', { name: 'Save', exact: true }).click();
   expect(statSync(await (await saved).path()).size).toBe(120_000);
+  // It lies in the browser's own file system, so that a reload does not take it away.
+  const kept = () => alice.page.evaluate(async () => {
+    const sizes = [];
+    for await (const file of (await (await navigator.storage.getDirectory()).getDirectoryHandle('files')).values()) sizes.push((await file.getFile()).size);
+    return sizes;
+  });
+  expect(await kept()).toEqual([120_000]);
   await alice.page.getByTestId('hangup').click();
   for (const p of [alice, bob]) {
     await p.page.getByRole('heading', { name: 'Call ended' }).waitFor();
     await p.page.getByRole('button', { name: 'Back' }).click();
   }
+  await alice.page.reload();
+  await alice.page.locator('nav.list a').filter({ hasText: 'Bob' }).first().click();
+  const file = alice.page.locator('.bubble.file[data-state="saved"]', { hasText: 'small.txt' });
+  await file.getByRole('button', { name: /More about/ }).click();
+  await alice.page.getByRole('menuitem', { name: 'Remove from this browser' }).click();
+  await file.waitFor({ state: 'detached' });
+  expect(await kept()).toEqual([]);
   silent();
 });
 

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, beforeEach, expect, onTestFailed, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
 import { content, crash, gate, joined, meet, offer, reached, receive, reopened, row, saved, sha, written } from './filepeople.mjs';
@@ -243,6 +244,33 @@ test('without room, both are told; then it goes straight to where the person say
   await receive(bob);
   await row(alice, 'room later.bin', 'delivered').waitFor();
   expect(sha((await saved(bob, 'room later.bin')).content)).toBe(sha(data));
+});
+
+test('without room and without a dialog for it, a file goes into the downloads while it comes', async () => {
+  const data = content(40 * MiB, 13);
+  const usage = await bob.page.evaluate(async () => (await navigator.storage.estimate()).usage);
+  const session = await bob.context.newCDPSession(bob.page);
+  const quota = (quotaSize) => session.send('Storage.overrideQuotaForOrigin', { origin: bob.home, ...(quotaSize === undefined ? {} : { quotaSize }) });
+  await quota(usage + 4 * MiB);
+  const name = "it's (the) \u201cminutes\u201d 50%.bin";
+  await offer(world, alice, name, data);
+  await receive(bob);
+  const [download] = await Promise.all([bob.page.waitForEvent('download'), row(bob, name, 'room').getByRole('button', { name: 'Into your downloads' }).click()]);
+  await row(bob, name, 'saved').getByText('handed to your browser').waitFor();
+  await row(alice, name, 'delivered').waitFor();
+  expect(download.suggestedFilename()).toBe("it's (the) \u201cminutes\u201d 50%.bin");
+  expect(sha(readFileSync(await download.path()))).toBe(sha(data));
+  // Whoever stops the download wants no more of it, and its sender hears so.
+  await gate(alice, 20 * MiB);
+  await offer(world, alice, 'unwanted half way.bin', content(40 * MiB, 14));
+  await receive(bob);
+  const [stopped] = await Promise.all([bob.page.waitForEvent('download'), row(bob, 'unwanted half way.bin', 'room').getByRole('button', { name: 'Into your downloads' }).click()]);
+  await reached(bob, 'unwanted half way.bin', 8 * MiB);
+  await stopped.cancel();
+  await gate(alice);
+  await row(bob, 'unwanted half way.bin', 'failed').waitFor();
+  await row(alice, 'unwanted half way.bin', 'failed').waitFor();
+  await quota();
 });
 
 test('what the browser has cleared is not said to be there, and comes whole all the same', async () => {
