@@ -15,6 +15,7 @@ import { vectors } from "./vectors.ts";
 const files: Files = {
   wycheproof: vectors("identity/testdata/wycheproof_ed25519.json"), edge: vectors("identity/testdata/cctv_ed25519_edge.json"),
   objects: vectors("identity_objects.json"), envelope: vectors("envelope.json"), session: vectors("session.json"),
+  derivation: vectors("identity_derivation.json"), files: vectors("files.json"),
 };
 
 let server: Server;
@@ -37,7 +38,8 @@ beforeAll(async () => {
 afterAll(() => { server?.close(); });
 
 const judge = ([f, fallback]: readonly [Files, boolean]) => (globalThis as unknown as Page).run(f, fallback);
-const judged = 151 + 275 + files.objects.accepted.length + files.objects.refused.length + 2 * 2 + 1 + 1 + files.envelope.hops_of_one_encapsulation.length + 1 + 2;
+const judged = 151 + 275 + files.objects.accepted.length + files.objects.refused.length + 2 * 2 + 1 + 1 + files.envelope.hops_of_one_encapsulation.length + 1 + 2
+  + 2 * files.derivation.derived.length + files.files.files.length;
 
 it.each([false, true])("in Chromium, the fallback alone: %s", async (fallback) => {
   const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((p) => existsSync(p));

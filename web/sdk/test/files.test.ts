@@ -31,7 +31,7 @@ describe("the vectors of files", () => {
     const l = new file.Layout(v.size);
     const units = Array.from({ length: l.units }, (_, u) => content.subarray(u * file.unitSize, u * file.unitSize + l.unitLength(u)));
     const hashes = units.map((u) => sha256(u) as Uint8Array<ArrayBuffer>);
-    const root = file.rootOf(hashes);
+    const root = await file.rootOf(hashes);
     expect(hex(root)).toBe(v.root);
     const id = file.fileIdOf(v.name, v.size, root);
     expect(hex(id)).toBe(v.file_id);

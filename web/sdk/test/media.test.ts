@@ -88,7 +88,7 @@ describe("files", () => {
     const attempt = new Uint8Array(16).fill(0xa7);
     const content = utf8("hello, trunkline");
     const h = sha256(content) as Bytes;
-    const root = file.rootOf([h]);
+    const root = await file.rootOf([h]);
     const id = file.fileIdOf("hello.txt", content.length, root);
     expect(hex(id)).toBe("2268b87e87699049ae94661a4fcf8a0e");
     const layout = new file.Layout(content.length);
@@ -116,7 +116,7 @@ describe("files", () => {
     const layout = new file.Layout(data.length);
     const units = Array.from({ length: layout.units }, (_, u) => data.subarray(u * file.unitSize, u * file.unitSize + layout.unitLength(u)));
     const hashes = units.map((u) => sha256(u) as Bytes);
-    const root = file.rootOf(hashes);
+    const root = await file.rootOf(hashes);
     const id = file.fileIdOf("x", data.length, root);
     const attempt = new Uint8Array(16).fill(from);
     const key = file.chunkKey(new Uint8Array(32).fill(5), Role.responder, id, attempt);

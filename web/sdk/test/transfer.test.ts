@@ -55,7 +55,7 @@ class Session {
   readonly #timers = new Set<() => void>();
   #looks: (() => void)[] = [];
 
-  constructor(disk: file.Sink | undefined) {
+  constructor(disk: file.Sink | file.Incoming | undefined) {
     const make = (role: 0 | 1, to: () => file.TransferEngine, ask: file.EngineOptions["ask"]) => new file.TransferEngine({
       fileKey: new Uint8Array(32).fill(9), role, ask,
       channels: {
@@ -83,7 +83,7 @@ class Session {
       onReceiveEnd: (_, why) => this.ends.push(why),
     });
     this.alice = make(0, () => this.bob, async () => undefined);
-    this.bob = make(1, () => this.alice, async () => disk);
+    this.bob = make(1, () => this.alice, async (m) => (disk === undefined || "open" in disk ? disk : file.localIncoming(disk, m)));
   }
 
   #look(): void { for (const f of this.#looks.splice(0)) f(); }
@@ -111,7 +111,7 @@ it("never sends more than the window ahead of the receiver's disk, and does not 
   const s = new Session(disk);
   s.deaf = true;
   const seen: file.Progress[] = [];
-  const sent = s.alice.send(source("a", data), (p) => seen.push(p));
+  const sent = s.alice.send(file.localOutgoing(source("a", data)), (p) => seen.push(p));
   await s.until(() => s.words.includes("accept"));
   s.hear();
   s.deaf = true; // not one Kept arrives
@@ -133,7 +133,7 @@ it("nothing waits behind the units, however long the padding is", async () => {
   let pieces = layout.units + Math.ceil(layout.zeros / unit) + 1;
   const s = new Session({
     open: async () => ({ units: layout.units, done: false }), take: () => undefined, close: () => undefined,
-  } as unknown as file.Sink);
+  });
   const ended = s.alice.send({
     name: "padded", size, hash: async () => Array<Bytes>(layout.units).fill(hash),
     cut: ({ from }) => {
@@ -174,7 +174,7 @@ it("is held by either person, tells the other, and goes on", async () => {
     const s = new Session(disk);
     const seen: file.Progress[] = [];
     const data = content(20 * unit);
-    const sent = s.alice.send(source("c", data), (p) => seen.push(p));
+    const sent = s.alice.send(file.localOutgoing(source("c", data)), (p) => seen.push(p));
     const pause = (on: boolean) => (who === "alice" ? s.alice.pauseSending(on) : s.bob.pauseReceiving(on));
     const there = () => (who === "alice" ? s.heard : seen);
     await s.until(() => disk.units.length >= 3);
@@ -199,12 +199,12 @@ it("a full disk is said to the sender as what it is, and what was verified stays
   const disk = new Disk();
   disk.full = 2;
   const s = new Session(disk);
-  const err = await s.alice.send(source("d", content(4 * unit))).catch((e: unknown) => e) as file.TransferError;
+  const err = await s.alice.send(file.localOutgoing(source("d", content(4 * unit)))).catch((e: unknown) => e) as file.TransferError;
   expect([err.code, err.reason]).toEqual(["aborted", file.TransferReason.disk]);
   expect(s.ends.map((e) => e.code)).toEqual(["full"]);
   expect([disk.units.length, disk.discarded]).toEqual([2, 0]);
   disk.full = Infinity;
-  await new Session(disk).alice.send(source("d", content(4 * unit)));
+  await new Session(disk).alice.send(file.localOutgoing(source("d", content(4 * unit))));
   expect([disk.size, disk.finished]).toEqual([4 * unit, 1]);
 });
 
@@ -213,11 +213,11 @@ it("a file that changes on its way is not finished, and each side hears why", as
   const disk = new Disk();
   const s = new Session(disk);
   let reads = 0;
-  const err = await s.alice.send({ name: "e", size: data.length, read: async (a, b) => {
+  const err = await s.alice.send(file.localOutgoing({ name: "e", size: data.length, read: async (a, b) => {
     const c = data.slice(a, b);
     if (++reads > 8) c[0]! ^= 1;
     return c;
-  } }).catch((e: unknown) => e) as file.TransferError;
+  } })).catch((e: unknown) => e) as file.TransferError;
   await s.until(() => s.words.includes("cancel"));
   expect(err.reason).toBe(file.TransferReason.changed);
   await new Promise((resolve) => setImmediate(resolve));
@@ -227,33 +227,33 @@ it("a file that changes on its way is not finished, and each side hears why", as
 
 it("either side ends it, and the other hears the reason", async () => {
   const one = new Session(new Disk());
-  const stopped = one.alice.send(source("f", content(30 * unit))).catch((e: unknown) => (e as file.TransferError).reason);
+  const stopped = one.alice.send(file.localOutgoing(source("f", content(30 * unit)))).catch((e: unknown) => (e as file.TransferError).reason);
   await one.until(() => one.chunks > 20);
   one.alice.stopSending();
   expect(await stopped).toBe(file.TransferReason.stopped);
   await new Promise((resolve) => setImmediate(resolve));
   expect(one.ends.map((e) => (e as file.TransferError).reason)).toEqual([file.TransferReason.stopped]);
   const two = new Session(new Disk());
-  const refused = two.alice.send(source("g", content(30 * unit))).catch((e: unknown) => (e as file.TransferError).reason);
+  const refused = two.alice.send(file.localOutgoing(source("g", content(30 * unit)))).catch((e: unknown) => (e as file.TransferError).reason);
   await two.until(() => two.chunks > 20);
   two.bob.stopReceiving(file.TransferReason.paused);
   expect(await refused).toBe(file.TransferReason.paused);
   const three = new Session(undefined);
-  expect(await three.alice.send(source("h", content(3))).catch((e: unknown) => (e as file.TransferError).reason)).toBe(file.TransferReason.refused);
+  expect(await three.alice.send(file.localOutgoing(source("h", content(3)))).catch((e: unknown) => (e as file.TransferError).reason)).toBe(file.TransferReason.refused);
 });
 
 it("a file that is there whole is answered with Done, and nothing is sent", async () => {
   const s = new Session({
     open: async () => ({ units: 3, done: true }), take: () => undefined, close: () => undefined,
-  } as unknown as file.Sink);
-  await s.alice.send(source("i", content(2 * unit + 1)));
+  });
+  await s.alice.send(file.localOutgoing(source("i", content(2 * unit + 1))));
   expect([s.chunks, s.words]).toEqual([0, ["manifest", "done"]]);
 });
 
 it("what has no place in the order is a breach", async () => {
   const s = new Session(new Disk());
   s.deaf = true;
-  const out = s.alice.send(source("k", content(3 * unit))).catch(() => undefined);
+  const out = s.alice.send(file.localOutgoing(source("k", content(3 * unit)))).catch(() => undefined);
   await s.until(() => s.words.includes("accept"));
   const attempt = new Uint8Array(16).fill(1);
   for (const c of [{ kind: "kept", attempt, unit: 1n }, { kind: "wait", attempt }, { kind: "done", attempt }] as const) {

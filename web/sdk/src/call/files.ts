@@ -2,8 +2,9 @@
 
 import { checkAbort, type Abortable } from "../abort.ts";
 import { refuse, TrunklineError } from "../errors.ts";
-import type { Source } from "../transfer/local.ts";
-import { TransferEngine, type EngineOptions, type Progress } from "../transfer/transfer.ts";
+import { localIncoming, localOutgoing, type Sink, type Source } from "../transfer/local.ts";
+import type { Manifest } from "../transfer/message.ts";
+import { TransferEngine, type EngineOptions, type Incoming, type Progress } from "../transfer/transfer.ts";
 import type { Call } from "./call.ts";
 import type { Calls } from "./calls.ts";
 import type { CallState } from "./machine.ts";
@@ -34,7 +35,7 @@ export async function sendFile(calls: Calls, to: string, source: Source, o: Send
     await reach(c, "answered", "connecting", "live");
     const engine = filesOf(calls, c, { ask: async () => undefined });
     await reach(c, "live");
-    await engine.send(source, o.onProgress);
+    await engine.send(localOutgoing(source), o.onProgress);
   } catch (err) {
     checkAbort(signal);
     throw err;
@@ -45,13 +46,24 @@ export async function sendFile(calls: Calls, to: string, source: Source, o: Send
   }
 }
 
+/** Where the files of a call go, and who hears of them. */
+export interface FilesOptions extends Pick<EngineOptions, "onReceiving" | "onReceived"> {
+  /** Asked once for each offer; undefined refuses it. */
+  readonly ask: (m: Manifest) => Promise<Sink | Incoming | undefined>;
+}
+
 /** Makes an answered call for files ready to take them, and to send more: ask says where each goes, or refuses it. */
-export function filesOf(calls: Calls, c: Call, o: Pick<EngineOptions, "ask" | "onReceiving" | "onReceived">): TransferEngine {
+export function filesOf(calls: Calls, c: Call, o: FilesOptions): TransferEngine {
   const { client } = calls;
   const { session } = c;
   if (session === undefined) throw refuse("malformed", "files come after the answer");
   const engine = new TransferEngine({
-    ...o, role: session.role, fileKey: session.fileKey(), after: (ms, f) => client.timers.after(ms, f),
+    ...o,
+    ask: async (m) => {
+      const where = await o.ask(m);
+      return where === undefined || "open" in where ? where : localIncoming(where, m);
+    },
+    role: session.role, fileKey: session.fileKey(), after: (ms, f) => client.timers.after(ms, f),
     channels: { sendControl: (message) => c.sendControl({ case: "file", value: { message } }), sendChunk: (chunk) => c.sendFile(chunk) },
     run: (work) => client.background("a file", async () => {
       try {

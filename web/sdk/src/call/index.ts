@@ -6,7 +6,7 @@ export * from "./cardpeer.ts";
 export * from "./cards.ts";
 export * from "./calls.ts";
 export * from "./control.ts";
-export { filesOf, reach, sendFile, type SendFileOptions } from "./files.ts";
+export { filesOf, reach, sendFile, type FilesOptions, type SendFileOptions } from "./files.ts";
 export * from "./frames.ts";
 export * from "./machine.ts";
 export * from "./media.ts";

@@ -2,10 +2,11 @@
 
 import { equal, type Bytes } from "../bytes.ts";
 import { refuse, TrunklineError } from "../errors.ts";
-import { TransferReason, type Manifest } from "./message.ts";
+import { TransferError, TransferReason } from "./end.ts";
+import type { Manifest } from "./message.ts";
 import { Assembler, ChunkBox, Cutter, digest, Layout, parseChunk, unitSize, WrongRoot, type ChunkSecrets } from "./stream.ts";
 import { release } from "./release.ts";
-import { TransferError, type Incoming, type Outgoing } from "./transfer.ts";
+import type { Incoming, Outgoing } from "./transfer.ts";
 
 /** Content that can be read twice. */
 export interface Source {
@@ -81,6 +82,7 @@ export function localOutgoing(s: Source): Outgoing {
   };
 }
 
+/** A place on this thread for one file that comes. */
 export function localIncoming(sink: Sink, m: Manifest): Incoming {
   let queue: Promise<void> = Promise.resolve();
   let over = false;

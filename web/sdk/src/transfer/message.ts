@@ -3,14 +3,11 @@
 import { equal, utf8, type Bytes } from "../bytes.ts";
 import { bytes, decode, encode, enumeration, oneof, schema, string, uint64, type Init, type Of } from "../canon.ts";
 import { refuse } from "../errors.ts";
-import { fileIdOf, maxFile, padme } from "./stream.ts";
+import { fileIdOf } from "./keys.ts";
+import { maxFile, padme } from "./stream.ts";
 
 export const maxControl = 8192;
 const maxName = 1024;
-
-export const TransferReason = {
-  refused: 1, tooLarge: 2, busy: 3, disk: 4, corrupt: 5, changed: 6, stopped: 7, paused: 8,
-} as const;
 
 const ManifestMessage = schema("Manifest", {
   fileId: bytes(1), attemptId: bytes(2), size: uint64(3), padded: uint64(4), name: string(5), root: bytes(6),

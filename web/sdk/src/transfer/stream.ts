@@ -1,13 +1,8 @@
 // The stream of a file and its chunks (docs/spec/files.md, sections 1, 3 and 4).
 
-import { hkdf } from "@noble/hashes/hkdf.js";
-import { sha256 } from "@noble/hashes/sha2.js";
-import { concat, copy, equal, isZero, readU64, u32, u64, utf8, type Bytes } from "../bytes.ts";
+import { concat, copy, equal, isZero, readU64, u64, type Bytes } from "../bytes.ts";
+import { primitive, type Cipher } from "../crypto/index.ts";
 import { refuse, TrunklineError } from "../errors.ts";
-import { Role } from "../envelope/session.ts";
-import { hash } from "../identity/key.ts";
-import { context } from "../labels.ts";
-import { cipherOf, type Cipher } from "./cipher.ts";
 import { release } from "./release.ts";
 
 export const unitSize = 1 << 20;
@@ -19,13 +14,8 @@ export const maxChunk = chunkHeader + chunkSize + tagSize; // 58,297
 export const maxFile = 2 ** 40;
 
 /** SHA-256 over the SHA-256 of every unit. */
-export function rootOf(unitHashes: readonly Uint8Array[]): Bytes {
-  return sha256(concat(...unitHashes)) as Bytes;
-}
-
-export function fileIdOf(name: string, size: number, root: Uint8Array): Bytes {
-  const n = utf8(name);
-  return hash("file-id", root, u64(size), u32(n.length), n).slice(0, 16);
+export function rootOf(unitHashes: readonly Uint8Array[]): Promise<Bytes> {
+  return digest(concat(...unitHashes));
 }
 
 /** The size rounded up as Padmé does. */
@@ -74,12 +64,6 @@ export class Layout {
   }
 }
 
-/** The key of one attempt's chunks. sender is the role, in the session, of the side that sends the file. */
-export function chunkKey(fileKey: Uint8Array, sender: Role, fileId: Uint8Array, attempt: Uint8Array): Bytes {
-  const label = context(sender === Role.initiator ? "file-i2r" : "file-r2i");
-  return hkdf(sha256, fileKey, concat(fileId, attempt), label, 32) as Bytes;
-}
-
 /** What the chunks of one attempt in one direction are sealed with. */
 export interface ChunkSecrets {
   readonly key: Uint8Array;
@@ -99,7 +83,7 @@ export class ChunkBox {
   }
 
   static async make(s: ChunkSecrets): Promise<ChunkBox> {
-    return new ChunkBox(await cipherOf(s.key, concat(s.fileId, u64(s.size))), s.attempt);
+    return new ChunkBox(await (await primitive("aead")).cipher(s.key, concat(s.fileId, u64(s.size))), s.attempt);
   }
 
   /** The whole message of a chunk. */
@@ -261,7 +245,7 @@ export class Assembler {
     release(plain);
     if (!last) return false;
     // The layout's arithmetic makes the root the end of the last chunk.
-    if (!equal(this.#record.subarray(0, hashSize), this.#root) || !equal(rootOf(this.#hashes), this.#root)) throw new WrongRoot();
+    if (!equal(this.#record.subarray(0, hashSize), this.#root) || !equal(await rootOf(this.#hashes), this.#root)) throw new WrongRoot();
     return true;
   }
 
@@ -280,8 +264,7 @@ export class WrongRoot extends TrunklineError {
   }
 }
 
-/** SHA-256, by the platform where it has one: several times faster, and off the thread that asks. */
+/** SHA-256 by the platform: several times faster than a script, and off the thread that asks. */
 export async function digest(b: Bytes): Promise<Bytes> {
-  const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined; // absent where the page came without TLS
-  return subtle === undefined ? sha256(b) as Bytes : new Uint8Array(await subtle.digest("SHA-256", b));
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", b));
 }

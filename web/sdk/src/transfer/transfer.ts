@@ -1,13 +1,14 @@
 // Sending and taking one file over a bound call (docs/spec/files.md, sections 2, 5 and 6). Where bytes come from
-// and where they go is injected, and so is where they are hashed and sealed: here (local.ts) or in a worker
+// and where they go is injected, and so is where they are hashed and sealed: on this thread (local.ts) or in a worker
 // (browser.ts). A unit is on the disk before it counts.
 
 import { hex, random, type Bytes } from "../bytes.ts";
 import type { Role } from "../envelope/session.ts";
 import { refuse, TrunklineError } from "../errors.ts";
-import { localIncoming, localOutgoing, type Sink, type Source } from "./local.ts";
-import { marshalControl, parseControl, TransferReason, type Manifest, type TransferControl } from "./message.ts";
-import { chunkKey, fileIdOf, Layout, maxFile, parseChunk, rootOf, unitSize, type ChunkSecrets } from "./stream.ts";
+import { TransferError, TransferReason } from "./end.ts";
+import { chunkKey, fileIdOf } from "./keys.ts";
+import { marshalControl, parseControl, type Manifest, type TransferControl } from "./message.ts";
+import { Layout, maxFile, parseChunk, rootOf, unitSize, type ChunkSecrets } from "./stream.ts";
 
 /** The two channels of a bound call. sendChunk waits while too much is unsent, and owns the message from then on. */
 export interface Channels {
@@ -57,21 +58,6 @@ export type Progress =
   | { readonly state: "hashing" | "waiting" | "sending" | "verifying" | "saved"; readonly done: number; readonly size: number }
   | { readonly state: "paused"; readonly by: "us" | "them"; readonly done: number; readonly size: number };
 
-/**
- * A transfer that ended before the file was whole: which side ended it, and why. Where it was ours, the other side has
- * still to hear of it: the session is closed by that one, or a moment later.
- */
-export class TransferError extends TrunklineError {
-  readonly reason: number;
-  readonly by: "us" | "them";
-
-  constructor(reason: number, by: "us" | "them", message: string, cause?: unknown) {
-    super(reason === TransferReason.refused ? "policy" : "aborted", message, cause === undefined ? {} : { cause });
-    this.reason = reason;
-    this.by = by;
-  }
-}
-
 const waitMs = 2_000;
 const maxEnded = 64;
 /**
@@ -107,7 +93,7 @@ export interface EngineOptions {
   readonly fileKey: Uint8Array;
   readonly role: Role;
   /** Asked once for each offer; undefined refuses it. */
-  readonly ask: (m: Manifest) => Promise<Sink | Incoming | undefined>;
+  readonly ask: (m: Manifest) => Promise<Incoming | undefined>;
   readonly after: (ms: number, f: () => void) => () => void;
   readonly onReceived?: (m: Manifest) => void;
   readonly onReceiving?: (m: Manifest, p: Progress) => void;
@@ -156,14 +142,13 @@ export class TransferEngine {
   // ---- Sending ----
 
   /** Offers a file and sends it. It resolves when the other side has it whole, under its name, and not before. */
-  async send(file: Source | Outgoing, onProgress: (p: Progress) => void = () => undefined): Promise<void> {
+  async send(out: Outgoing, onProgress: (p: Progress) => void = () => undefined): Promise<void> {
     if (this.#sending !== undefined) throw refuse("policy", "a file is on its way already");
-    if (file.size > maxFile) throw refuse("too_large", "the file is larger than one terabyte");
-    const out = "cut" in file ? file : localOutgoing(file);
+    if (out.size > maxFile) throw refuse("too_large", "the file is larger than one terabyte");
     const { name, size } = out;
     const layout = new Layout(size);
     onProgress({ state: "hashing", done: 0, size });
-    const root = rootOf(await out.hash((done) => onProgress({ state: "hashing", done, size })));
+    const root = await rootOf(await out.hash((done) => onProgress({ state: "hashing", done, size })));
     if (this.#closed) throw refuse("unreachable", "the session ended before the file was offered");
     const attempt = random(16);
     const fileId = fileIdOf(name, size, root);
@@ -332,10 +317,9 @@ export class TransferEngine {
     const r: Receiving = { manifest: m, attempt, incoming: undefined, kept: 0, told: 0, stopWaits: this.#waits(m.attempt) };
     this.#receiving = r;
     this.#o.run(async () => {
-      const where = await this.#o.ask(m);
+      const incoming = await this.#o.ask(m);
       if (this.#receiving !== r) return;
-      if (where === undefined) return this.#refuse(r, TransferReason.refused);
-      const incoming = "open" in where ? where : localIncoming(where, m);
+      if (incoming === undefined) return this.#refuse(r, TransferReason.refused);
       const size = m.size;
       const sender: Role = this.#o.role === 0 ? 1 : 0;
       const tell = (p: Progress) => { if (this.#receiving === r) this.#o.onReceiving?.(m, p); };

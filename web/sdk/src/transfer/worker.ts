@@ -4,11 +4,11 @@
 
 import { equal, type Bytes } from "../bytes.ts";
 import { TrunklineError } from "../errors.ts";
+import { TransferError } from "./end.ts";
 import { doneName, folder, hashesName, partName, type Failure, type FromFiles, type There, type ToFiles } from "./files.ts";
 import { cutSource, hashSource } from "./local.ts";
 import { release } from "./release.ts";
 import { Assembler, ChunkBox, digest, hashSize, Layout, parseChunk, rootOf, unitSize, unitsIn, WrongRoot, type ChunkSecrets, type Unit } from "./stream.ts";
-import { TransferError } from "./transfer.ts";
 
 /** A file that this worker alone has open. */
 interface SyncHandle {
@@ -222,7 +222,7 @@ async function isDone(place: string, size: number, root: Uint8Array, reading: (b
     if ((err as DOMException).name === "NotFoundError") return false;
     throw err;
   }
-  if (file.size === size && equal(rootOf(await hashFile(file, reading)), root)) return true;
+  if (file.size === size && equal(await rootOf(await hashFile(file, reading)), root)) return true;
   await (await dir()).removeEntry(doneName(place));
   return false;
 }

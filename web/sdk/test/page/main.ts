@@ -42,14 +42,14 @@ function engineOf(c: sdk.call.Call): sdk.transfer.TransferEngine {
   const engine = new sdk.transfer.TransferEngine({
     channels: { sendControl: (message) => c.sendControl({ case: "file", value: { message } }), sendChunk: (chunk) => c.sendFile(chunk) },
     fileKey: c.session!.fileKey(), role: c.session!.role, after: (ms, f) => client.timers.after(ms, f), run: (work) => client.background("a file", work),
-    ask: async () => ({
+    ask: async (m) => sdk.transfer.localIncoming({
       have: async () => [], write: async (_, unit, content) => { units[unit] = content; }, discard: async () => undefined,
       finish: async (m) => {
         const all = new Uint8Array(await new Blob(units as Uint8Array<ArrayBuffer>[]).arrayBuffer());
         received.push({ name: m.name, size: all.length, digest: await digest(all) });
         woken();
       },
-    }),
+    }, m),
   });
   c.onControl = (m) => { if (m.case === "file") engine.takeControl(m.value.message); };
   c.onFile = (chunk) => engine.takeChunk(chunk);
@@ -108,7 +108,7 @@ const steps = {
         if (s.phase === "ended") reject(c.why ?? new Error("the call ended"));
       };
     });
-    await (await live).send({ name: "from page.bin", size, read: async (a, b) => content.slice(a, b) });
+    await (await live).send(sdk.transfer.localOutgoing({ name: "from page.bin", size, read: async (a, b) => content.slice(a, b) }));
     c.hangup();
     return digest(content);
   },
