@@ -1,5 +1,6 @@
 // The texts in two files for each language: what the modules name that are on the way from a link into a call, and the
 // rest. Nobody keeps the two apart by hand: a module is on the way when main.tsx imports it and no import() is between.
+// What the texts are called is in neither: texts/names has it once for all languages, in the same order.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,10 +31,15 @@ export const texts: Plugin = {
   load(id) {
     if (!id.startsWith(`\0${prefix}`)) return null;
     const [, language = '', part] = id.split('/');
-    const file = path.join(source, 'locales', `${language}.json`);
-    this.addWatchFile(file);
+    const read = (name: string) => {
+      const file = path.join(source, 'locales', `${name}.json`);
+      this.addWatchFile(file);
+      return JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>;
+    };
     const words = wordsOnTheWay();
-    const all = Object.entries(JSON.parse(readFileSync(file, 'utf8')) as Record<string, string>);
-    return `export default ${JSON.stringify(Object.fromEntries(all.filter(([key]) => words.has(key) === (part === 'first'))))}`;
+    const names = Object.keys(read('en')).filter((name) => words.has(name) === (part === 'first'));
+    if (language === 'names') return `export default ${JSON.stringify(names)}`;
+    const all = read(language);
+    return `export default ${JSON.stringify(names.map((name) => all[name]))}`;
   },
 };

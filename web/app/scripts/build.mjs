@@ -22,9 +22,16 @@ await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 await build({ ...common, build: { outDir: out, emptyOutDir: false } });
 // Workers and worklets are files of their own: they share no chunk with the page, so the bytes of the service
-// worker change only when it changes.
-const workers = { 'sw.js': ['sw', 'sw.ts'], 'files.js': ['files', 'worker.ts'], 'frames.js': ['call', 'frames.ts'], 'roomframes.js': ['rooms', 'frames.ts'], 'noise-gate.js': ['plugins', 'gate.ts'] };
-for (const [name, source] of Object.entries(workers)) {
+// worker change only when it changes. Those that are modules fetch what a browser may lack when they need it.
+const alone = {
+  'sw.js': [['src', 'sw', 'sw.ts'], 'iife'],
+  'noise-gate.js': [['src', 'plugins', 'gate.ts'], 'iife'],
+  'frames.js': [['src', 'call', 'frames.ts'], 'iife'],
+  'roomframes.js': [['src', 'rooms', 'frames.ts'], 'iife'],
+  'files.js': [['src', 'files', 'worker.ts'], 'es'],
+  'sdk-noble.js': [['..', 'sdk', 'src', 'crypto', 'noble.ts'], 'es'],
+};
+for (const [name, [source, format]] of Object.entries(alone)) {
   await build({
     ...common,
     publicDir: false,
@@ -32,8 +39,9 @@ for (const [name, source] of Object.entries(workers)) {
       outDir: out,
       emptyOutDir: false,
       rollupOptions: {
-        input: path.join(app, 'src', ...source),
-        output: { format: 'iife', entryFileNames: name, inlineDynamicImports: true },
+        input: path.join(app, ...source),
+        preserveEntrySignatures: 'strict',
+        output: { format, entryFileNames: name, inlineDynamicImports: true },
       },
     },
   });

@@ -1,3 +1,4 @@
+import first from 'texts/names/first';
 import type en from './locales/en.json';
 import type { Language } from './prefs.ts';
 
@@ -30,10 +31,10 @@ export interface Translator {
 export async function translator(language: Language): Promise<Translator> {
   const messages: Partial<Messages> = {};
   const change = language === 'qps' ? (await import('./pseudo.ts')).pseudo : (text: string) => text;
-  const add = (more: Record<string, string>) => {
-    for (const [key, text] of Object.entries(more)) messages[key as Key] = change(text);
+  const add = (names: string[], texts: string[]) => {
+    for (const [i, text] of texts.entries()) messages[names[i] as Key] = change(text);
   };
-  add((language === 'de' ? await import('texts/de/first') : await import('texts/en/first')).default);
+  add(first, (language === 'de' ? await import('texts/de/first') : await import('texts/en/first')).default);
   let rest: Promise<void> | undefined;
   const base = language === 'qps' ? 'en' : language;
   // The region is the browser's, for times and dates as the person knows them.
@@ -42,6 +43,7 @@ export async function translator(language: Language): Promise<Translator> {
   return Object.assign((key: Key, params?: Params) => format(messages[key] ?? '', params, plural), {
     language,
     locale,
-    rest: () => (rest ??= (language === 'de' ? import('texts/de/rest') : import('texts/en/rest')).then((m) => add(m.default))),
+    rest: () =>
+      (rest ??= Promise.all([import('texts/names/rest'), language === 'de' ? import('texts/de/rest') : import('texts/en/rest')]).then(([names, texts]) => add(names.default, texts.default))),
   });
 }

@@ -1,5 +1,5 @@
-// Made by build/texts.ts.
+// Made by build/texts.ts: texts/en/first, texts/en/rest and so on, each in the order of texts/names/first or texts/names/rest.
 declare module 'texts/*' {
-  const messages: Record<string, string>;
-  export default messages;
+  const texts: string[];
+  export default texts;
 }
