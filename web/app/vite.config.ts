@@ -63,7 +63,7 @@ const groups: Record<string, RegExp> = {
     /\/app\/src\/screens\/(about|add|details|devices|fileinput|home|host|identities|join|keysettings|media|nodeview|person|phrase|return|scan|sendfile|settings|side|transfer|update|verify|welcome)\.tsx$|\/app\/src\/call\/details\.tsx$|\/app\/src\/files\/choose\.ts$|\/ui\/src\/tabs\.tsx$/,
   transfers: /\/app\/src\/(transfers|files\/(incall|line|receiving|rows|sending|shelf))\.ts$|\/sdk\/src\/transfer\/(?!release)/,
   cards: /\/app\/src\/(cards\/desk\.ts|screens\/card\.tsx)$|\/sdk\/src\/(call\/card\w+|envelope\/card\w*)\.ts$/,
-  room: /\/app\/src\/rooms\/\w+\.tsx?$|\/sdk\/src\/(room\/|link\/roomframes)/,
+  room: /\/app\/src\/rooms\/\w+\.tsx?$|\/sdk\/src\/(room\/|link\/roomframes)|texts\/names\/room$/,
 };
 
 const together: Plugin = {
@@ -109,6 +109,7 @@ export default defineConfig({
         chunkFileNames: (chunk) => {
           const [, language, part] = /^\0texts\/(\w+)\/(\w+)$/.exec(chunk.facadeModuleId ?? '') ?? [];
           if (language === 'names') return 'names.js';
+          if (part === 'room') return `room-${language}.js`;
           if (language) return part === 'first' ? `${language}.js` : `${language}-more.js`;
           return `${chunk.facadeModuleId?.includes('/sdk/src/') ? 'sdk-' : chunk.facadeModuleId?.includes('/qr/decode') ? 'qr-' : ''}${chunk.name.toLowerCase()}.js`;
         },
