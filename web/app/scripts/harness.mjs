@@ -111,9 +111,10 @@ export class World {
     return [await this.node(first, first, more(a, b)), await this.node(second, second, more(b, a))];
   }
 
-  /** Runs a command of the binary and returns what it printed. */
+  /** Runs a command of the binary and returns what it printed. Nothing else happens here meanwhile, so that no other limit
+   * would end one that does not end. */
   run(...args) {
-    return execFileSync(this.binary, args, { encoding: 'utf8', env: { PATH: process.env.PATH, HOME: this.dir } });
+    return execFileSync(this.binary, args, { encoding: 'utf8', timeout: patience, killSignal: 'SIGKILL', env: { PATH: process.env.PATH, HOME: this.dir } });
   }
 
   invite(node) {

@@ -93,8 +93,12 @@ export function written(world, name, data) {
   return file;
 }
 
+/** Chooses a file to send. It is offered when it has a row: what is waited for after that is not the choosing. */
 export async function offer(world, from, name, data) {
+  const rows = from.page.locator('.bubble.file');
+  const before = await rows.count();
   await from.page.locator('.composer input[type=file]').setInputFiles(written(world, name, data));
+  await rows.nth(before).waitFor();
 }
 
 /** Says yes to what is being asked. */
