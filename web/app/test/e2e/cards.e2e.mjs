@@ -16,8 +16,8 @@ let bob;
 /** What was answered by a server, and what was said on a socket, since the nodes were stopped. */
 const heard = [];
 
-/** Keeps the connections of a page within a test's reach. */
-const keep = `{ const Real = RTCPeerConnection; globalThis.connections = []; globalThis.RTCPeerConnection = class extends Real { constructor(...a) { super(...a); globalThis.connections.push(this); this.tried = 0; } addIceCandidate(c) { this.tried++; return super.addIceCandidate(c); } }; }`;
+/** Keeps the connections of a page within a test's reach, and leaves no dialog that nobody is there to answer. */
+const keep = `delete globalThis.showSaveFilePicker; { const Real = RTCPeerConnection; globalThis.connections = []; globalThis.RTCPeerConnection = class extends Real { constructor(...a) { super(...a); globalThis.connections.push(this); this.tried = 0; } addIceCandidate(c) { this.tried++; return super.addIceCandidate(c); } }; }`;
 
 beforeAll(async () => {
   world = new World().build();
