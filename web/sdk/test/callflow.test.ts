@@ -396,18 +396,18 @@ describe("a stream that went past what opens it", () => {
 
   it("gets a fresh section by the next offer of the caller that found it", async () => {
     const { caller, callee, out, into } = await live(none);
-    caller.o.onBypassed!(1);
+    caller.o.onBypassed!(1, "past");
     while (callee.generation !== 1) await new Promise((r) => setImmediate(r));
     expect([out.state.phase, into.state.phase, callee.renewed]).toEqual(["live", "live", []]);
   });
 
   it("is asked for by the callee that found it, once for each slot", async () => {
     const { caller, callee, out, a } = await live(none);
-    callee.o.onBypassed!(0);
-    callee.o.onBypassed!(1);
+    callee.o.onBypassed!(0, "past");
+    callee.o.onBypassed!(1, "past");
     while (callee.generation !== 1) await new Promise((r) => setImmediate(r));
     expect([caller.renewed, out.state.phase]).toEqual([["seal 0", "seal 1"], "live"]);
-    callee.o.onBypassed!(1);
+    callee.o.onBypassed!(1, "past");
     await phase(a, out, "ended");
     expect(out.why?.code).toBe("malformed");
   });

@@ -131,7 +131,8 @@ export class GoPerson {
 
 export class Organisations {
   readonly folder = mkdtempSync(join(tmpdir(), "trunkline-sdk-"));
-  readonly binary = join(this.folder, "trunkline");
+  /** TRUNKLINE_BINARY, or what is built here. */
+  readonly binary = process.env["TRUNKLINE_BINARY"] ?? join(this.folder, "trunkline");
   readonly acme: Node;
   readonly globex: Node;
 
@@ -140,7 +141,7 @@ export class Organisations {
 
   private constructor(origins: readonly string[]) {
     this.origins = origins;
-    execFileSync("go", ["build", "-o", this.binary, "./cmd/trunkline"], { cwd: repository, stdio: "inherit" });
+    if (process.env["TRUNKLINE_BINARY"] === undefined) execFileSync("go", ["build", "-o", this.binary, "./cmd/trunkline"], { cwd: repository, stdio: "inherit" });
     this.acme = new Node(this, "acme.example");
     this.globex = new Node(this, "globex.example");
     this.acme.configure(this.globex);

@@ -7,7 +7,7 @@ import { openCard, parseCard } from "../src/room/card.ts";
 import { ownerOf } from "../src/room/group.ts";
 import { openJoin, parseJoin } from "../src/room/join.ts";
 import { parseRoomMessage } from "../src/room/message.ts";
-import { offersAnew } from "../src/room/pair.ts";
+import { beginsAnew } from "../src/room/pair.ts";
 import { parseRoster } from "../src/room/roster.ts";
 import { readRoomLink, RoomKeys } from "../src/room/secret.ts";
 import type { SFrameCodec } from "../src/sframe.ts";
@@ -33,7 +33,7 @@ describe(`readers of rooms, seed ${seed}`, async () => {
   fuzz("roster", parseRoster, [...v.rosters.map((r) => unhex(r.signed)), ...bodies(v.refused.rosters)], 600);
   fuzz("message", parseRoomMessage, [...bodies(v.messages), ...bodies(v.refused.messages)], 6000);
   for (const m of v.messages) fuzz(`message ${m.name}`, parseRoomMessage, [unhex(m.body)], 150);
-  fuzz("message of a connection", offersAnew, vectors<{ session_messages: Named[] }>("bodies.json").session_messages.map((m) => unhex(m.body)));
+  fuzz("message of a connection", beginsAnew, vectors<{ session_messages: Named[] }>("bodies.json").session_messages.map((m) => unhex(m.body)));
   const codecs = ["opus", "vp8", "vp9"] as const;
   fuzz("owner of a frame", (b) => ownerOf(codecs[draw(3)]!, b), v.media_frames.map((f) => unhex(f.sealed)), 6000);
 

@@ -59,18 +59,25 @@ export function TopologyBadge(props: { topology: TopologyState; open: boolean; o
   );
 }
 
-const why: Record<TopologyState['why'], RoomKey> = {
-  count: 'roomWhyCount',
-  card: 'roomWhyCard',
-  uplink: 'roomWhyUplink',
-  processor: 'roomWhyProcessor',
-  pair: 'roomWhyPair',
-  no_sfu: 'roomWhyNoSfu',
-};
+/** What somebody needs the SFU for, which is not always this side. */
+function needText(r: RoomTexts, room: RoomState, cause: NonNullable<TopologyState['unmet']>): string {
+  const { of, with: other } = room.topology;
+  const name = (index: number | undefined) => {
+    const person = room.people.find((p) => p.index === index);
+    return person ? nameOf(person) : '';
+  };
+  if (cause === 'pair') return r('roomWhyPair', { name: name(of), other: name(other) });
+  if (of === room.me || name(of) === '') return r(cause === 'uplink' ? 'roomWhyUplink' : 'roomWhyProcessor');
+  return r(cause === 'uplink' ? 'roomWhyUplinkOf' : 'roomWhyProcessorOf', { name: name(of) });
+}
 
-function whyText(r: RoomTexts, topology: TopologyState): string {
-  if (topology.why === 'count') return r(topology.mode === 'sfu' ? 'roomWhyCountSfu' : 'roomWhyCount', { count: topology.limit });
-  return r(why[topology.why], { node: topology.node });
+function whyText(r: RoomTexts, room: RoomState): string {
+  const { topology } = room;
+  const { why, node } = topology;
+  if (why === 'uplink' || why === 'processor' || why === 'pair') return needText(r, room, why);
+  const text =
+    why === 'count' ? r(topology.mode === 'sfu' ? 'roomWhyCountSfu' : 'roomWhyCount', { count: topology.limit }) : r(why === 'card' ? 'roomWhyCard' : 'roomWhyNoSfu', { node });
+  return topology.unmet ? `${text} ${needText(r, room, topology.unmet)}` : text;
 }
 
 /** Who decided, what it means for privacy, and the way to each person. */
@@ -89,7 +96,7 @@ export function TopologySheet(props: { room: RoomState; control: RoomControl; on
         </div>
         <div>
           <dt>{r('roomWhy')}</dt>
-          <dd>{whyText(r, topology)}</dd>
+          <dd>{whyText(r, room)}</dd>
         </div>
         <div>
           <dt>{r('roomWho')}</dt>
@@ -142,7 +149,7 @@ export function PersonSheet(props: { person: Person; room: RoomState; control: R
   const quality = person.quality;
   const rows: [string, string][] = [
     [t('callRoute'), `${route(person.route)}. ${person.route?.over === 'mesh' ? t(routes[person.route.route.path].why) : person.route ? r('roomPrivacySfu', { node: person.route.node }) : ''}`],
-    [t('callRouteWhy'), whyText(r, room.topology)],
+    [t('callRouteWhy'), whyText(r, room)],
     [t('callEncryption'), r('roomEncryption')],
   ];
   if (quality) rows.push([r('roomQuality'), r(words[quality.word].key)]);

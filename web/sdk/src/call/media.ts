@@ -3,7 +3,7 @@
 //
 //   - a sender has its transform before it has a track, and gets a track only when the call is bound
 //   - a track that comes is given to nobody before the worker has authenticated a frame of it
-//   - what the browser counts is compared with what the worker counts. One frame too many that left ends the call; one
+//   - what the browser counts is compared with what the worker counts. What left and never came there ends the call; one frame
 //     too many that was shown takes the slot off the page until a fresh section has brought an authentic frame, and ends
 //     the call the second time
 
@@ -15,6 +15,7 @@ import { kidOf } from "../kid.ts";
 import type { SFrameCodec } from "../sframe.ts";
 import type { PeerOptions } from "./peer.ts";
 import type { FrameCounts, FromFrames, FrameOptions, ToFrames } from "./frames.ts";
+import { grossBytes, grossFrames, Leaving } from "./leaving.ts";
 
 const adapting = part(() => import("./adapting.ts"));
 const unhindered: Adapted = { why: undefined, camera: "full", screen: "full" };
@@ -194,7 +195,7 @@ export class SealedMedia implements CallMedia {
   onAdapted: () => void = () => undefined;
   readonly tracks = new Map<SlotName, MediaStreamTrack>();
   readonly #pc: RTCPeerConnection;
-  readonly #o: Pick<PeerOptions, "role" | "onBypassed">;
+  readonly #o: Pick<PeerOptions, "role" | "onBypassed" | "lateKeys">;
   readonly #worker: FramesWorker;
   readonly #fail: (why: TrunklineError) => void;
   readonly #lines: Line[] = [];
@@ -202,7 +203,7 @@ export class SealedMedia implements CallMedia {
   readonly #wanted = new Map<SlotName, MediaStreamTrack | null>();
   #slots: Slots = new Map();
   readonly #due: Line[] = []; // a fresh section takes their place in the next offer
-  readonly #left = new Map<number, number>(); // what the browser counted the last time, by line
+  readonly #leaving = new Map<number, Leaving>(); // by line
   #adapting: Adapting | undefined;
   #looks = 0;
   #bound = false;
@@ -392,9 +393,7 @@ export class SealedMedia implements CallMedia {
   }
 
   /**
-   * The browser's counts first, the worker's after them: so what was shown is never ahead of what was opened. What leaves
-   * is counted before it is sealed by some browsers (Firefox), so it is what they counted the last time that has to
-   * have come to the worker by now.
+   * The browser's counts first, the worker's after them: so what was shown is never ahead of what was opened.
    */
   async compare(): Promise<void> {
     if (this.#closed) return;
@@ -409,18 +408,17 @@ export class SealedMedia implements CallMedia {
       if (there === undefined || line.left) continue;
       const picture = kinds[line.slot] === "video";
       if (line.way === "seal") {
-        const before = this.#left.get(line.id) ?? 0;
-        this.#left.set(line.id, there.frames);
-        if (before > (picture ? c.seen : c.bytes)) return this.#fail(refuse("key_alarm", "frames left without being sealed"));
+        let leaving = this.#leaving.get(line.id);
+        if (leaving === undefined) this.#leaving.set(line.id, leaving = new Leaving(picture ? grossFrames : grossBytes));
+        if (leaving.unsealed(there.frames, picture ? c.seen : c.bytes)) return this.#fail(refuse("key_alarm", "frames left without being sealed"));
         continue;
       }
       const { onBypassed } = this.#o;
-      // In a room frames may come before the key that opens them, and nothing gets a fresh section.
-      const found = judge(picture, there, onBypassed === undefined ? { ...c, dropped: 0 } : c);
+      const found = judge(picture, there, this.#o.lateKeys === true ? { ...c, dropped: 0 } : c);
       line.deaf = found === "deaf" ? line.deaf + 1 : 0;
       if (found !== "past" && line.deaf !== deafLooks) continue;
       const slot = slotNames.indexOf(line.slot);
-      if (onBypassed !== undefined && this.renew(slot, "open")) onBypassed(slot);
+      if (onBypassed !== undefined && this.renew(slot, "open")) onBypassed(slot, found ?? "deaf");
       // One that is deaf again shows nothing, and a path that is that bad is nobody's attack.
       else if (found === "past") return this.#fail(refuse("key_alarm", "frames were shown without being opened"));
     }

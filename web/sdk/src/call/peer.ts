@@ -27,8 +27,13 @@ export interface PeerOptions {
   readonly onPath: (up: boolean) => void;
   /** Packets got through, and for a second none did: the path is still used, and another one is to be looked for. */
   readonly onDoubt?: () => void;
-  /** Frames of a slot went past what opens them, for the first time: a fresh section has to take the place of theirs. */
-  readonly onBypassed?: (slot: number) => void;
+  /**
+   * Frames of a slot went past what opens them, for the first time: a fresh section has to take the place of theirs. Found:
+   * whether any were shown, or a picture only did not come to be opened.
+   */
+  readonly onBypassed?: (slot: number, found: "past" | "deaf") => void;
+  /** The keys of frames may come after them, as in a room: frames that do not open say nothing. */
+  readonly lateKeys?: boolean;
   /** The connection did what the protocol has no room for. */
   readonly onFailed: (why: TrunklineError) => void;
 }

@@ -6,11 +6,17 @@ import { refuse, TrunklineError } from "../errors.ts";
 import { RoomLegEventKind, RoomLegKind, type RoomLegEvent } from "../link/roomframes.ts";
 import type { Wire } from "../link/wire.ts";
 import { kinds, payloadTypes, prefer, slotNames, type SlotName, type Transformed } from "../call/media.ts";
+import { grossFrames, Leaving } from "../call/leaving.ts";
 import { heardOn, lookMs, Quiet } from "../call/quiet.ts";
 import { localLeg, type Leg as LegWord } from "../call/route.ts";
 import type { RoomPort } from "./frames.ts";
 
 const compareMs = 1_000;
+/** Between a description and the next: of many who come at once there is one. */
+const settleMs = 250;
+/** How long a leg whose path broke may take to find another one, before a leg is made anew. The SFU keeps the seat for 30 s. */
+const mendingMs = 15_000;
+const restartMs = 4_000;
 
 /** A slot of somebody, as the SFU is asked for it. */
 export interface Stream { readonly of: number; readonly slot: SlotName; readonly priority: number; readonly height: number; readonly paused: boolean }
@@ -48,13 +54,17 @@ export class SfuLeg {
   readonly #pc: RTCPeerConnection;
   readonly #senders = new Map<SlotName, { readonly id: number; readonly transceiver: RTCRtpTransceiver }>();
   readonly #sections: Section[] = [];
-  readonly #left = new Map<number, number>();
+  readonly #leaving = new Map<number, Leaving>();
   #lines = 0;
   #wanted: readonly Stream[] = [];
   #lastN = 0;
-  #negotiating: Promise<void> | undefined;
-  #again = false;
+  #begun = false;
+  #due = false; // something is to be said to the SFU
+  #busy = false; // something is being said, or was a moment ago
+  #seeks = false; // the next offer looks for another path
   #offered = 0; // sections that were in an offer
+  #mended: (() => void) | undefined; // while the path is broken
+  readonly #quiet = new Quiet();
   #up = false;
   #closed = false;
   readonly #timers: ReturnType<typeof setInterval>[] = [];
@@ -73,17 +83,15 @@ export class SfuLeg {
       this.#senders.set(slot, { id, transceiver: t });
     }
     o.port.onFirst = (id, of, slot) => this.#first(id, of, slot);
-    const quiet = new Quiet();
     pc.onconnectionstatechange = () => {
-      quiet.reset();
-      if (pc.connectionState === "failed") this.#fail(refuse("unreachable", "the path to the SFU broke"));
-      this.#path(pc.connectionState === "connected");
+      this.#quiet.reset();
+      this.#path();
     };
     this.#timers.push(setInterval(() => {
       if (pc.connectionState !== "connected") return;
       pc.getStats().then((r) => {
-        quiet.look(heardOn(r));
-        if (quiet.silent) this.#fail(refuse("unreachable", "the SFU fell silent"));
+        this.#quiet.look(heardOn(r));
+        this.#path();
       }, () => undefined); // closed meanwhile
     }, lookMs * 2), setInterval(() => void this.#compare(), compareMs));
   }
@@ -92,10 +100,31 @@ export class SfuLeg {
 
   #fail(why: TrunklineError): void { if (!this.#closed) this.#o.onFailed(why); }
 
-  #path(up: boolean): void {
-    if (up === this.#up || this.#closed) return;
-    this.#up = up;
-    this.#o.onUp(up);
+  /** Up: the browser says so, and something comes. A path that breaks is looked for anew, with everything on it. */
+  #path(): void {
+    if (this.#closed) return;
+    const { connectionState: state } = this.#pc;
+    const works = state === "connected" && !this.#quiet.silent;
+    if (works) {
+      this.#mended?.();
+      this.#mended = undefined;
+    } else if (this.#mended === undefined && (state === "connected" || state === "disconnected" || state === "failed")) {
+      const late = setTimeout(() => this.#fail(refuse("unreachable", "the path to the SFU broke")), mendingMs);
+      const again = setInterval(() => this.#seek(), restartMs);
+      this.#mended = () => {
+        clearTimeout(late);
+        clearInterval(again);
+      };
+      this.#seek();
+    }
+    if (works === this.#up) return;
+    this.#up = works;
+    this.#o.onUp(works);
+  }
+
+  #seek(): void {
+    this.#seeks = true;
+    this.#tell();
   }
 
   /** Sends a track in a slot, or nothing. */
@@ -111,24 +140,28 @@ export class SfuLeg {
 
   /** Everything that is wanted; it replaces what was. */
   want(streams: readonly Stream[], lastN: number): void {
-    if (lastN === this.#lastN && this.#offered > 0 && same(streams, this.#wanted)) return;
+    if (lastN === this.#lastN && this.#begun && same(streams, this.#wanted)) return;
+    this.#begun = true;
     this.#wanted = streams;
     this.#lastN = lastN;
     this.#place();
-    if (this.#negotiating !== undefined) {
-      this.#again = true;
-      return;
-    }
-    this.#negotiating = this.#negotiate().catch((err: unknown) => this.#fail(err instanceof TrunklineError ? err : refuse("unreachable", "the browser does not get on with the SFU", err)))
-      .finally(() => {
-        this.#negotiating = undefined;
-        if (this.#again && !this.#closed) {
-          this.#again = false;
-          const { streams: w, n } = { streams: this.#wanted, n: this.#lastN };
-          this.#wanted = [];
-          this.want(w, n);
-        }
-      });
+    this.#tell();
+  }
+
+  /** Says to the SFU what is to be said, one thing after the other. */
+  #tell(): void {
+    this.#due = true;
+    if (this.#busy || this.#closed) return;
+    this.#due = false;
+    this.#busy = true;
+    void this.#negotiate().catch((err: unknown) => {
+      // Where many come at once the node asks for patience.
+      if (err instanceof TrunklineError && err.nodeCode === "rate") this.#due = true;
+      else this.#fail(err instanceof TrunklineError ? err : refuse("unreachable", "the browser does not get on with the SFU", err));
+    }).finally(() => setTimeout(() => {
+      this.#busy = false;
+      if (this.#due) this.#tell();
+    }, settleMs));
   }
 
   /** A section for each stream. One whose stream is wanted no more is used again. */
@@ -157,9 +190,10 @@ export class SfuLeg {
   }
 
   async #negotiate(): Promise<void> {
-    if (this.#sections.length + this.#senders.size > this.#offered) {
-      const count = this.#sections.length + this.#senders.size;
-      const offer = await this.#pc.createOffer();
+    const count = this.#sections.length + this.#senders.size;
+    const seeks = this.#seeks;
+    if (count > this.#offered || seeks) {
+      const offer = await this.#pc.createOffer({ iceRestart: seeks });
       await this.#pc.setLocalDescription(offer);
       const sdp = withNeeded(offer.sdp ?? "");
       this.#o.port.postMessage({ type: "codecs", codecs: payloadTypes(sdp) });
@@ -167,6 +201,7 @@ export class SfuLeg {
       if (this.#closed) return;
       await this.#pc.setRemoteDescription({ type: "answer", sdp: withNeeded(answer.sdp) });
       this.#offered = count;
+      this.#seeks = false;
     }
     const wants = this.#sections.flatMap(({ transceiver: { mid }, stream }) => (stream === undefined || mid === null ? [] : [{
       mid, publisher: stream.of, slot: slotNames.indexOf(stream.slot), priority: stream.priority, height: Math.min(stream.height, 65_535), paused: stream.paused,
@@ -203,9 +238,10 @@ export class SfuLeg {
     }
     for (const [slot, { id, transceiver: t }] of this.#senders) {
       if (kinds[slot] !== "video") continue;
-      const before = this.#left.get(id) ?? 0;
-      this.#left.set(id, total(t.mid, "outbound-rtp", "framesSent"));
-      if (before > (counts.get(id)?.seen ?? 0)) return this.#fail(refuse("key_alarm", "frames left without being sealed"));
+      let leaving = this.#leaving.get(id);
+      // Each size of a picture is counted.
+      if (leaving === undefined) this.#leaving.set(id, leaving = new Leaving(3 * grossFrames));
+      if (leaving.unsealed(total(t.mid, "outbound-rtp", "framesSent"), counts.get(id)?.seen ?? 0)) return this.#fail(refuse("key_alarm", "frames left without being sealed"));
     }
   }
 
@@ -213,6 +249,12 @@ export class SfuLeg {
 
   /** This side's way to the node. */
   async way(): Promise<LegWord> { return localLeg(await this.#pc.getStats())?.leg ?? "direct"; }
+
+  /** A stream has ended at the SFU: when it comes again, its first frame is told anew. */
+  ended(of: number, slot: SlotName): void {
+    const s = this.#sections.find((x) => x.stream?.of === of && x.stream.slot === slot);
+    if (s !== undefined) this.#o.port.retarget(s.id, of, slotNames.indexOf(slot));
+  }
 
   /** On which section a stream comes, for statistics. */
   midOf(of: number, slot: SlotName): string | null {
@@ -222,6 +264,7 @@ export class SfuLeg {
   close(): void {
     this.#closed = true;
     for (const t of this.#timers) clearInterval(t);
+    this.#mended?.();
     this.#pc.onconnectionstatechange = null;
     this.#pc.close();
     this.#o.port.terminate();

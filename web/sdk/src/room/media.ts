@@ -5,27 +5,30 @@
 import { TrunklineError } from "../errors.ts";
 import { RoomLegEventKind, RoomLegKind, type RoomLegEvent } from "../link/roomframes.ts";
 import type { Wire } from "../link/wire.ts";
-import { kinds, slotNames, type CallMedia, type SlotName } from "../call/media.ts";
-import { qualityOf } from "../call/quality.ts";
+import { kinds, type CallMedia, type SlotName } from "../call/media.ts";
 import type { Leg } from "../call/route.ts";
 import { browserPeer } from "../call/webrtc.ts";
 import { localKeys, type KeyCaller } from "./ring.ts";
 import { RoomFrames } from "./frames.ts";
 import { SfuLeg, type Stream } from "./leg.ts";
 import { Way, type RoomMessageInit } from "./message.ts";
-import { offersAnew, Pair } from "./pair.ts";
-import { decide, inMesh, type Promotion } from "./promotion.ts";
+import { needMessage, OwnNeeds, sameNeed, wordOf, youngMs, type Word } from "./needs.ts";
+import { beginsAnew, Pair } from "./pair.ts";
+import { decide, firstNeed, inMesh, type Need, type Promotion } from "./promotion.ts";
+import { brings, countFrames, newOther, qualityFrom, slotOf, tilesOf, type Other } from "./shown.ts";
 import type { Member } from "./stay.ts";
 import type { Published, PublishOptions, Quality, RoomRoute, Tile, Topology, TopologyState, Wants } from "./types.ts";
 
 const legPauseMs = 2_000;
 const tickMs = 1_000;
 /** How long the slots that come over the mesh are waited for on the SFU once one of them is there. */
-const allSlotsMs = 1_500;
-/** A picture of which nothing is decoded for so many looks comes no more. */
-const stillLooks = 3;
-/** The share of a quiet room: louder than this somebody speaks. */
-const speakingLevel = 0.01;
+const allSlotsMs = 3_000;
+/** How long what still comes over the SFU alone keeps this side there when nobody else does. */
+const lingerMs = 10_000;
+/** How long two that should be connected may take. */
+const pairMs = 15_000;
+/** No mesh is for more, also not while there is no leg. */
+const largestMesh = 10;
 
 export interface MediaOwner {
   readonly relayOnly: boolean;
@@ -33,46 +36,16 @@ export interface MediaOwner {
   now(): number;
   after(ms: number, f: () => void): () => void;
   wire(): Wire | undefined;
+  /** How many are in, ourselves among them, by the node's word, until all of them are known; 0 after that. */
+  expected(): number;
   /** Seals a message for a member; what fails ends the stay. */
   say(m: Member, msg: RoomMessageInit): void;
   changed(): void;
   moved(): void;
+  /** The own index; 0 without a place. */
+  me(): number;
   alarm(what: "frames" | "certificate"): void;
   failed(why: TrunklineError): void;
-}
-
-interface Source { readonly track: MediaStreamTrack; readonly over: "mesh" | "sfu" }
-
-/** What is known of one slot of somebody. */
-interface SlotState {
-  mesh: MediaStreamTrack | undefined;
-  sfu: MediaStreamTrack | undefined;
-  /** The SFU has it, by its own account. */
-  published: boolean;
-  /** Why the SFU sends nothing of it. */
-  withheld: "bandwidth" | "us" | undefined;
-  frames: number;
-  still: number;
-  width: number | undefined;
-  height: number | undefined;
-  fps: number | undefined;
-  codec: Tile["codec"];
-}
-
-/** Somebody else, as far as media is concerned. */
-interface Other {
-  readonly member: Member;
-  pair: Pair | undefined;
-  pairMedia: CallMedia | undefined;
-  /** We get its media over the SFU, and have said so. */
-  viaSfu: boolean;
-  /** It gets ours over the SFU. */
-  getsSfu: boolean;
-  waiting: (() => void) | undefined;
-  readonly slots: Map<SlotName, SlotState>;
-  quality: Quality | undefined;
-  speaking: boolean;
-  report: RTCStatsReport | undefined;
 }
 
 export class RoomMedia {
@@ -85,7 +58,12 @@ export class RoomMedia {
   #leg: SfuLeg | undefined;
   #legWay: Leg = "direct";
   #legReport: RTCStatsReport | undefined;
-  #cancelLeg: () => void = () => undefined;
+  #legDueMs = -Infinity; // not before, after one that ended
+  #standsIn = false; // the mesh does, while there is no leg
+  #lingersMs: number | undefined;
+  readonly #needs = new Map<number, Need>(); // by whoever said it
+  readonly #ownNeeds = new OwnNeeds();
+  #saidNeed: Need | undefined;
   #promotion: Promotion = inMesh;
   #setting: Topology = "auto";
   #limit = 4;
@@ -127,16 +105,18 @@ export class RoomMedia {
   // ---- Who is here ----
 
   came(m: Member): void {
-    const o: Other = { member: m, pair: undefined, pairMedia: undefined, viaSfu: false, getsSfu: false, waiting: undefined, slots: new Map(), quality: undefined, speaking: false, report: undefined };
+    const o = newOther(m);
     this.#others.set(m.index, o);
     this.#look();
-    if (!this.#promotion.up) this.#connect(o);
+    if (this.#meshDue) this.#connect(o);
   }
 
   went(index: number): void {
     const o = this.#others.get(index);
     if (o === undefined) return;
     this.#others.delete(index);
+    this.#needs.delete(index);
+    this.#ownNeeds.gone(index);
     o.waiting?.();
     o.pair?.close();
     this.#look();
@@ -148,15 +128,21 @@ export class RoomMedia {
     this.#cancelTick();
     for (const i of [...this.#others.keys()]) this.went(i);
     this.#endLeg();
+    this.#needs.clear();
+    this.#ownNeeds.reset();
+    this.#saidNeed = undefined;
     this.#promotion = inMesh;
+    this.#standsIn = false;
+    this.#legDueMs = -Infinity;
   }
 
-  #connect(o: Other): void {
+  /** asks: the other side may have to be told that there is to be a connection again. */
+  #connect(o: Other, asks = false): void {
     const { session } = o.member;
     if (this.#frames === undefined || o.pair !== undefined || session === undefined) return;
     const frames = this.#frames;
     o.pair = new Pair({
-      session, relayOnly: this.#o.relayOnly, peer: browserPeer({ frames: () => frames.port(o.member.index) }), now: () => this.#o.now(), after: (ms, f) => this.#o.after(ms, f),
+      session, asks, relayOnly: this.#o.relayOnly, peer: browserPeer({ frames: () => frames.port(o.member.index) }), now: () => this.#o.now(), after: (ms, f) => this.#o.after(ms, f),
       wire: () => this.#o.wire(), say: async (message) => this.#o.say(o.member, { case: "connection", value: { message } }), changed: () => this.#o.changed(),
       alarm: (why) => this.#o.alarm(why.code === "binding" ? "certificate" : "frames"),
       onBound: (media) => this.#bound(o, media),
@@ -167,15 +153,15 @@ export class RoomMedia {
     o.pairMedia = media;
     for (const s of o.slots.values()) s.mesh = undefined;
     if (media !== undefined) {
-      for (const [slot, track] of media.tracks) this.#slot(o, slot).mesh = track;
+      o.boundMs = this.#o.now();
+      for (const [slot, track] of media.tracks) slotOf(o, slot).mesh = track;
       media.onTrack = (slot, track) => {
-        this.#slot(o, slot).mesh = track;
+        slotOf(o, slot).mesh = track;
         this.#o.changed();
       };
       media.onAdapted = () => this.#o.changed();
-      media.hold(o.getsSfu);
       for (const [slot, { track }] of this.#own) this.#quietly(media.send(slot, track));
-      if (!this.#promotion.up && o.viaSfu) this.#hearOverMesh(o);
+      this.#follow(o);
       this.#maybeEndLeg();
     }
     this.#o.changed();
@@ -184,52 +170,104 @@ export class RoomMedia {
   /** A browser that does not send what it should ends its connection, which is made again. */
   #quietly(work: Promise<void>): void { work.catch(() => undefined); }
 
-  #slot(o: Other, slot: SlotName): SlotState {
-    let s = o.slots.get(slot);
-    if (s === undefined) o.slots.set(slot, s = { mesh: undefined, sfu: undefined, published: false, withheld: undefined, frames: 0, still: 0, width: undefined, height: undefined, fps: undefined, codec: undefined });
-    return s;
-  }
-
   /** A message of the pair's connection. */
   heard(m: Member, raw: Uint8Array<ArrayBuffer>): void {
     const o = this.#others.get(m.index);
     if (o === undefined) return;
     // The other side wants the mesh, and noticed first.
-    if (o.pair === undefined && offersAnew(raw)) this.#connect(o);
+    if (o.pair === undefined && beginsAnew(raw)) this.#connect(o);
     o.pair?.heard(raw);
   }
+
+  /** A member says that it sends something: then it has connections as well. */
+  sends(index: number): void { this.#others.get(index)?.pair?.revive(); }
 
   /** How a member gets what we send. */
   gotWay(m: Member, kind: number): void {
     const o = this.#others.get(m.index);
     if (o === undefined) return;
     o.getsSfu = kind === Way.sfu;
-    o.pairMedia?.hold(o.getsSfu);
+    this.#follow(o);
     this.#maybeEndPair(o);
     this.#maybeEndLeg();
   }
 
+  // ---- What anybody needs the SFU for ----
+
+  /** What a member says that it needs. */
+  gotNeed(index: number, need: Need | undefined): void {
+    if (need === undefined) this.#needs.delete(index);
+    else this.#needs.set(index, need);
+    this.#look();
+  }
+
+  /** Our own, for whoever comes. */
+  get need(): Need | undefined { return this.#saidNeed; }
+
+  /** Copies that a mesh has to be sent: others who are in, times slots. */
+  get #copies(): number { return this.#others.size * this.#own.size; }
+
+  #lookAtNeeds(): void {
+    const now = this.#o.now();
+    for (const [index, { pair }] of this.#others) {
+      if (!this.#promotion.up && pair?.failingSinceMs !== undefined && now - pair.failingSinceMs >= pairMs) this.#ownNeeds.pair(index);
+    }
+    this.#ownNeeds.copies(this.#copies);
+    const { first } = this.#ownNeeds;
+    if (sameNeed(first, this.#saidNeed)) return;
+    this.#saidNeed = first;
+    for (const { member } of this.#others.values()) this.#o.say(member, needMessage(first));
+  }
+
+  /** What is needed by somebody who is in, of somebody who is. */
+  *#needed(): Iterable<readonly [number, Need]> {
+    for (const [of, n] of this.#needs) {
+      if (this.#others.has(of) && (n.cause !== "pair" || n.with === this.#o.me() || this.#others.has(n.with))) yield [of, n];
+    }
+    if (this.#saidNeed !== undefined) yield [this.#o.me(), this.#saidNeed];
+  }
+
   // ---- Mesh, SFU and back ----
+
+  /** What is to be sent and heard over the mesh: always but over the SFU, and there while this side has no leg. */
+  get #meshDue(): boolean { return !this.#promotion.up || this.#standsIn; }
 
   /** Asked when somebody came or went, and each second. */
   #look(): void {
     if (this.#closed || !this.#inside || this.#frames === undefined) return;
-    const was = this.#promotion.up;
-    this.#promotion = decide(this.#promotion, this.#o.now(), { topology: this.#setting, limit: this.#limit, sfu: this.#sfu, count: this.#others.size + 1 });
+    this.#lookAtNeeds();
+    const was = this.#promotion;
+    const now = this.#o.now();
+    const count = Math.max(this.#others.size + 1, this.#o.expected());
+    this.#promotion = decide(was, now, { topology: this.#setting, limit: this.#limit, sfu: this.#sfu, count, needs: this.#needed() });
     const { up } = this.#promotion;
-    if (up !== was) {
-      this.#sinceMs = this.#o.now();
+    if (up !== was.up) {
+      this.#sinceMs = now;
+      this.#standsIn = false;
       this.#o.moved();
+      // A connection that was begun and is needed no more.
+      if (up) for (const o of this.#others.values()) this.#maybeEndPair(o);
     }
-    if (up && this.#leg === undefined) this.#beginLeg();
-    // The mesh first; the leg ends when everybody has it.
-    if (!up && was) for (const o of this.#others.values()) this.#connect(o);
+    if (up && this.#leg === undefined && now >= this.#legDueMs) this.#beginLeg();
+    for (const o of this.#others.values()) {
+      // The mesh first; the leg ends when everybody has it.
+      if (was.up && !up) this.#connect(o, true);
+      this.#follow(o);
+    }
     this.#want();
     this.#maybeEndLeg();
   }
 
+  /** Brings a member's media to the way that it is to come, once that way works. */
+  #follow(o: Other): void {
+    o.pairMedia?.hold(o.getsSfu || o.pair?.broken === true);
+    // Whoever has left the SFU before us, or lost its leg, is heard over the mesh.
+    const left = o.viaSfu && [...o.slots.values()].every((s) => s.sfu === undefined);
+    if (!this.#meshDue && !left) return this.#mayHearOverSfu(o);
+    if (o.viaSfu && o.pair?.bound === true) this.#hearOverMesh(o);
+  }
+
   #beginLeg(): void {
-    this.#cancelLeg();
     const frames = this.#frames!;
     const leg: SfuLeg = new SfuLeg({
       port: frames.port(0),
@@ -245,7 +283,11 @@ export class RoomMedia {
         this.#o.changed();
       },
       onUp: (up) => {
-        if (up) void leg.way().then((w) => { this.#legWay = w; this.#o.changed(); }, () => undefined);
+        if (up) {
+          this.#standsIn = false;
+          void leg.way().then((w) => { this.#legWay = w; this.#o.changed(); }, () => undefined); // closed meanwhile
+          if (this.#speaking) this.#saySpeaking();
+        }
         this.#o.changed();
       },
       onEvent: (e, stream) => this.#legEvent(e, stream),
@@ -253,8 +295,8 @@ export class RoomMedia {
         if (this.#leg !== leg) return;
         if (why.code === "key_alarm") this.#o.alarm("frames");
         this.#endLeg();
+        this.#legDueMs = this.#o.now() + legPauseMs;
         this.#legLost();
-        this.#cancelLeg = this.#o.after(legPauseMs, () => this.#look());
       },
     });
     this.#leg = leg;
@@ -262,7 +304,7 @@ export class RoomMedia {
   }
 
   #endLeg(): void {
-    this.#cancelLeg();
+    this.#lingersMs = undefined;
     const leg = this.#leg;
     if (leg === undefined) return;
     this.#leg = undefined;
@@ -302,18 +344,23 @@ export class RoomMedia {
   #overSfu(of: number, slot: SlotName, track: MediaStreamTrack): void {
     const o = this.#others.get(of);
     if (o === undefined) return;
-    this.#slot(o, slot).sfu = track;
+    slotOf(o, slot).sfu = track;
     this.#o.changed();
-    if (!this.#promotion.up || o.viaSfu) return;
-    const all = () => [...o.slots.values()].every((s) => s.mesh === undefined || s.sfu !== undefined);
-    if (all()) return this.#hearOverSfu(o);
+    this.#follow(o);
+  }
+
+  /** Says SFU as soon as all slots that come over the mesh come over it as well, or a while after the first one did. */
+  #mayHearOverSfu(o: Other): void {
+    const slots = [...o.slots.values()];
+    if (o.viaSfu || slots.every((s) => s.sfu === undefined)) return;
+    if (slots.every((s) => s.mesh === undefined || s.sfu !== undefined)) return this.#hearOverSfu(o);
     o.waiting ??= this.#o.after(allSlotsMs, () => this.#hearOverSfu(o));
   }
 
   #hearOverSfu(o: Other): void {
     o.waiting?.();
     o.waiting = undefined;
-    if (this.#others.get(o.member.index) !== o || !this.#promotion.up || this.#leg === undefined || o.viaSfu) return;
+    if (this.#others.get(o.member.index) !== o || this.#meshDue || this.#leg === undefined || o.viaSfu) return;
     o.viaSfu = true;
     this.#o.say(o.member, { case: "way", value: { kind: Way.sfu } });
     this.#maybeEndPair(o);
@@ -336,20 +383,24 @@ export class RoomMedia {
   /** Leaves the SFU when nobody needs it: we hear all others over the mesh, and they us. */
   #maybeEndLeg(): void {
     if (this.#promotion.up || this.#leg === undefined) return;
+    const now = this.#o.now();
     for (const o of this.#others.values()) {
       // Of whom nothing comes and who gets nothing, as one without sound and picture, nobody waits.
-      if (o.viaSfu || o.getsSfu || (o.slots.size > 0 && o.pair?.bound !== true)) return;
-      // What is shown comes from the mesh by now.
-      if ([...o.slots.values()].some((s) => s.sfu !== undefined && s.still === 0 && s.mesh === undefined)) return;
+      if (o.viaSfu || o.getsSfu || (brings(o) && o.pair?.bound !== true)) return void (this.#lingersMs = undefined);
     }
-    this.#endLeg();
+    this.#lingersMs ??= now;
+    // What is shown comes from the mesh by now, but for what is not sent there.
+    const only = [...this.#others.values()].some((o) => [...o.slots.values()].some((s) => s.sfu !== undefined && s.still === 0 && s.mesh === undefined));
+    if (!only || now - this.#lingersMs >= lingerMs) this.#endLeg();
   }
 
-  /** Back to the mesh for as long as there is no leg. */
+  /** Back to the mesh for as long as there is no leg, unless more are here than any mesh is for: they wait for the next one. */
   #legLost(): void {
+    if (this.#others.size + 1 > largestMesh) return;
+    this.#standsIn = true;
     for (const o of this.#others.values()) {
       if (o.viaSfu) this.#hearOverMesh(o);
-      this.#connect(o);
+      this.#connect(o, true);
     }
   }
 
@@ -361,10 +412,16 @@ export class RoomMedia {
     if (e.kind === RoomLegEventKind.speaker) this.#order = e.order;
     const o = stream === undefined ? undefined : this.#others.get(stream.of);
     if (stream === undefined || o === undefined) return;
-    const s = this.#slot(o, stream.slot);
-    if (e.kind === RoomLegEventKind.published) s.published = true;
-    if (e.kind === RoomLegEventKind.unpublished) s.published = false;
-    if (e.kind === RoomLegEventKind.allocated) s.withheld = e.sent ? undefined : e.reason === "bandwidth" ? "bandwidth" : "us";
+    if (e.kind === RoomLegEventKind.published) slotOf(o, stream.slot).published = true;
+    // Everybody's microphone is wanted: what the SFU says of one who has none makes no slot.
+    const s = o.slots.get(stream.slot);
+    if (s !== undefined && e.kind === RoomLegEventKind.unpublished) {
+      s.published = false;
+      s.sfu = undefined;
+      this.#leg?.ended(stream.of, stream.slot);
+      this.#follow(o);
+    }
+    if (s !== undefined && e.kind === RoomLegEventKind.allocated) s.withheld = e.sent ? undefined : e.reason === "bandwidth" ? "bandwidth" : "us";
     if (e.kind !== RoomLegEventKind.allocated) this.#want();
     this.#o.changed();
   }
@@ -402,39 +459,20 @@ export class RoomMedia {
   setSpeaking(on: boolean): void {
     if (on === this.#speaking) return;
     this.#speaking = on;
-    const w = this.#o.wire();
-    if (this.#leg?.up === true && w?.ended === undefined) w?.send({ case: "roomLeg", value: { kind: RoomLegKind.speaking, speaking: on } });
+    this.#saySpeaking();
     this.#o.changed();
+  }
+
+  #saySpeaking(): void {
+    const w = this.#o.wire();
+    if (this.#leg?.up === true && w?.ended === undefined) w?.send({ case: "roomLeg", value: { kind: RoomLegKind.speaking, speaking: this.#speaking } });
   }
 
   // ---- What is shown ----
 
   /** sends: what somebody says that it sends; undefined: it does not say. */
   tiles(sends: (index: number) => ReadonlySet<SlotName> | undefined): Tile[] {
-    const out: Tile[] = [];
-    for (const [index, o] of [...this.#others].sort(([a], [b]) => a - b)) {
-      const said = sends(index);
-      for (const slot of slotNames) {
-        const s = o.slots.get(slot);
-        const source = s === undefined ? undefined : this.#source(o, s);
-        if (said === undefined ? source === undefined && s?.published !== true : !said.has(slot)) continue;
-        const stopped = s !== undefined && s.still >= stillLooks && kinds[slot] === "video";
-        const pausedBy: Tile["pausedBy"] = s?.withheld ?? (o.pair?.broken === true && source?.over === "mesh" ? "path" : stopped && source !== undefined ? (said === undefined ? "sender" : "path") : undefined);
-        out.push({
-          key: `${index}/${slot}`, person: index, slot, track: source?.track, state: pausedBy !== undefined ? "paused" : source === undefined ? "securing" : "live", pausedBy,
-          width: s?.width, height: s?.height, framesPerSecond: s?.fps, codec: s?.codec, over: source?.over,
-        });
-      }
-    }
-    return out;
-  }
-
-  #source(o: Other, s: SlotState): Source | undefined {
-    const prefer = o.viaSfu || (this.#promotion.up && s.sfu !== undefined) ? "sfu" : "mesh";
-    const first = prefer === "sfu" ? s.sfu : s.mesh;
-    if (first !== undefined) return { track: first, over: prefer };
-    const other = prefer === "sfu" ? s.mesh : s.sfu;
-    return other === undefined ? undefined : { track: other, over: prefer === "sfu" ? "mesh" : "sfu" };
+    return [...this.#others].sort(([a], [b]) => a - b).flatMap(([index, o]) => tilesOf(o, sends(index), this.#promotion.up));
   }
 
   facts(index: number): { readonly connected: boolean; readonly route: RoomRoute | undefined; readonly quality: Quality | undefined; readonly speaking: boolean } {
@@ -447,12 +485,17 @@ export class RoomMedia {
   }
 
   topology(): TopologyState {
-    const { up } = this.#promotion;
-    const pairs = [...this.#others.values()].some((o) => o.pairMedia !== undefined);
+    const { up, reason } = this.#promotion;
     const pinned = this.#setting !== "auto";
+    // A connection of the mesh still carries something.
+    const carries = (o: Other) => o.pairMedia !== undefined && (!o.getsSfu || (!o.viaSfu && [...o.slots.values()].some((s) => s.mesh !== undefined)));
+    const need = up ? undefined : firstNeed(this.#needed());
+    const about = up ? reason : need;
+    const without = !this.#sfu && (need !== undefined || this.#others.size + 1 > this.#limit);
     return {
-      mode: up ? "sfu" : "mesh", moving: up ? pairs || this.#leg?.up !== true : this.#leg !== undefined, setting: this.#setting,
-      why: pinned ? "card" : !this.#sfu && this.#others.size + 1 > this.#limit ? "no_sfu" : "count", who: pinned ? "owner" : "us",
+      mode: up ? "sfu" : "mesh", moving: up ? [...this.#others.values()].some(carries) || this.#leg?.up !== true : this.#leg !== undefined, setting: this.#setting,
+      why: pinned ? "card" : without ? "no_sfu" : reason === undefined || reason.why === "pinned" ? "count" : reason.why,
+      of: about?.of, with: about?.with, unmet: need?.why as TopologyState["unmet"], who: pinned ? "owner" : "us",
       sinceMs: this.#sinceMs, limit: this.#limit, node: this.#node,
     };
   }
@@ -474,39 +517,22 @@ export class RoomMedia {
   async #measure(): Promise<void> {
     const leg = this.#leg;
     const overSfu = await leg?.stats().catch(() => undefined); // closed meanwhile
+    const words: Word[] = [];
     for (const [index, o] of this.#others) {
       const mine = o.viaSfu ? overSfu : await o.pair?.stats().catch(() => undefined);
       if (mine === undefined) continue;
-      const before = o.viaSfu ? this.#legReport : o.report;
-      const q = qualityOf(before, mine);
-      const loss = q.loss ?? 0;
-      o.quality = { word: loss > 0.1 || (q.roundTripMs ?? 0) > 600 ? "poor" : loss > 0.02 || (q.roundTripMs ?? 0) > 250 ? "fair" : "good", rttMs: q.roundTripMs, loss: q.loss, kbps: q.receivedKbps };
+      o.quality = qualityFrom(o.viaSfu ? this.#legReport : o.report, mine);
       if (!o.viaSfu) o.report = mine;
-      this.#count(index, o, mine, leg);
+      countFrames(o, mine, this.#promotion.up, (slot) => leg?.midOf(index, slot));
+      const word = o.viaSfu || o.getsSfu ? undefined : wordOf(mine);
+      if (word !== undefined) words.push(word);
     }
     this.#legReport = overSfu;
+    const now = this.#o.now();
+    const measures = !this.#promotion.up && leg === undefined && [...this.#others.values()].every((o) => o.pairMedia === undefined || now - o.boundMs >= youngMs);
+    if (measures) this.#ownNeeds.look(words, this.#copies);
+    else this.#ownNeeds.pause();
     this.#o.changed();
-  }
-
-  /** What the browser says of each slot: whether it moves, how large it is, how loud. */
-  #count(index: number, o: Other, report: RTCStatsReport, leg: SfuLeg | undefined): void {
-    o.speaking = false;
-    for (const [slot, s] of o.slots) {
-      const source = this.#source(o, s);
-      if (source === undefined) continue;
-      const mid = source.over === "sfu" ? leg?.midOf(index, slot) : undefined;
-      for (const r of report.values() as Iterable<Record<string, unknown>>) {
-        if (r["type"] !== "inbound-rtp" || (mid !== undefined ? r["mid"] !== mid : r["trackIdentifier"] !== source.track.id)) continue;
-        const number = (name: string) => (typeof r[name] === "number" ? r[name] : undefined);
-        const frames = number("framesDecoded") ?? number("packetsReceived") ?? 0;
-        s.still = frames === s.frames ? s.still + 1 : 0;
-        s.frames = frames;
-        [s.width, s.height, s.fps] = [number("frameWidth"), number("frameHeight"), number("framesPerSecond")];
-        const mime = (report as unknown as ReadonlyMap<string, Record<string, unknown>>).get(String(r["codecId"]))?.["mimeType"];
-        s.codec = typeof mime === "string" ? mime.split("/")[1]!.toLowerCase() as Tile["codec"] : undefined;
-        if (slot === "microphone") o.speaking = (number("audioLevel") ?? 0) > speakingLevel && s.still === 0;
-      }
-    }
   }
 
   close(): void {

@@ -18,9 +18,13 @@ import { Serial } from "./serial.ts";
 const pauseMs = 1_000;
 const connectMs = 30_000;
 const lookEveryMs = 2_000;
+/** So many connections may have a picture of which packets come and no frame: a path that bad is not made better by another one. */
+const mostDeaf = 2;
 
 export interface PairOwner {
   readonly session: Session;
+  /** Where the other side offers, it is told that there is to be a connection. */
+  readonly asks: boolean;
   readonly relayOnly: boolean;
   readonly peer: PeerFactory;
   now(): number;
@@ -35,8 +39,8 @@ export interface PairOwner {
   alarm(why: TrunklineError): void;
 }
 
-/** One connection, from its making to its end. */
-interface Attempt { readonly connection: Connection; readonly shown: Shown; readonly serial: Serial; described: boolean; offer: Bytes | undefined; ended: boolean }
+/** One connection, from its making to its end. heard: the other side has said anything of it. opened: this side has what it needs. */
+interface Attempt { readonly connection: Connection; readonly shown: Shown; readonly serial: Serial; heard: boolean; opened: boolean; described: boolean; offer: Bytes | undefined; ended: boolean }
 
 export class Pair {
   readonly #o: PairOwner;
@@ -44,18 +48,28 @@ export class Pair {
   #pending: SessionMessage | undefined;
   #early: SessionMessage[] = [];
   #cancelAgain: () => void = () => undefined;
+  #failingMs: number | undefined;
+  #unanswered = false; // the other side has no media, as far as is known
+  #past = false; // a browser showed once what was not opened
+  #deaf = 0; // connections with a picture that came and was not opened
   #closed = false;
 
   constructor(o: PairOwner) {
     this.#o = o;
-    this.#begin();
+    // Who answers has nothing to do before there is an offer: from a member without media none ever comes.
+    if (o.session.role === Role.initiator) this.#begin();
+    else if (o.asks) this.#say({ type: SessionType.restart, generation: 0 });
   }
 
   get bound(): boolean { return this.#now?.connection.bound ?? false; }
   get media(): CallMedia | undefined { return this.#now?.connection.media; }
   get route(): Route | undefined { return this.#now?.shown.route; }
   get broken(): boolean { return this.#now?.connection.brokenSinceMs !== undefined; }
+  /** Since when the two should be connected and are not; undefined while they are, and while the other side says nothing. */
+  get failingSinceMs(): number | undefined { return this.bound ? this.#now!.connection.brokenSinceMs : this.#failingMs; }
   stats(): Promise<RTCStatsReport | undefined> { return this.#now?.connection.stats() ?? Promise.resolve(undefined); }
+
+  #say(m: SessionMessage): void { void this.#o.say(marshalSessionMessage(m)).catch(() => undefined); } // the link has ended, and the stay with it
 
   #begin(): void {
     const o = this.#o;
@@ -69,7 +83,17 @@ export class Pair {
       const report = await attempt.connection.stats();
       if (report !== undefined && !attempt.ended) shown.look(report, attempt.connection.bound);
     };
-    const connection = new Connection(o.peer, {
+    const peer: PeerFactory = (p) => o.peer({
+      ...p, lateKeys: true,
+      onBypassed: (_, found) => {
+        if (found === "past" && this.#past) return fail(refuse("key_alarm", "frames were shown without being opened"));
+        if (found === "past") this.#past = true;
+        else if (++this.#deaf > mostDeaf) return;
+        // In a fresh connection it is shown again once it has been opened.
+        fail(refuse("unreachable", "a stream came that was not opened"));
+      },
+    });
+    const connection = new Connection(peer, {
       client: {
         now: () => o.now(),
         background: (_, work) => void work().catch((err: unknown) => { if (!(err instanceof TrunklineError)) fail(refuse("unreachable", "a connection of the mesh", err)); }),
@@ -84,6 +108,7 @@ export class Pair {
       post: { send: (m) => o.say(marshalSessionMessage(m)) },
       phase: () => (attempt.ended ? "ended" : attempt.connection.bound ? "live" : "connecting"),
       bound: async () => {
+        this.#failingMs = undefined;
         attempt.connection.media?.bound();
         o.onBound(attempt.connection.media);
         const again = () => serial.later(lookEveryMs, async () => {
@@ -99,10 +124,11 @@ export class Pair {
       },
       file: () => undefined, failed: fail, path: () => o.changed(), look,
     });
-    const attempt: Attempt = { connection, shown, serial, described: false, offer: undefined, ended: false };
+    const attempt: Attempt = { connection, shown, serial, heard: false, opened: false, described: false, offer: undefined, ended: false };
     this.#now = attempt;
     serial.do(async () => {
       await connection.open();
+      attempt.opened = true;
       if (session.role === Role.initiator) await o.say(marshalSessionMessage(await connection.offer()));
       const first = this.#pending;
       this.#pending = undefined;
@@ -119,11 +145,15 @@ export class Pair {
     const m = parseSessionMessage(raw);
     const a = this.#now;
     if (a === undefined) {
-      // Between two attempts: whoever was faster has begun the next one.
+      const offers = m.type === SessionType.offer && m.generation === 0;
+      // Between two attempts: whoever was faster has begun the next one. What came before its offer was of the last one.
+      if (offers) this.#early = [];
       if (this.#early.length < 128) this.#early.push(m);
-      if (m.type === SessionType.offer && m.generation === 0) this.#again();
+      if (offers) this.#again();
+      else if (this.#unanswered) this.revive();
       return;
     }
+    a.heard = true;
     if (m.type === SessionType.bye) {
       if (this.#o.session.role === Role.initiator && a.described) this.#failed(a, refuse("unreachable", "the other side connects anew"));
       return;
@@ -140,17 +170,33 @@ export class Pair {
   async #negotiate(a: Attempt, m: SessionMessage): Promise<void> {
     if (m.type === SessionType.offer && m.generation === 0) a.offer ??= m.sdp;
     await a.connection.negotiate(m);
-    if (m.type === SessionType.offer || m.type === SessionType.answer) a.described = true;
+    if (m.type !== SessionType.offer && m.type !== SessionType.answer) return;
+    a.described = true;
+    if (!a.connection.bound) this.#failingMs ??= this.#o.now();
   }
 
   #failed(a: Attempt, why: TrunklineError): void {
     if (a.ended || this.#closed) return;
+    if (a.connection.bound) this.#failingMs = a.connection.brokenSinceMs;
+    // Whoever hides its address and has no relay gets no further than here.
+    else if (this.#o.relayOnly && !a.opened) this.#failingMs ??= this.#o.now();
     this.#end(a);
     if (why.code === "key_alarm" || why.code === "binding") return this.#o.alarm(why);
     if (this.#o.session.role === Role.responder) {
-      void this.#o.say(marshalSessionMessage({ type: SessionType.bye, reason: Reason.failed, generation: 0 })).catch(() => undefined); // the link has ended, and the stay with it
+      this.#say({ type: SessionType.bye, reason: Reason.failed, generation: 0 });
+      return;
     }
-    this.#cancelAgain = this.#o.after(pauseMs, () => this.#again());
+    // Who has said nothing to an offer has no media, or will say so.
+    this.#unanswered = a.opened && !a.heard;
+    if (!this.#unanswered) this.#cancelAgain = this.#o.after(pauseMs, () => this.#again());
+  }
+
+  /** The other side has media after all: what it did not answer is offered again. */
+  revive(): void {
+    if (!this.#unanswered) return;
+    this.#unanswered = false;
+    this.#early = [];
+    this.#again();
   }
 
   #again(): void {
@@ -176,8 +222,8 @@ export class Pair {
   }
 }
 
-/** Whether a message begins a connection. */
-export function offersAnew(raw: Bytes): boolean {
+/** Whether a message begins a connection, or asks for one. */
+export function beginsAnew(raw: Bytes): boolean {
   const m = parseSessionMessage(raw);
-  return m.type === SessionType.offer && m.generation === 0;
+  return (m.type === SessionType.offer || m.type === SessionType.restart) && m.generation === 0;
 }

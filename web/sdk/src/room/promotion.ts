@@ -1,24 +1,49 @@
-// Whether media goes over the node's SFU (docs/spec/rooms.md, section 10), by count: a pure state of the times at which
-// it is asked.
+// Whether media goes over the node's SFU (docs/spec/rooms.md, section 10): a pure state of the times at which it is asked
+// and of what all members know, so that all come to the same.
 
 import type { Topology } from "./types.ts";
 
-/** How long a room that would fit into a mesh again stays on the SFU: who comes and goes at the limit moves nobody to and fro. */
+/** How long a room that needs the SFU no more stays on it: who comes and goes at the limit moves nobody to and fro. */
 export const backMs = 15_000;
+
+export const causes = ["uplink", "processor", "pair"] as const;
+export type Cause = (typeof causes)[number];
+
+/** What a member needs the SFU for. with: whom it gets no connection to; for a pair alone. */
+export interface Need { readonly cause: Cause; readonly with: number }
+
+/** Why media goes over the SFU. of: the member whose need it is. */
+export interface Reason { readonly why: "pinned" | "count" | Cause; readonly of: number | undefined; readonly with: number | undefined }
 
 export interface Promotion {
   readonly up: boolean;
-  /** Since when the room would fit into a mesh. */
+  /** The first reason in the order of the table; after the last one has gone, that one. */
+  readonly reason: Reason | undefined;
+  /** Since when nothing needs the SFU. */
   readonly underMs: number | undefined;
 }
 
-export const inMesh: Promotion = { up: false, underMs: undefined };
+export const inMesh: Promotion = { up: false, reason: undefined, underMs: undefined };
 
-/** count: how many are in, oneself among them. */
-export function decide(p: Promotion, nowMs: number, o: { readonly topology: Topology; readonly limit: number; readonly sfu: boolean; readonly count: number }): Promotion {
+/** The need that counts: the first in the table, and of the same those of whoever came first. */
+export function firstNeed(needs: Iterable<readonly [number, Need]>): Reason | undefined {
+  let best: Reason | undefined;
+  for (const [of, n] of needs) {
+    const [now, before] = [causes.indexOf(n.cause), best === undefined ? causes.length : causes.indexOf(best.why as Cause)];
+    if (now < before || (now === before && of < best!.of!)) best = { why: n.cause, of, with: n.cause === "pair" ? n.with : undefined };
+  }
+  return best;
+}
+
+/** count: how many are in, oneself among them. needs: by the index of whoever said it, of those who are in. */
+export function decide(
+  p: Promotion, nowMs: number, o: { readonly topology: Topology; readonly limit: number; readonly sfu: boolean; readonly count: number; readonly needs: Iterable<readonly [number, Need]> },
+): Promotion {
   if (!o.sfu || o.topology === "mesh") return inMesh;
-  if (o.topology === "sfu" || o.count > o.limit) return { up: true, underMs: undefined };
+  const everybody = (why: "pinned" | "count"): Reason => ({ why, of: undefined, with: undefined });
+  const reason = o.topology === "sfu" ? everybody("pinned") : o.count > o.limit ? everybody("count") : firstNeed(o.needs);
+  if (reason !== undefined) return { up: true, reason, underMs: undefined };
   if (!p.up) return p;
-  if (p.underMs === undefined) return { up: true, underMs: nowMs };
+  if (p.underMs === undefined) return { ...p, underMs: nowMs };
   return nowMs - p.underMs >= backMs ? inMesh : p;
 }

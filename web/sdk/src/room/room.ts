@@ -13,6 +13,7 @@ import { positionOf } from "./card.ts";
 import { Removed } from "./chair.ts";
 import type { MemberId } from "./join.ts";
 import { RoomMedia } from "./media.ts";
+import { needMessage, needOf } from "./needs.ts";
 import { maxNote, type RoomMessage, type RoomMessageInit } from "./message.ts";
 import { formatRoomLink, idText, type RoomLink } from "./secret.ts";
 import { Stay, type Member, type StayOwner, type Waiter } from "./stay.ts";
@@ -59,7 +60,8 @@ export class LiveRoom implements Room {
     this.#a = a;
     this.#link = link;
     this.#media = new RoomMedia({
-      relayOnly: o.relayOnly ?? false, worker: o.worker, now: () => a.now(), after: (ms, f) => a.timers.after(ms, f), wire: () => this.#stay?.wire,
+      relayOnly: o.relayOnly ?? false, worker: o.worker, now: () => a.now(), after: (ms, f) => a.timers.after(ms, f), wire: () => this.#stay?.wire, expected: () => this.#stay?.expected ?? 0,
+      me: () => this.#stay?.own.index ?? 0,
       say: (m, msg) => this.#stay?.serial.do(() => this.#stay?.say(m, msg) ?? Promise.resolve()),
       changed: () => this.#changed(), moved: () => this.#tell({ type: "topology", topology: this.#media.topology() }),
       alarm: (what) => this.#tell({ type: "alarm", what }), failed: (why) => void this.#finish({ why: "failed", code: undefined, error: why }),
@@ -124,6 +126,7 @@ export class LiveRoom implements Room {
         this.#presences.delete(m.index);
         this.#tell({ type: "went", person, code: code === "" ? undefined : code as RoomRefusal });
       },
+      greeting: () => (this.#media.need === undefined ? undefined : needMessage(this.#media.need)),
       waits: (w) => this.#tell({ type: "waits", waiting: this.#waiting(w)! }),
       said: (m, msg) => this.#said(m, msg),
       legEvent: (k) => this.#media.legEvent(k),
@@ -141,10 +144,12 @@ export class LiveRoom implements Room {
     switch (msg.case) {
       case "connection": return this.#media.heard(m, msg.value.message);
       case "way": return this.#media.gotWay(m, msg.value.kind);
+      case "need": return this.#media.gotNeed(m.index, needOf(msg.value));
       case "presence": {
         const { hand, ...sending } = msg.value;
         const was = this.#presences.get(m.index)?.recording ?? false;
         this.#presences.set(m.index, { ...sending, hand: hand > 0n, handMs: Number(hand) });
+        if (slotNames.some((n) => sending[n])) this.#media.sends(m.index);
         if (sending.recording !== was) this.#tell({ type: "recording", person: m.index, on: sending.recording });
         return this.#changed();
       }

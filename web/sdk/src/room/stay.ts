@@ -58,6 +58,8 @@ export interface StayOwner {
   came(m: Member): void;
   went(m: Member, code: string): void;
   waits(w: Waiter): void;
+  /** What whoever comes is told before our key; undefined: nothing. */
+  greeting(): RoomMessageInit | undefined;
   said(m: Member, msg: RoomMessage): Promise<void> | void;
   legEvent(k: Extract<RoomNodeKind, { readonly case: "roomLeg" }>["value"]): void;
   linkReplaced(secret: Bytes): Promise<void>;
@@ -368,6 +370,8 @@ export class Stay {
     for (const m of came) {
       m.in = true;
       await this.chair.greet(m);
+      const greeting = this.o.greeting();
+      if (greeting !== undefined) await this.say(m, greeting);
     }
     await this.keys.give(came);
     for (const m of came) this.o.came(m);
@@ -418,6 +422,7 @@ export class Stay {
       case "newLink": return this.chair.newLink(m, msg.value.secret);
       case "card": return this.chair.gotCard(msg.value.signed);
       case "stewardship": return this.chair.stewardship(m, msg.value.seed);
+      case "need": return this.o.said(m, msg); // it comes before its sender's key
       default: if (m.in) await this.o.said(m, msg);
     }
   }

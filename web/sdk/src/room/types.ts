@@ -194,8 +194,17 @@ export interface TopologyState {
   /** Both ways are in use while media moves from one to the other. */
   readonly moving: boolean;
   readonly setting: Topology;
-  /** count: of the people. card: its maker has pinned it. uplink, processor, pair: the mesh is not carried. no_sfu: the node has none. */
+  /**
+   * count: of the people. card: its maker has pinned it. uplink, processor: of somebody, which do not carry a copy for each of
+   * the others. pair: two do not get a connection. no_sfu: the node has none.
+   */
   readonly why: "count" | "card" | "uplink" | "processor" | "pair" | "no_sfu";
+  /** Whose uplink or processor it is, or who gets no connection. */
+  readonly of: number | undefined;
+  /** For a pair: with whom. */
+  readonly with: number | undefined;
+  /** In a mesh that stays one: what somebody would need the SFU for; of and with say of whom. */
+  readonly unmet: "uplink" | "processor" | "pair" | undefined;
   /** Who decided: the owner by the card; or this side by itself. */
   readonly who: "owner" | "us";
   readonly sinceMs: number;

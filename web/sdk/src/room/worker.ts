@@ -22,10 +22,13 @@ export function serveRoomFrames(): void {
   const ring = new KeyRing();
   const lines = new Map<number, Line>();
   const codecs = new Map<number, ReadonlyMap<number, SFrameCodec>>();
+  const early = new Map<number, { readonly of: number; readonly slot: number }>(); // said of a line before it is there
   const portOf = (id: number) => Math.floor(id / portSize);
 
   scope.onrtctransform = ({ transformer }) => {
-    const { id, way, slot, of } = transformer.options;
+    const { id, way } = transformer.options;
+    const { slot, of } = early.get(id) ?? transformer.options;
+    early.delete(id);
     const line: Line = { transformer, count: { seen: 0, passed: 0, bytes: 0, dropped: 0 }, of, slot, told: false };
     lines.set(id, line);
     const seal = async (codec: SFrameCodec, data: Uint8Array) => {
@@ -59,7 +62,7 @@ export function serveRoomFrames(): void {
       case "keys": return scope.postMessage({ type: "keys", question: m.question, answer: ring.call(m.call) });
       case "line": {
         const l = lines.get(m.id);
-        if (l === undefined) return;
+        if (l === undefined) return void early.set(m.id, m);
         l.of = m.of;
         l.slot = m.slot;
         l.told = false;
@@ -73,7 +76,7 @@ export function serveRoomFrames(): void {
         return scope.postMessage({ type: "counts", question: m.question, counts: [...lines].filter(([id]) => portOf(id) === m.port).map(([id, l]) => [id, { ...l.count }] as const) });
       case "close":
         codecs.delete(m.port);
-        for (const id of [...lines.keys()]) if (portOf(id) === m.port) lines.delete(id);
+        for (const all of [lines, early]) for (const id of all.keys()) if (portOf(id) === m.port) all.delete(id);
     }
   };
 

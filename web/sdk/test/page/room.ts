@@ -1,11 +1,45 @@
 // What the rooms' browser test's page knows: a guest's place in a room, and a few steps that the test calls by name.
 
 import { browserSocket } from "../../src/browser.ts";
-import { joinGroup, type Room, type RoomEvent, type RoomState } from "../../src/room/index.ts";
+import { systemTimers } from "../../src/link/wire.ts";
+import { joinGroup, type Room, type RoomEvent, type RoomState, type Wants } from "../../src/room/index.ts";
 
 let room: Room;
 const events: RoomEvent[] = [];
 const shown = new Map<string, HTMLMediaElement>();
+
+// The hysteresis of rooms is asked of a clock that a test can move; timers go by the real one.
+let ahead = 0;
+const timers = { ...systemTimers, now: () => systemTimers.now() + ahead };
+
+/** From here on this page sends what its camera and microphone give, unsealed, and hides it from its own checks. */
+function sendPlain(): void {
+  const Native = RTCPeerConnection;
+  globalThis.RTCPeerConnection = class extends Native {
+    constructor() { super({ bundlePolicy: "max-bundle" }); } // frames of senders without a transform go out
+    override async getStats(): Promise<RTCStatsReport> {
+      const all = await super.getStats();
+      return new Map([...(all as unknown as Map<string, { type: string }>)].filter(([, s]) => !s.type.endsWith("-rtp"))) as unknown as RTCStatsReport;
+    }
+  };
+  Object.defineProperty(RTCRtpSender.prototype, "transform", { set: () => undefined, get: () => ({}) });
+}
+
+/** From here on this page's encoders say that it is the processor that holds them back. */
+function labour(): void {
+  const { getStats } = RTCPeerConnection.prototype;
+  RTCPeerConnection.prototype.getStats = async function (this: RTCPeerConnection) {
+    const all = new Map(await getStats.call(this) as unknown as Map<string, { type: string }>);
+    for (const [id, s] of all) if (s.type === "outbound-rtp") all.set(id, { ...s, qualityLimitationReason: "cpu" } as { type: string });
+    return all as unknown as RTCStatsReport;
+  } as typeof getStats;
+}
+
+/** From here on nobody finds a path to this page but the SFU, whose address stands in its description. */
+function hide(): void {
+  Object.defineProperty(RTCPeerConnection.prototype, "onicecandidate", { set: () => undefined, get: () => null });
+  RTCPeerConnection.prototype.addIceCandidate = () => Promise.resolve();
+}
 
 /** Every tile is shown, as a page does: only then a browser decodes it. */
 function show(s: RoomState): void {
@@ -22,9 +56,10 @@ function show(s: RoomState): void {
 }
 
 const look = () => ({
-  phase: room.state.phase, me: room.state.me, end: room.state.end?.why, mode: room.state.topology.mode, moving: room.state.topology.moving,
+  phase: room.state.phase, me: room.state.me, end: room.state.end?.why, mode: room.state.topology.mode, why: room.state.topology.why, of: room.state.topology.of, with: room.state.topology.with, moving: room.state.topology.moving,
   people: room.state.people.map((p) => ({ index: p.index, name: p.name, connected: p.connected, over: p.route?.over, path: p.route?.over === "mesh" ? p.route.route.path : p.route?.leg })),
-  tiles: room.state.tiles.map((t) => ({ key: t.key, person: t.person, slot: t.slot, state: t.state, over: t.over, playing: playing(t.key) })),
+  tiles: room.state.tiles.map((t) => ({ key: t.key, person: t.person, slot: t.slot, state: t.state, over: t.over, height: t.height, playing: playing(t.key) })),
+  rekeyed: events.filter((e) => e.type === "rekeyed").length, ways: events.flatMap((e) => (e.type === "topology" ? [e.topology.mode] : [])),
   alarms: events.filter((e) => e.type === "alarm").length,
 });
 
@@ -38,15 +73,26 @@ function playing(key: string): number {
 export type Look = ReturnType<typeof look>;
 
 export const steps = {
-  join: async (link: string, name: string, media: boolean) => {
-    room = await joinGroup({ socket: browserSocket }, link, { name, worker: () => new Worker("/worker.js", { type: "module" }), onState: show });
+  join: async (link: string, name: string, media: boolean, large = false) => {
+    room = await joinGroup({ socket: browserSocket, timers }, link, { name, worker: () => new Worker("/worker.js", { type: "module" }), onState: show });
     room.listen((e) => events.push(e));
     if (!media) return;
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 240, frameRate: 10 } });
+    const [width, height] = large ? [1280, 720] : [320, 240];
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true, video: { width, height, frameRate: 10 } });
     await room.publish("microphone", stream.getAudioTracks()[0]!);
     await room.publish("camera", stream.getVideoTracks()[0]!);
   },
   look,
+  /** The clock goes so much further. */
+  pass: (ms: number) => { ahead += ms; },
+  sendPlain, labour, hide,
+  setWants: (w: Wants) => room.setWants(w),
+  /** How many packets of pictures came, by stream; of a person's connection, or over the SFU. */
+  arrived: async (person: number | undefined) => {
+    const out: number[] = [];
+    for (const s of (await room.stats(person))?.values() ?? []) if (s.type === "inbound-rtp" && s.kind === "video" && s.packetsReceived > 0) out.push(s.packetsReceived as number);
+    return out;
+  },
   remove: (person: number) => room.remove(person),
   leave: () => room.leave(),
 };
