@@ -50,7 +50,7 @@ func (p *pair) mute(on bool) { p.muted.Store(on) }
 // SendSealed implements way.
 func (p *pair) SendSealed(frame sframe.Sealed, d time.Duration) error {
 	peer := p.sends.Load()
-	if peer == nil || p.muted.Load() {
+	if peer == nil || p.muted.Load() || frame.Codec != sframe.Opus && p.s.r.flow.soundAlone.Load() {
 		return nil
 	}
 	return peer.SendSealed(frame, d)

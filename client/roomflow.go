@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
@@ -17,6 +18,10 @@ import (
 // leads to somebody; what each other member sends goes to a tile of its own, whichever way it came.
 type roomFlow struct {
 	r *Room
+
+	// soundAlone goes over the mesh: it is too much for this side, whose way out of it has to fit on the
+	// same line.
+	soundAlone atomic.Bool
 
 	mu      sync.Mutex // guards the rest
 	sender  *sframe.GroupSender

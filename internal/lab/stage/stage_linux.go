@@ -332,7 +332,7 @@ func (s *Stage) node(n *Node, args ...string) *Node {
 	}
 	s.Object(n.Host, &made, append([]string{"init", "--data", n.Dir, "--domain", n.Domain,
 		"--federation-listen", "0.0.0.0:7421", "--federation-announce", n.Domain + ":7421",
-		"--turn-listen", "[::]:3478", "--log-level", "debug", "--log-format", "json"}, args...)...)
+		"--turn-listen", "[::]:3478", "--sfu-listen", "0.0.0.0:7422", "--log-level", "debug", "--log-format", "json"}, args...)...)
 	n.key = made.Key
 	s.nodes = append(s.nodes, n)
 	return n
