@@ -28,3 +28,33 @@ it("goes over to the SFU when there are too many for a mesh, where a participant
   expect((await a.step("look")).alarms).toBe(0);
   await go.stop();
 }, 400_000);
+
+it.each(["mesh", "sfu"] as const)("never shows who sends its pictures unsealed, over the %s", async (topology) => {
+  const { link } = await room({ title: "Plain", topology });
+  const [a, b] = [await Somebody.join(link, "Ada"), await Somebody.join(link, "Bob")];
+  await Promise.all([a, b].map((x) => x.sees(1, topology)));
+  const plain = await Somebody.come();
+  await plain.step("sendPlain");
+  await plain.step("join", link, "Mallory", true);
+  const { me } = await plain.step("look");
+  for (const x of [a, b]) {
+    // Over the SFU those of the other one are beside them.
+    const streams = topology === "mesh" ? 1 : 2;
+    await x.until("they have arrived", async () => (await x.step("arrived", topology === "mesh" ? me : undefined)).filter((packets) => packets >= 200).length === streams);
+    const l = await x.step("look");
+    expect(l.tiles.filter((t) => t.person === me && (t.playing > 0 || t.state === "live"))).toEqual([]);
+    expect(l.tiles.some((t) => t.person === me)).toBe(true);
+  }
+  await Promise.all([a, b].map((x) => x.sees(1, topology)));
+}, 400_000);
+
+it("sends three sizes of a camera to the SFU, which gives each its own", async () => {
+  const { link } = await room({ title: "Sizes", topology: "sfu" });
+  const [a, b] = [await Somebody.join(link, "Ada", true), await Somebody.join(link, "Bob")];
+  await b.sees(1, "sfu");
+  const { me } = await a.step("look");
+  for (const height of [720, 180, 360]) {
+    await b.step("setWants", { tiles: [{ person: me, slot: "camera", height }] });
+    await b.until(`pictures of ${height} lines`, (l) => l.tiles.some((t) => t.person === me && t.slot === "camera" && t.state === "live" && t.height === height));
+  }
+}, 400_000);
