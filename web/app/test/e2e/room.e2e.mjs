@@ -1,9 +1,7 @@
 // A meeting: people in browsers and at terminals, at one real node.
-import { spawn } from 'node:child_process';
-import path from 'node:path';
-import readline from 'node:readline';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
+import { enter, moves, startTerminal, tile } from './meetings.mjs';
 import { devices, fakes, join } from './people.mjs';
 
 let world;
@@ -31,54 +29,10 @@ function clean() {
 }
 
 /** A participant of the Go client, without devices. */
-function terminal(name, ...more) {
-  const child = spawn(world.binary, ['room', 'join', link(), '--guest', '--as', name, '--data', path.join(world.dir, name), '--json', ...more], { stdio: ['ignore', 'pipe', 'inherit'], env: { PATH: process.env.PATH, HOME: world.dir } });
-  const events = [];
-  const waits = [];
-  readline.createInterface({ input: child.stdout }).on('line', (line) => {
-    events.push(JSON.parse(line));
-    for (const look of [...waits]) look();
-  });
-  const t = {
-    child,
-    /** The first event that matches, now or later. */
-    event: (match) => new Promise((resolve, reject) => {
-      const look = () => {
-        const found = events.find(match);
-        if (!found) return;
-        waits.splice(waits.indexOf(look), 1);
-        resolve(found);
-      };
-      waits.push(look);
-      child.once('exit', (code) => reject(new Error(`${name} ended with ${code}: ${JSON.stringify(events)}`)));
-      look();
-    }),
-    leave: () => new Promise((resolve) => {
-      if (child.exitCode !== null) return resolve();
-      child.once('exit', resolve);
-      child.kill('SIGINT');
-    }),
-  };
+function terminal(name) {
+  const t = startTerminal(world, link(), name);
   terminals.push(t);
   return t;
-}
-
-const tile = (person, name) => person.page.locator('.room-tile', { hasText: name });
-
-/** A tile's picture moves: frames of it are decoded from now on. */
-async function moves(person, name) {
-  const video = tile(person, name).locator('video');
-  await video.waitFor();
-  const frames = () => video.evaluate((v) => (v.videoWidth ? v.getVideoPlaybackQuality().totalVideoFrames : 0));
-  const before = await frames();
-  await expect.poll(frames).toBeGreaterThan(before + 3);
-}
-
-async function enter(person, name) {
-  await person.page.locator('[data-stage="prejoin"]').waitFor();
-  await person.page.locator('.preview video').waitFor();
-  if (name) await person.page.getByLabel('Your name').fill(name);
-  await person.page.locator('[data-stage] button[type="submit"]').click();
 }
 
 async function inBothThemes({ page }) {
@@ -247,8 +201,7 @@ test('somebody who is sent away is told so, and the others go on under another l
 test('a reload comes back by itself', async () => {
   await owner.page.reload();
   await owner.page.getByTestId('stage').waitFor();
-  await tile(owner, 'Gus').waitFor();
-  await tile(guest, 'Olga').waitFor();
+  await Promise.all([moves(owner, 'Gus'), moves(guest, 'Olga')]);
   clean();
 });
 
