@@ -295,7 +295,7 @@ export class Client {
   async block(id: string, o: Abortable = {}): Promise<void> { return (await this.#c.later()).people.block(id, o.signal); }
 
   /** Our own name for a contact, which stays on this device. */
-  async rename(id: string, petname: string): Promise<void> { return (await this.#c.later()).people.rename(id, petname); }
+  rename(id: string, petname: string): Promise<void> { return this.#c.contacts.rename(id, petname); }
 
   /** What two people compare to be sure of each other's root keys: 60 digits (identity.md, section 4). Takes a fifth of a second. */
   async safetyNumber(id: string): Promise<string> { return (await this.#c.later()).people.safetyNumber(id); }

@@ -4,7 +4,7 @@ import { checkAbort } from "../abort.ts";
 import { hex, unhex } from "../bytes.ts";
 import type { Known, Standing } from "../envelope/open.ts";
 import { isCode, refuse } from "../errors.ts";
-import { type Address, formatAddress, parseAddress } from "../identity/address.ts";
+import { type Address, formatAddress, parseAddress, parseId } from "../identity/address.ts";
 import { advancePin, checkPin, type DeviceList, type Home } from "../identity/device.ts";
 import { PublicKey } from "../identity/key.ts";
 import type { Core } from "./core.ts";
@@ -121,6 +121,12 @@ export class Contacts {
   /** Remembers that the contact holds the token of that time. */
   async gave(root: string, home: HomeRecord): Promise<void> {
     this.update(root, (k) => { k.given[home.domain] = home.tokenEpoch; });
+    await this.#c.records.commit();
+  }
+
+  /** Our own name for a contact, which stays on this device. Whoever opened a link gives the name that stands in it. */
+  async rename(id: string, petname: string): Promise<void> {
+    this.update(parseId(id), (k) => { k.petname = petname; });
     await this.#c.records.commit();
   }
 

@@ -100,12 +100,6 @@ export class People {
     }
   }
 
-  /** Our own name for a contact, which stays on this device. */
-  async rename(id: string, petname: string): Promise<void> {
-    this.#c.contacts.update(parseId(id), (k) => { k.petname = petname; });
-    await this.#c.records.commit();
-  }
-
   /** What two people compare to be sure of each other's root keys: 60 digits. */
   async safetyNumber(id: string): Promise<string> {
     return (await import("../identity/safety.ts")).safetyNumber(this.#c.self, parseId(id));
