@@ -29,9 +29,9 @@ const compareMs = 1_000;
 const fewPackets = 50;
 /** So many comparisons in a row may find packets of a picture and no frame of it: a first one can be large. */
 const deafLooks = 3;
-/** Encoders begin with little: so many comparisons pass before it is of use to adapt, more while nothing comes from the other side. */
+/** Encoders begin with little: so many comparisons pass before it is of use to adapt, and more while no picture has come. */
 const adaptsAfter = 3;
-const adaptsAlone = 10;
+const adaptsAlone = 15;
 /** So many comparisons may come before the worker has started. */
 const readyTries = 10;
 
@@ -439,7 +439,7 @@ export class SealedMedia implements CallMedia {
     const begin = (m: typeof import("./adapting.ts")) => {
       this.#adapting ??= new m.Adapting((slot) => this.#sender(slot), (slot) => (this.#wanted.get(slot) ?? null) !== null);
     };
-    this.#looks += this.tracks.size > 0 ? adaptsAlone / adaptsAfter : 1;
+    this.#looks += this.tracks.has("camera") || this.tracks.has("screen") ? adaptsAlone / adaptsAfter : 1;
     if (this.#looks >= adaptsAlone) adapting().then(begin, () => undefined); // the next second asks again
   }
 
