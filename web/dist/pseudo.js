@@ -1,0 +1,1 @@
+const e={a:"á",e:"é",i:"í",o:"ó",u:"ú",A:"Á",E:"É",I:"Í",O:"Ó",U:"Ú",n:"ñ",c:"ç"};function t(t){return t.split("|").map(t=>`[${t.replace(/\{\w+\}|[a-zA-Z]/g,t=>t.length>1?t:e[t]??t)}${"~".repeat(Math.ceil(t.length/4))}]`).join("|")}export{t as pseudo};
