@@ -34,7 +34,7 @@ class StandIn implements calling.CallPeer {
   /** What it says the other side's certificate is, if not the truth. */
   seen: Bytes | undefined;
   media: calling.CallMedia | undefined;
-  readonly held: boolean[] = [];
+  readonly held: Parameters<calling.CallMedia["hold"]>[0][] = [];
   readonly renewed: string[] = [];
   closed = false;
   generation = 0;

@@ -3,7 +3,7 @@
 
 import { describe, expect, it } from "vitest";
 import { marshalRoomMessage, parseRoomMessage } from "../src/room/message.ts";
-import { needMessage, needOf, OwnNeeds, sameNeed, wordOf, type Word } from "../src/room/needs.ts";
+import { heldBack, needMessage, needOf, OwnNeeds, sameNeed, wordOf, type Word } from "../src/room/needs.ts";
 import { backMs, decide, firstNeed, inMesh, type Need } from "../src/room/promotion.ts";
 import type { Topology } from "../src/room/types.ts";
 
@@ -92,6 +92,18 @@ describe("a member needs the SFU", () => {
     const m = parseRoomMessage(marshalRoomMessage(needMessage(need)));
     expect(m.case === "need" && sameNeed(needOf(m.value), need)).toBe(true);
   });
+});
+
+it.each([
+  [{ sfu: false, broken: false }, false, uplink, false], // still in the mesh
+  [{ sfu: false, broken: false }, true, uplink, "pictures"],
+  [{ sfu: false, broken: false }, true, processor, "pictures"],
+  [{ sfu: false, broken: false }, true, pair, false],
+  [{ sfu: false, broken: false }, true, undefined, false],
+  [{ sfu: true, broken: false }, true, uplink, true],
+  [{ sfu: false, broken: true }, true, uplink, true],
+] as const)("a member that gets %o: the room is on the SFU %s, this side needs %o, held back is %s", (gets, up, own, held) => {
+  expect(heldBack(gets, up, own)).toBe(held);
 });
 
 it("takes the word of the encoders that send", () => {

@@ -152,14 +152,17 @@ export function payloadTypes(sdp: string): (readonly [number, SFrameCodec])[] {
 /** What is known of the frames of one slot in one direction. */
 export interface SlotCounts extends FrameCounts { readonly slot: SlotName; readonly way: "seal" | "open" }
 
+/** What is not sent for the moment. */
+export type Hold = boolean | "pictures";
+
 /** Sound and picture of one call. */
 export interface CallMedia {
   /** Sends a track in a slot, another one in its place, or nothing. Before the call is bound it waits. */
   send(slot: SlotName, track: MediaStreamTrack | null): Promise<void>;
   /** The call is bound: what was to be sent is sent. */
   bound(): void;
-  /** Sends nothing while it is on; what was to be sent is sent again afterwards. */
-  hold(on: boolean): void;
+  /** Sends nothing while it is on, or no pictures; what was to be sent is sent again afterwards. */
+  hold(on: Hold): void;
   /**
    * A fresh section is to take the place of a slot's, which sends and shows nothing any more: with the next offer. False
    * where there is none, or a second time.
@@ -207,7 +210,7 @@ export class SealedMedia implements CallMedia {
   #adapting: Adapting | undefined;
   #looks = 0;
   #bound = false;
-  #held = false;
+  #held: Hold = false;
   #question = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   #closed = false;
@@ -342,7 +345,7 @@ export class SealedMedia implements CallMedia {
     this.#timer = setInterval(() => void this.compare(), compareMs);
   }
 
-  hold(on: boolean): void {
+  hold(on: Hold): void {
     if (this.#held === on || this.#closed) return;
     this.#held = on;
     if (this.#bound) this.#resume();
@@ -351,7 +354,7 @@ export class SealedMedia implements CallMedia {
   #resume(): void {
     for (const [slot, track] of this.#wanted) {
       // A connection that is closed meanwhile sends nothing any more, whatever it was to send.
-      this.#put(slot, this.#held ? null : track).catch(this.#unsent);
+      this.#put(slot, this.#holds(slot) ? null : track).catch(this.#unsent);
     }
   }
 
@@ -360,8 +363,10 @@ export class SealedMedia implements CallMedia {
     // A screen is read and a face moves: it is the encoder that has to know.
     if (track?.kind === "video" && track.contentHint === "") track.contentHint = slot === "screen" ? "detail" : "motion";
     this.#wanted.set(slot, track);
-    if (this.#bound && !this.#held) await this.#put(slot, track);
+    if (this.#bound && !this.#holds(slot)) await this.#put(slot, track);
   }
+
+  #holds(slot: SlotName): boolean { return this.#held === true || (this.#held === "pictures" && kinds[slot] === "video"); }
 
   async #put(slot: SlotName, track: MediaStreamTrack | null): Promise<void> {
     const sender = this.#sender(slot);

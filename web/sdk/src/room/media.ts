@@ -12,7 +12,7 @@ import { localKeys, type KeyCaller } from "./ring.ts";
 import { RoomFrames } from "./frames.ts";
 import { SfuLeg, type Stream } from "./leg.ts";
 import { Way, type RoomMessageInit } from "./message.ts";
-import { needMessage, OwnNeeds, sameNeed, wordOf, youngMs, type Word } from "./needs.ts";
+import { heldBack, needMessage, OwnNeeds, sameNeed, wordOf, youngMs, type Word } from "./needs.ts";
 import { beginsAnew, Pair } from "./pair.ts";
 import { decide, firstNeed, inMesh, type Need, type Promotion } from "./promotion.ts";
 import { brings, countFrames, newOther, qualityFrom, slotOf, tilesOf, type Other } from "./shown.ts";
@@ -260,7 +260,7 @@ export class RoomMedia {
 
   /** Brings a member's media to the way that it is to come, once that way works. */
   #follow(o: Other): void {
-    o.pairMedia?.hold(o.getsSfu || o.pair?.broken === true);
+    o.pairMedia?.hold(heldBack({ sfu: o.getsSfu, broken: o.pair?.broken === true }, this.#promotion.up, this.#saidNeed));
     // Whoever has left the SFU before us, or lost its leg, is heard over the mesh.
     const left = o.viaSfu && [...o.slots.values()].every((s) => s.sfu === undefined);
     if (!this.#meshDue && !left) return this.#mayHearOverSfu(o);

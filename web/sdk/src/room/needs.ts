@@ -1,6 +1,7 @@
 // What this side needs the SFU for (docs/spec/rooms.md, section 10): measured each second while it sends over a mesh. A need
 // does not end because things look well from the SFU, where one copy is sent.
 
+import type { Hold } from "../call/media.ts";
 import type { RoomMessage, RoomMessageInit } from "./message.ts";
 import { causes, type Need } from "./promotion.ts";
 
@@ -68,6 +69,15 @@ export class OwnNeeds {
     for (const cause of ["uplink", "processor"] as const) if (this.#since.has(cause)) return { cause, with: 0 };
     return this.#pairs.size === 0 ? undefined : { cause: "pair", with: Math.min(...this.#pairs) };
   }
+}
+
+/**
+ * What a member is not sent over its connection of the mesh: nothing while it gets it over the SFU, or the path is broken;
+ * and no pictures once the room goes over since this side cannot send a copy to each. The way out has to fit on the same line.
+ */
+export function heldBack(gets: { readonly sfu: boolean; readonly broken: boolean }, up: boolean, own: Need | undefined): Hold {
+  if (gets.sfu || gets.broken) return true;
+  return up && (own?.cause === "uplink" || own?.cause === "processor") ? "pictures" : false;
 }
 
 export function sameNeed(a: Need | undefined, b: Need | undefined): boolean { return a?.cause === b?.cause && a?.with === b?.with; }
