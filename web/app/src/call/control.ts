@@ -7,6 +7,8 @@ import { type CallEnd, type CallView, endOf, freshView, type Own, silent, type T
 
 /** How often numbers about a running call are read. */
 const lookMs = 1000;
+/** How long the tools of a call wait for the other side to be seen. */
+const unseenMs = 8_000;
 
 /** The one call with sound and picture that this tab can be in: its devices, its stage and what is
  * shown beside it. */
@@ -293,11 +295,14 @@ export class CallControl {
     c.announce(true, view.video);
     this.tell();
     this.timer = window.setInterval(() => {
-      if (this.view?.seen) this.during((d) => d.measure(c));
+      const { view } = this;
+      if (view?.seen) this.during((d) => d.measure(c));
+      // Where nothing comes that can be shown, people want to know what does come.
+      else if (view?.stage.is === 'live' && performance.now() - view.stage.since >= unseenMs) this.seen();
     }, lookMs);
   }
 
-  /** The other side is seen or heard, or says that there is nothing to see and hear. */
+  /** The other side is seen or heard, says that there is nothing to see and hear, or is not seen for long. */
   seen(): void {
     if (this.view && !this.view.seen) this.show({ seen: true });
   }
