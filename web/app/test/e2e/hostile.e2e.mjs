@@ -79,11 +79,9 @@ test('somebody who sends plain frames is never shown and never heard; a fresh se
   });
   await ring(alice);
   await answer(bob);
-  await alice.page.getByTestId('route').click();
-  // Frames came, and every one of them was dropped.
-  await alice.page.getByText(/ 0 frames opened, (?!0 )\d+ dropped/).waitFor();
-  await alice.page.getByText('Securing').waitFor();
   await alice.page.getByRole('heading', { name: 'Call stopped for safety' }).waitFor();
+  // Frames came, and every one of them was dropped.
+  await alice.page.getByText('What arrived was not sealed by Bob').waitFor();
   expect(await alice.page.evaluate(() => globalThis.shown)).toBe(0);
   await bob.page.getByRole('button', { name: 'Back' }).waitFor();
   await over(alice, bob);
@@ -107,7 +105,8 @@ test('a browser in which frames go past the worker ends the call with an alarm',
   await answer(bob);
   await alice.page.getByRole('heading', { name: 'Call stopped for safety' }).waitFor();
   expect(await alice.page.locator('.call-layer video, .call-layer audio').count()).toBe(0);
-  await bob.page.getByRole('heading', { name: /Call ended|did not come about|lost/ }).waitFor();
+  // Alice's frames left as they were, and Bob may notice that first.
+  await bob.page.getByRole('heading', { name: /Call ended|did not come about|lost|Call stopped for safety/ }).waitFor();
   await over(alice, bob);
 });
 
