@@ -280,7 +280,7 @@ func TestInboundContactEndsALongPause(t *testing.T) {
 		a, b := s.pair()
 		a.start()
 		time.Sleep(6 * time.Hour)
-		// Pauses are drawn, and several short ones may come after each other.
+		// Pauses are drawn, and several short ones may come after each other. The seconds are virtual, as all in a simulation.
 		long := func() bool {
 			st := a.stateOf(b)
 			return st.State == StateWaiting && time.Until(st.RetryAt) > 30*time.Second && st.Why == "unreachable"
