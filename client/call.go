@@ -315,6 +315,9 @@ func (call *Call) onFrame(ctx context.Context, frame []byte) {
 		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallFrame}), callEvent{})
 	}
 	if m.Type == envelopepb.SessionType_SESSION_BYE {
+		if m.Reason == envelopepb.Reason_REASON_FAILED {
+			call.setErr(&UnreachableError{What: "the call failed: something went wrong at the other side, which ended it"})
+		}
 		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallBye, Reason: m.Reason}), callEvent{})
 		return
 	}

@@ -193,6 +193,28 @@ func TestKeyframeRequestReachesTheSender(t *testing.T) {
 	hangUp(t, alice, bob)
 }
 
+// TestWhoHearsOfTheBindingMaySend sends from OnBound itself: what hears of it there may hand the
+// news to another goroutine that sends at once.
+func TestWhoHearsOfTheBindingMaySend(t *testing.T) {
+	var alice, bob *side
+	a, b := testConfig(Initiator), testConfig(Responder)
+	sent := map[*side]error{}
+	a.OnBound = func() { sent[alice] = alice.SendAudio([]byte("x"), 20*time.Millisecond) }
+	b.OnBound = func() { sent[bob] = bob.SendAudio([]byte("x"), 20*time.Millisecond) }
+	trickle(&a, func() *side { return bob })
+	trickle(&b, func() *side { return alice })
+	alice, bob = newSide(t, a), newSide(t, b)
+	alice.run()
+	bob.run()
+	exchange(t, alice, bob)
+	wait(t, alice.bound, "binding at Alice's")
+	wait(t, bob.bound, "binding at Bob's")
+	hangUp(t, alice, bob)
+	if err := errors.Join(sent[alice], sent[bob]); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCloseFromACallbackAndByContext(t *testing.T) {
 	var alice *side
 	a := testConfig(Initiator)

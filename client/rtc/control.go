@@ -168,10 +168,10 @@ func (p *Peer) checkBinding(mac []byte) error {
 func (p *Peer) becomeBound() {
 	p.binding.ready = true
 	p.binding.stopTimer()
+	close(p.bound) // before OnBound: whoever hears of it may send at once, from any goroutine
 	if p.cfg.OnBound != nil {
 		p.cfg.OnBound()
 	}
-	close(p.bound)
 	p.setState(StateBound)
 	p.updateRoute()
 	p.startCallCode()

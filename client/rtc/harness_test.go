@@ -279,9 +279,6 @@ func connect(t *testing.T, a, b Config) (alice, bob *side) {
 	exchange(t, alice, bob)
 	wait(t, alice.bound, "binding at Alice's")
 	wait(t, bob.bound, "binding at Bob's")
-	// OnBound comes just before the gate opens.
-	wait(t, alice.Peer.bound, "open gate at Alice's")
-	wait(t, bob.Peer.bound, "open gate at Bob's")
 	return alice, bob
 }
 

@@ -124,7 +124,7 @@ func (c *couple) call(try trial) (o outcome) {
 	}
 	err = errors.Join(err, captures[0].Stop(), captures[1].Stop())
 	if err != nil {
-		return outcome{err: err}
+		return outcome{err: fmt.Errorf("%w\nthe other side: %s", err, answer.Log())}
 	}
 	o.route, o.setup = facts[0].Route, time.Duration(facts[0].SetupMS)*time.Millisecond
 	o.err = c.judge(try, facts, captures)
