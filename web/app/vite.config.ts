@@ -97,9 +97,9 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: false,
     sourcemap: false,
-    // A twenty-fifth smaller than esbuild's.
+    // A twenty-fifth smaller than esbuild's. What is switched off makes fewer bytes that are more after gzip.
     minify: 'terser',
-    terserOptions: { module: true, ecma: 2020, compress: { passes: 3 }, format: { comments: false } },
+    terserOptions: { module: true, ecma: 2020, compress: { passes: 3, lhs_constants: false, reduce_funcs: false, sequences: false }, format: { comments: false } },
     cssCodeSplit: false,
     reportCompressedSize: false,
     rollupOptions: {

@@ -1,1 +1,1 @@
-const t="/passing/";async function n(t){return function(t){let n="";for(const r of new Uint8Array(t))n+=r.toString(16).padStart(2,"0");return n}(await crypto.subtle.digest("SHA-256",t))}export{t as p,n as s};
+const t="/passing/";function n(t){let n="";for(const r of new Uint8Array(t))n+=r.toString(16).padStart(2,"0");return n}async function r(t){return n(await crypto.subtle.digest("SHA-256",t))}export{t as p,r as s};

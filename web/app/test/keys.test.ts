@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { commands, defaultKeys, keyOf, parseKeys } from '../src/call/keys.ts';
-import { commandOf, rebind } from '../src/call/keyuse.ts';
+import { commandOf } from '../src/call/keyuse.ts';
+import { rebind } from '../src/call/rebind.ts';
 
 const press = (key: string, more: Partial<Record<'ctrlKey' | 'metaKey' | 'altKey' | 'repeat', boolean>> = {}) => ({ key, ctrlKey: false, metaKey: false, altKey: false, repeat: false, ...more });
 

@@ -8,12 +8,6 @@ export function commandOf(e: Pressed & Pick<KeyboardEvent, 'repeat'>, keys: Keys
   return e.repeat && command !== 'talk' ? null : command;
 }
 
-/** Gives a key to a command, or names the command that has it. */
-export function rebind(keys: Keys, command: Command, key: string): { keys: Keys } | { taken: Command } {
-  const taken = commands.find((c) => c !== command && keys[c] === key);
-  return taken ? { taken } : { keys: { ...keys, [command]: key } };
-}
-
 /** Whether keys belong to what has the focus: somebody types there. */
 export function typing(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && (target.isContentEditable || target.matches('input, textarea, select, [role="combobox"], [role="listbox"], [role="menuitem"]'));

@@ -6,6 +6,7 @@ import type { Contact } from '../state.ts';
 import { type Command, keyText } from './keys.ts';
 import { DeviceProblems, RoundButton, Sound } from './parts.tsx';
 import { Stage } from './stage.tsx';
+import { useKeys } from './usekeys.ts';
 import type { CallView } from './view.ts';
 
 // They come when there is a picture or a sound: until then nothing may be in its way.
@@ -29,7 +30,13 @@ export function Live(props: { call: CallView; contact: Contact }) {
   const { sending, peer } = call;
   const keys = useView((s) => (s.prefs.singleKeys ? s.prefs.keys : null));
   const hint = (command: Command) => (keys ? keyText(t, keys[command]) : '');
-  const more = { ...props, open, hint, onOpen: (change: Partial<Open>) => setOpen({ ...open, ...change }) };
+  const change = (c: Partial<Open>) => setOpen({ ...open, ...c });
+  useKeys({ muted: !sending.microphone, mute: (on) => control?.mute(on) }, (command) => {
+    if (command === 'chat') change({ chat: !open.chat });
+    else if (command === 'keys') change({ over: open.over === 'keys' ? null : 'keys' });
+    else if (command !== 'talk') control?.toggle(command);
+  });
+  const more = { ...props, open, hint, onOpen: change };
   // Sound alone says it where there is no picture to wait for.
   const plays = ({ target }: Event) => {
     if (target instanceof HTMLAudioElement ? !peer.sending.camera : target instanceof Element && target.closest('.them')) control?.seen();

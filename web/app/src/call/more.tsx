@@ -16,7 +16,6 @@ import { Limited } from './limited.tsx';
 import { Devices, RoundButton } from './parts.tsx';
 import { Sign, signKey } from './signs.tsx';
 import { useSeconds } from './stage.tsx';
-import { useKeys } from './usekeys.ts';
 import type { CallView } from './view.ts';
 
 const Details = lazy(() => import('./details.tsx').then((m) => m.Details));
@@ -69,11 +68,6 @@ export function Tools(props: Props) {
     microphone: () => control?.toggle('microphone'),
     camera: () => control?.toggle('camera'),
     leave: () => control?.hangup(),
-  });
-  useKeys({ muted: !sending.microphone, mute: (on) => control?.mute(on) }, (command) => {
-    if (command === 'chat') onOpen({ chat: !open.chat });
-    else if (command === 'keys') onOpen({ over: open.over === 'keys' ? null : 'keys' });
-    else if (command !== 'talk') control?.toggle(command);
   });
   return (
     <>

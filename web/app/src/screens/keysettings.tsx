@@ -2,7 +2,7 @@ import { Switch } from '@trunkline/ui';
 import { useState } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
 import { type Command, commands, defaultKeys, keyOf, keyText } from '../call/keys.ts';
-import { rebind } from '../call/keyuse.ts';
+import { rebind } from '../call/rebind.ts';
 import { commandText } from '../call/keytext.ts';
 
 /** Which single keys do something in a call. */

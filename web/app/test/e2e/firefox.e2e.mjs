@@ -2,9 +2,9 @@ import { createHash, randomBytes } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import puppeteer from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { patience, World } from '../../scripts/harness.mjs';
+import { World } from '../../scripts/harness.mjs';
+import { firefoxPage, launchFirefox } from './firefox.mjs';
 import { fakes, join, moving } from './people.mjs';
 
 // One person in Chromium, one in Firefox, at two nodes: what works in one engine alone shows here.
@@ -35,25 +35,12 @@ beforeAll(async () => {
   await alice.page.getByRole('button', { name: 'Copy link' }).click();
   const link = await alice.page.evaluate(() => navigator.clipboard.readText());
 
-  firefox = await puppeteer.launch({
-    browser: 'firefox',
-    executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
-    headless: true,
-    extraPrefsFirefox: {
-      'media.peerconnection.ice.loopback': true,
-      'media.peerconnection.ice.obfuscate_host_addresses': false,
-      'media.navigator.streams.fake': true,
-      'media.navigator.permission.disabled': true,
-      'browser.download.folderList': 2,
-      'browser.download.dir': world.dir,
-      'browser.helperApps.neverAsk.saveToDisk': 'application/octet-stream',
-      'intl.accept_languages': 'en',
-    },
+  firefox = await launchFirefox({
+    'browser.download.folderList': 2,
+    'browser.download.dir': world.dir,
+    'browser.helperApps.neverAsk.saveToDisk': 'application/octet-stream',
   });
-  bob = await firefox.newPage();
-  bob.setDefaultTimeout(patience);
-  bob.on('pageerror', (error) => errors.push(String(error)));
-  bob.on('console', (message) => { if (message.type() === 'error') errors.push(message.text()); });
+  bob = await firefoxPage(firefox, errors);
   bob.on('request', (request) => asked.push(new URL(request.url()).origin));
   await bob.evaluateOnNewDocument(keepConnections);
   await bob.goto(world.invite(globex));
@@ -195,7 +182,7 @@ async function seeEachOther() {
 async function hangUp() {
   await alice.page.getByTestId('hangup').click();
   await alice.page.getByRole('heading', { name: 'Call ended' }).waitFor();
-  await bob.waitForSelector('::-p-text(Call ended)');
+  await expect.poll(() => textOf('.call-layer h1')).toBe('Call ended');
   await press('Back');
   await alice.page.getByRole('button', { name: 'Back' }).click();
   clean();

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
 import http from 'node:http';
 import readline from 'node:readline';
-import puppeteer from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
+import { launchFirefox } from './firefox.mjs';
 import { fakes } from './people.mjs';
 
 // The node's SFU and browsers' own WebRTC, without an app between them: who sends and who receives is each engine once.
@@ -33,17 +33,7 @@ beforeAll(async () => {
   await new Promise((resolve) => blank.listen(0, '127.0.0.1', resolve));
   await world.browser(fakes);
   pages.chromium = await (await world.chromium.newContext()).newPage();
-  firefox = await puppeteer.launch({
-    browser: 'firefox',
-    executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
-    headless: true,
-    extraPrefsFirefox: {
-      'media.peerconnection.ice.loopback': true,
-      'media.peerconnection.ice.obfuscate_host_addresses': false,
-      'media.navigator.streams.fake': true,
-      'media.navigator.permission.disabled': true,
-    },
-  });
+  firefox = await launchFirefox();
   pages.firefox = await firefox.newPage();
 });
 
