@@ -44,6 +44,8 @@ const (
 	probeWait    = 500 * time.Millisecond // for its feedback; then it is lost
 	forgotten    = 2 * time.Second
 	probeQueue   = 200 * time.Millisecond // how long what it did to the queue is seen
+	// heldUpTime is more than packets of a probe keep each other waiting, in microseconds: see heldUp.
+	heldUpTime = 5_000
 )
 
 type sent struct {
@@ -59,7 +61,9 @@ type Estimator struct {
 	most     int64
 	estimate float64
 	link     float64 // what came through when it was last full; 0: never
-	ring     []sent  // of history; apart, so that what is looked at often lies together
+	probed   float64 // what the newest probe that filled it found
+	probedAt int64
+	ring     []sent // of history; apart, so that what is looked at often lies together
 	next     int64
 
 	trend    trend
@@ -216,7 +220,11 @@ func (e *Estimator) adjust(at int64) {
 		if at < e.held || at < e.lastProbe+probeQueue.Microseconds()+e.rtt.Microseconds() || e.probe.open {
 			break // the queue of a probe is its own doing
 		}
-		// What came through while the queue grew is what the path takes, unless hardly anything was sent.
+		// What came through while the queue grew is what the path takes, unless hardly anything was sent. A probe has
+		// just said so better: most of the half second of through is from before it, when less was sent.
+		if at-e.probedAt < (rateWindow+probeQueue).Microseconds()+e.rtt.Microseconds() {
+			through = max(through, e.probed)
+		}
 		if !isLimited && through > 0 {
 			e.link = through
 			e.estimate = min(e.estimate, back*through)
@@ -297,7 +305,7 @@ func (e *Estimator) finishProbe() {
 	e.probe = probe{}
 	var all, head, tail, came int64
 	firstSent, lastSent := e.ring[p.first%history].at, e.ring[p.last%history].at
-	headCame, lastCame := int64(-1), int64(-1)
+	headSent, headCame, lastCame := int64(-1), int64(-1), int64(-1)
 	for seq := p.first; seq <= p.last; seq++ {
 		s := e.ring[seq%history]
 		all += int64(s.size)
@@ -311,11 +319,16 @@ func (e *Estimator) finishProbe() {
 		lastCame = max(lastCame, s.came)
 		if s.at-firstSent < 5000 {
 			head += int64(s.size) // the first row has no interval before it
-			headCame = max(headCame, s.came)
+			headSent, headCame = s.at, max(headCame, s.came)
 		}
 	}
 	if came < all*3/4 || lastSent <= firstSent || headCame < 0 || lastCame <= headCame || came <= head {
 		return
+	}
+	smallest, held := e.heldUp(p)
+	if held {
+		// Or the first ones came too late, and the rest in one row. So it took so much at least.
+		headCame = min(headCame, headSent+smallest)
 	}
 	sentRate := float64(all-tail) * 8e6 / float64(lastSent-firstSent)
 	cameRate := float64(came-head) * 8e6 / float64(lastCame-headCame)
@@ -324,9 +337,36 @@ func (e *Estimator) finishProbe() {
 		e.again = true
 		return
 	}
-	// The path was full: this is what it takes.
-	e.link = cameRate
+	if !held {
+		// The path was full: this is what it takes.
+		e.link, e.probed, e.probedAt = cameRate, cameRate, e.lastProbe
+	}
 	e.estimate = min(max(e.estimate, settle*cameRate), float64(e.most))
+}
+
+// heldUp says whether something else than the path's rate made packets of a probe late: the first ones waited longer than
+// one behind them, or one of them waited for more than all others together. A path that is full, or sends its packets on
+// one by one, spreads what they wait. smallest is the delay of the fastest one.
+func (e *Estimator) heldUp(p probe) (smallest int64, held bool) {
+	var first, before int64 // delays
+	var largest, all int64  // what packets waited longer than the one before them
+	began := false
+	for seq := p.first; seq <= p.last; seq++ {
+		s := &e.ring[seq%history]
+		if !s.known {
+			continue
+		}
+		delay := s.came - s.at
+		if !began {
+			began, first, smallest, before = true, delay, delay, delay
+			continue
+		}
+		if longer := delay - before; longer > 0 {
+			largest, all = max(largest, longer), all+longer
+		}
+		smallest, before = min(smallest, delay), delay
+	}
+	return smallest, first-smallest > heldUpTime || largest > heldUpTime && largest > all/2
 }
 
 // Report is for clients that give no feedback but receiver reports: loss alone moves the estimate.

@@ -33,6 +33,40 @@ type path struct {
 	debt     float64
 	sentBits float64
 	peak     time.Duration // of the queue
+
+	step     time.Duration // of the sender
+	sends    machine
+	receives machine
+}
+
+// machine does other things now and then, and what is due meanwhile at the end of them. The zero value does not.
+type machine struct {
+	random     *rand.Rand
+	perSecond  float64
+	mean, most time.Duration
+	from, to   time.Time // the newest of them, or the next one
+}
+
+func busy(seed uint64, perSecond float64, mean, most time.Duration) machine {
+	return machine{random: rand.New(rand.NewPCG(seed, 5)), perSecond: perSecond, mean: mean, most: most}
+}
+
+// at says when it does what is due at a time. Times do not go back.
+func (m *machine) at(due time.Time) time.Time {
+	if m.random == nil {
+		return due
+	}
+	if m.to.IsZero() {
+		m.to = due
+	}
+	for !due.Before(m.to) {
+		m.from = m.to.Add(time.Duration(m.random.ExpFloat64() / m.perSecond * 1e9))
+		m.to = m.from.Add(min(time.Duration(m.random.ExpFloat64()*float64(m.mean)), m.most))
+	}
+	if due.Before(m.from) {
+		return due
+	}
+	return m.to
 }
 
 type feedback struct {
@@ -44,7 +78,7 @@ func newPath(t *testing.T, rate float64) *path {
 	start := time.UnixMicro(1_800_000_000_000_000)
 	return &path{
 		t: t, e: congestion.New(20_000_000), now: start, rate: rate, delay: 20 * time.Millisecond, queue: 300 * time.Millisecond,
-		random: rand.New(rand.NewPCG(1, 2)), idle: start, fed: start, wanted: 10e6, mostSend: 1e9,
+		random: rand.New(rand.NewPCG(1, 2)), idle: start, fed: start, wanted: 10e6, mostSend: 1e9, step: 10 * time.Millisecond,
 	}
 }
 
@@ -63,16 +97,20 @@ func (p *path) send(size int) {
 		if p.jitter > 0 {
 			came = came.Add(time.Duration(p.random.Int64N(int64(p.jitter))))
 		}
+		came = p.receives.at(came)
 		at = came.UnixMicro() - 1_000_000_000_000_000 // another clock
 	}
 	p.arrivals = append(p.arrivals, at)
 }
 
-// run for d, in steps of 10 ms: the sender sends 1100-byte packets at its estimate, or at what it has.
+// run for d, step by step: the sender sends 1100-byte packets at its estimate, or at what it has.
 func (p *path) run(d time.Duration) {
-	for end := p.now.Add(d); p.now.Before(end); p.now = p.now.Add(10 * time.Millisecond) {
+	for end := p.now.Add(d); p.now.Before(end); p.now = p.now.Add(p.step) {
 		budget := min(float64(p.e.Estimate())*0.97, p.mostSend, p.wanted)
-		p.debt += budget * 0.01
+		due := p.now
+		p.now = p.sends.at(due)
+		// What a busy machine missed is sent at once, but not more than 50 ms of it.
+		p.debt += budget * min(p.step+p.now.Sub(due), 50*time.Millisecond).Seconds()
 		for p.debt >= 1100*8 {
 			p.send(1100)
 			p.debt -= 1100 * 8
@@ -137,6 +175,58 @@ func TestTheEstimateFollowsALinkInThreeSeconds(t *testing.T) {
 		for range 8 {
 			p.run(time.Second)
 			p.within("later", c.to, 0.2)
+		}
+	}
+}
+
+// TestAMachinesDelayIsNoQueue: both sides' machines do other things now and then, the link changes its rate, and three
+// seconds later the estimate is there as if they had not: nearly always where each is away twice in a second for 10 ms,
+// and still mostly where it is for 20 ms five times, or for 60 ms twice.
+func TestAMachinesDelayIsNoQueue(t *testing.T) {
+	const runs = 40
+	steps := []float64{1e6, 2e6, 4e6, 1e6, 500e3, 1.5e6, 3e6, 2e6}
+	for _, c := range []struct {
+		perSecond  float64
+		mean, most time.Duration
+		least      float64 // part of the steps
+	}{
+		{2, 10 * time.Millisecond, 50 * time.Millisecond, 0.98},
+		{5, 10 * time.Millisecond, 50 * time.Millisecond, 0.96},
+		{5, 20 * time.Millisecond, 100 * time.Millisecond, 0.92},
+		{2, 60 * time.Millisecond, 200 * time.Millisecond, 0.9},
+	} {
+		followed := 0
+		for seed := range uint64(runs) {
+			p := newPath(t, 2e6)
+			p.step, p.wanted = 5*time.Millisecond, 20e6
+			p.sends, p.receives = busy(2*seed, c.perSecond, c.mean, c.most), busy(2*seed+1, c.perSecond, c.mean, c.most)
+			p.run(6 * time.Second)
+			for _, p.rate = range steps {
+				p.run(3 * time.Second)
+				if got := float64(p.e.Estimate()) / p.rate; got >= 0.85 && got <= 1.15 {
+					followed++
+				}
+				p.run(2 * time.Second)
+			}
+		}
+		part := float64(followed) / float64(runs*len(steps))
+		t.Logf("away %v times a second for %v: %.3f of all steps", c.perSecond, c.mean, part)
+		if part < c.least {
+			t.Errorf("away %v times a second for %v: the estimate follows %.3f of all steps", c.perSecond, c.mean, part)
+		}
+	}
+}
+
+func TestAMachinesDelayDoesNotMoveALimitedSender(t *testing.T) {
+	for seed := range uint64(20) {
+		p := newPath(t, 3e6)
+		p.run(5 * time.Second)
+		before := p.e.Estimate()
+		p.sends, p.receives = busy(2*seed, 5, 20*time.Millisecond, 100*time.Millisecond), busy(2*seed+1, 5, 20*time.Millisecond, 100*time.Millisecond)
+		p.mostSend, p.wanted = 200e3, 200e3
+		p.run(30 * time.Second)
+		if got := p.e.Estimate(); got > before*11/10 || got < before*8/10 {
+			t.Errorf("after 30 s of sending little it is %d, was %d", got, before)
 		}
 	}
 }

@@ -5,6 +5,11 @@ import "math"
 // trend watches whether packets that leave evenly arrive ever later: the slope of the one-way delay over groups of
 // packets that left together, held against a threshold that adapts to the path's own unrest
 // (draft-ietf-rmcat-gcc-02, 5.4, with the slope of a line in place of its filter).
+//
+// A machine that does other things for a moment, the sender's or the receiver's, makes such a slope too: some packets
+// come late, and the mean of before and after climbs. But the packets behind them come as soon as ever, or wait ever
+// less for the burst before them. A queue that grows holds up all: so the smallest delay of each span must be more than
+// that of the span before, three spans long.
 type trend struct {
 	state state
 
@@ -25,6 +30,10 @@ type trend struct {
 	adapted   int64
 	over      float64
 	overs     int
+
+	spanSent int64        // when the first packet of the running span left
+	spanned  int          // how many there were
+	smallest [spans]int64 // one-way delay of the running span and those before it, microseconds between two clocks
 }
 
 type state uint8
@@ -39,12 +48,18 @@ const (
 	points    = 20
 	groupTime = 5_000 // microseconds
 	gain      = 4
+
+	spans    = 3
+	spanTime = 50_000 // microseconds
+	// rise is what is more than a timer's unrest: 2 % more is sent than the path takes.
+	rise = 1_000
 )
 
 func (t *trend) reset() { t.threshold = 12.5 }
 
 // packet takes when one left and came, in microseconds of two clocks, in the order of leaving.
 func (t *trend) packet(sent, came int64) {
+	t.span(sent, came-sent)
 	switch {
 	case t.have == 0:
 		t.have = 1
@@ -63,6 +78,26 @@ func (t *trend) packet(sent, came int64) {
 	t.have = 2
 	t.prevSent, t.prevCame = t.groupSent, t.groupLast
 	t.groupFirstSent, t.groupSent, t.groupCame, t.groupLast = sent, sent, came, came
+}
+
+// span takes the delay of a packet.
+func (t *trend) span(sent, delay int64) {
+	if t.spanned == 0 || sent-t.spanSent >= spanTime {
+		copy(t.smallest[1:], t.smallest[:])
+		t.spanSent, t.smallest[0] = sent, delay
+		t.spanned++
+	}
+	t.smallest[0] = min(t.smallest[0], delay)
+}
+
+// rising says whether each of the last spans held up even its fastest packet longer than the one before.
+func (t *trend) rising() bool {
+	for i := range spans - 1 {
+		if t.smallest[i] < t.smallest[i+1]+rise {
+			return false
+		}
+	}
+	return t.spanned >= spans
 }
 
 func (t *trend) delta(sent, came, at int64) {
@@ -95,7 +130,7 @@ func (t *trend) judge(sent, previous float64, at int64) {
 	case value > t.threshold:
 		t.over += sent
 		t.overs++
-		if t.over > 10 && t.overs > 1 && t.slope >= previous {
+		if t.over > 10 && t.overs > 1 && t.slope >= previous && t.rising() {
 			t.state = growing
 			t.over, t.overs = 0, 0
 		}
