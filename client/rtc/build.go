@@ -79,8 +79,12 @@ func (p *Peer) build() error {
 			return fmt.Errorf("rtc: interceptors: %w", err)
 		}
 	}
-	if err := webrtc.ConfigureNack(engine, registry); err != nil {
-		return fmt.Errorf("rtc: interceptors: %w", err)
+	var full func() bool
+	if p.uplink != nil {
+		full = func() bool { return p.uplink.full(p.clock.Now()) }
+	}
+	if err := configureAgain(engine, registry, full); err != nil {
+		return err
 	}
 	if err := webrtc.ConfigureRTCPReports(registry); err != nil {
 		return fmt.Errorf("rtc: interceptors: %w", err)

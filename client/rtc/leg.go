@@ -91,8 +91,8 @@ func NewLeg(cfg LegConfig) (*Leg, error) {
 	if err := webrtc.ConfigureTWCCSenderWithOptions(engine, registry, twcc.WithLoggerFactory(silent())); err != nil {
 		return nil, fmt.Errorf("rtc: interceptors: %w", err)
 	}
-	if err := webrtc.ConfigureNack(engine, registry); err != nil {
-		return nil, fmt.Errorf("rtc: interceptors: %w", err)
+	if err := configureAgain(engine, registry, nil); err != nil {
+		return nil, err
 	}
 	if err := webrtc.ConfigureRTCPReports(registry); err != nil {
 		return nil, fmt.Errorf("rtc: interceptors: %w", err)

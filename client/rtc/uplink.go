@@ -64,6 +64,12 @@ func (u *uplink) state(now time.Time) (takes, sent int64, told bool) {
 	return u.e.Estimate(), u.e.Sending(now), u.e.Told()
 }
 
+// full says that more is sent than the path is estimated to take.
+func (u *uplink) full(now time.Time) bool {
+	takes, sent, told := u.state(now)
+	return told && takes < sent
+}
+
 // Uplink is what the path takes as estimated and what was to be sent over it in the last half
 // second, both in bit/s. False: the other side does not tell, or nothing was sent yet.
 func (p *Peer) Uplink() (takes, sent int64, told bool) {
