@@ -116,7 +116,6 @@ func (s *stay) measureMesh() error {
 	if need.Cause != "" {
 		need.Member = s.own.Index
 	}
-	s.r.flow.soundAlone.Store(s.up && (need.Cause == CauseUplink || need.Cause == CauseProcessor))
 	if need == s.need {
 		return nil
 	}

@@ -55,6 +55,8 @@ func (s *stay) topology() error {
 	way := s.promotion.decide(s.r.a.now(), in, s.needed())
 	was := s.up
 	s.up = way.SFU
+	// First, so that what asks for the leg finds room on the same line.
+	s.r.flow.soundAlone.Store(s.up && (s.need.Cause == CauseUplink || s.need.Cause == CauseProcessor))
 	if way != s.r.Way() {
 		s.r.way.Store(&way)
 		s.r.tell(RoomTopology{way})
