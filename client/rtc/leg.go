@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,12 +49,12 @@ type Stream struct {
 	Slot      sframe.Slot
 }
 
-// Leg needs no relay, also for who hides its address: nobody but its node sees where it is, and
-// the SFU's port takes TCP as well.
-//
 // Leg is a member's connection to the SFU of a room's node: it sends what the room's sender has
 // sealed, and hands out what the senders' keys open. The SFU's certificate is nobody's we know:
 // what goes over it is sealed for others. Call NewLeg, Offer and Answer, and Close at the end.
+//
+// It needs no relay, also for who hides its address: nobody but its node sees where it is, and
+// the SFU's port takes TCP as well, where UDP has not got through in a second.
 type Leg struct {
 	cfg   LegConfig
 	log   *slog.Logger
@@ -68,8 +69,9 @@ type Leg struct {
 	on          map[Stream]*webrtc.RTPTransceiver
 
 	counts counters
-	mu     sync.Mutex // guards closed
+	mu     sync.Mutex // guards closed, later
 	closed bool
+	later  func() bool // stops waiting with the SFU's TCP candidates
 	state  atomic.Uint32
 }
 
@@ -216,14 +218,53 @@ func (l *Leg) Answer(sdp string) (mids map[Stream]string, err error) {
 	if len(sdp) > 128<<10 {
 		return nil, errors.New("rtc: answer too long")
 	}
+	sdp, tcp := withoutTCP(sdp)
 	if err := l.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: sdp}); err != nil {
 		return nil, fmt.Errorf("rtc: set answer: %w", err)
 	}
+	l.offerTCP(tcp)
 	mids = map[Stream]string{}
 	for s, t := range l.on {
 		mids[s] = t.Mid()
 	}
 	return mids, nil
+}
+
+// withoutTCP takes the candidates for TCP out of a description.
+func withoutTCP(sdp string) (rest string, tcp []string) {
+	var b strings.Builder
+	for line := range strings.Lines(sdp) {
+		candidate, is := strings.CutPrefix(line, "a=candidate:")
+		if fields := strings.Fields(candidate); is && len(fields) > 2 && strings.EqualFold(fields[2], "tcp") {
+			tcp = append(tcp, "candidate:"+strings.TrimSpace(candidate))
+			continue
+		}
+		b.WriteString(line)
+	}
+	return b.String(), tcp
+}
+
+// offerTCP tells the library of the SFU's TCP candidates if no path is there after a while: it takes
+// the first one that works, and on a busy machine that was TCP where UDP works as well.
+func (l *Leg) offerTCP(candidates []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.later != nil {
+		l.later()
+	}
+	if l.closed || len(candidates) == 0 {
+		return
+	}
+	l.later = l.clock.AfterFunc(udpHeadStart, func() {
+		if l.State() == StateBound {
+			return
+		}
+		for _, c := range candidates {
+			if err := l.pc.AddICECandidate(webrtc.ICECandidateInit{Candidate: c, SDPMLineIndex: new(uint16)}); err != nil {
+				l.log.Debug("a TCP candidate of the SFU was not taken")
+			}
+		}
+	})
 }
 
 // SendSealed publishes one frame that a room's sender has sealed.
@@ -278,6 +319,9 @@ func (l *Leg) Stats() Stats {
 func (l *Leg) Close() error {
 	l.mu.Lock()
 	l.closed = true
+	if l.later != nil {
+		l.later()
+	}
 	l.mu.Unlock()
 	err := l.pc.GracefulClose()
 	l.loops.Wait()

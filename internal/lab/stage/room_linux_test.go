@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/trunkline-net/trunkline/internal/demo/clip"
 	"github.com/trunkline-net/trunkline/internal/lab"
 )
@@ -47,35 +49,83 @@ func TestAThinUplinkTakesTheRoomToTheSFU(t *testing.T) {
 			t.Errorf("somebody is told %+v, of number %d", w, index.Index)
 		}
 	}
-	for i, r := range all {
-		var counts struct {
-			Members []struct {
-				Index  int
-				Route  string
-				Frames []struct {
-					Slot      string
-					Mesh, SFU uint64
-				}
-			}
-		}
-		over := func() (n int) {
-			for _, m := range counts.Members {
-				for _, f := range m.Frames {
-					if f.SFU > 20 {
-						n++
-					}
-				}
-			}
-			return n
-		}
-		for seconds := 0; over() < 4; seconds++ { // sound and pictures of two others
-			if seconds > 90 {
-				t.Fatalf("to number %d of three the others do not come over the node: %+v", i+1, counts)
-			}
-			s.must(r.Event("counts", &counts))
-		}
+	for _, r := range all {
+		s.hears(r, 4) // sound and pictures of two others
 	}
 	for _, r := range all {
 		s.must(r.Stop())
+	}
+}
+
+// hears waits until so many streams of others come over the node.
+func (s *Stage) hears(r *Running, streams int) {
+	s.t.Helper()
+	var counts struct {
+		Members []struct {
+			Frames []struct {
+				Slot      string
+				Mesh, SFU uint64
+			}
+		}
+	}
+	over := func() (n int) {
+		for _, m := range counts.Members {
+			for _, f := range m.Frames {
+				if f.SFU > 20 {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	for seconds := 0; over() < streams; seconds++ {
+		if seconds > 90 {
+			s.t.Fatalf("%d streams do not come over the node: %+v", streams, counts)
+		}
+		s.must(r.Event("counts", &counts))
+	}
+}
+
+// TestMediaOverTheSFUTakesTCPOnlyWithoutUDP: of two in a room whose media goes over the node, the one behind a firewall
+// without UDP sends and gets it over TCP, and the other one opens no connection for it.
+func TestMediaOverTheSFUTakesTCPOnlyWithoutUDP(t *testing.T) {
+	t.Parallel()
+	s := New(t)
+	node := s.Node("acme.example")
+	s.Federate()
+	alice := s.Person("alice", node)
+	var made struct{ Link string }
+	s.Object(node.Host, &made, "room", "create", "--topology", "sfu", "--data", alice.Dir)
+	sound := s.path("clip.ogg")
+	s.must(os.WriteFile(sound, clip.Ogg, 0o600))
+	hosts := []*lab.Host{s.Lab.Host("free"), s.Behind(lab.UDPBlocked).Host("firewalled")}
+	var members []*Running
+	var captures []*lab.Capture
+	for i, at := range hosts {
+		captures = append(captures, at.Capture())
+		members = append(members, s.Start(at, "room", "join", made.Link, "--guest", "--audio", sound, "--loop", "--seconds", "240", "--counts", "--data", s.path(fmt.Sprint("guest", i))))
+	}
+	for _, m := range members {
+		s.hears(m, 1)
+	}
+	for _, m := range members {
+		s.must(m.Stop())
+	}
+	const sfuPort, tenSounds = 7422, 10 * 50 // bytes of sealed frames, at the least
+	for i, c := range captures {
+		s.must(c.Stop())
+		bytes := map[uint8]int{}
+		for _, p := range c.Packets() {
+			if p.Src.Port() == sfuPort || p.Dst.Port() == sfuPort {
+				bytes[p.Proto] += len(p.Payload)
+			}
+		}
+		udp, tcp := bytes[unix.IPPROTO_UDP], bytes[unix.IPPROTO_TCP]
+		switch firewalled := i == 1; {
+		case !firewalled && (udp < tenSounds || tcp > 0):
+			t.Errorf("from where UDP works %d bytes went over UDP and %d over TCP", udp, tcp)
+		case firewalled && tcp < tenSounds:
+			t.Errorf("from behind the firewall %d bytes went over TCP", tcp)
+		}
 	}
 }
