@@ -2,6 +2,7 @@ package node
 
 import (
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,10 +34,12 @@ func (r *running) reloadTo(policy string) {
 	}
 }
 
-// leg makes the seat's leg to the SFU, with one section that sends sound.
-func (s *stranger) leg() *light.Client {
+// leg makes the seat's leg to the SFU, with one section that sends sound and, if there is somebody to tell of it,
+// places for the sound of others.
+func (s *stranger) leg(places int, heard func(packet []byte)) *light.Client {
 	s.t.Helper()
-	c, err := light.New(light.Options{Sections: []light.Section{{Audio: true, Sends: true, SSRC: 11}}})
+	sections := append([]light.Section{{Audio: true, Sends: true, SSRC: 11}}, slices.Repeat([]light.Section{{Audio: true}}, places)...)
+	c, err := light.New(light.Options{Sections: sections, OnRTP: heard})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -53,6 +56,29 @@ func (s *stranger) leg() *light.Client {
 		}
 	})
 	return c
+}
+
+// sound is what a leg sends, one packet after the other.
+type sound struct {
+	t       *testing.T
+	leg     *light.Client
+	header  wire.Header
+	payload []byte
+}
+
+func newSound(t *testing.T, leg *light.Client, size int) *sound {
+	return &sound{t: t, leg: leg, payload: make([]byte, size), header: wire.Header{
+		PayloadType: light.Opus, SSRC: 11, Extensions: [4]wire.Extension{{ID: light.Extensions.MID, Value: []byte("0")}},
+	}}
+}
+
+func (s *sound) send() {
+	s.t.Helper()
+	s.header.Sequence++
+	s.header.Timestamp += 960
+	if err := s.leg.WriteRTP(append(s.header.Append(nil), s.payload...)); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (n *Node) policySeats(t *testing.T, what string) float64 {
@@ -82,7 +108,7 @@ func TestAReloadThatAllowsNoRoomsEndsSeatsAndLegs(t *testing.T) {
 	chair.join(m, true)
 	waits.join(m, false)
 	chair.event(pb.RoomEventKind_ROOM_EVENT_WAITING)
-	chair.leg()
+	chair.leg(0, nil)
 
 	r.reloadTo(roomsForSome)
 	if rooms, seats := r.rooms.count(); rooms != 1 || seats != 0 {
@@ -147,19 +173,14 @@ func TestAReloadChangesWhatASeatMaySend(t *testing.T) {
 	}
 	s := r.stranger()
 	s.join(m, false)
-	c := s.leg()
-	h := wire.Header{PayloadType: light.Opus, SSRC: 11, Extensions: [4]wire.Extension{{ID: light.Extensions.MID, Value: []byte("0")}}}
-	payload := make([]byte, 1000)
+	c := s.leg(0, nil)
+	sound := newSound(t, c, 1000)
 	// send passes a number of packets and waits until each has come or was dropped.
 	send := func(packets int) (came, dropped uint64) {
 		t.Helper()
 		before := r.sfu.Stats()
 		for n := range packets {
-			h.Sequence++
-			h.Timestamp += 960
-			if err := c.WriteRTP(append(h.Append(nil), payload...)); err != nil {
-				t.Fatal(err)
-			}
+			sound.send()
 			until(t, "the packet is seen", func() bool {
 				st := r.sfu.Stats()
 				came, dropped = st.PacketsIn-before.PacketsIn, st.OverGrant-before.OverGrant
