@@ -11,13 +11,16 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
+	"github.com/trunkline-net/trunkline/policy"
 )
 
 const (
@@ -171,10 +174,20 @@ func (n *Node) originAllowed(r *http.Request) bool {
 	if origin == "" || slices.Contains(n.cfg.HTTP.Origins, origin) {
 		return true
 	}
+	if n.partnersPage(origin) {
+		return true
+	}
 	u, err := url.Parse(origin)
 	// The Host must be one of ours as well: a page whose name is made to point at this
 	// machine sends its own name in both.
 	return err == nil && u.Host != "" && u.Host == r.Host && n.ownHost(u.Host)
+}
+
+// partnersPage reports whether an origin is the app at the name of a domain whose people may come into rooms here:
+// they come in it, since their identities are there. Under another name or port it has to be listed.
+func (n *Node) partnersPage(origin string) bool {
+	domain, secure := strings.CutPrefix(origin, "https://")
+	return secure && domain != n.cfg.Domain && identity.CheckDomain(domain) == nil && n.decide(domain, policy.ActionSFU, policy.In).Allow
 }
 
 // linksWithin is how many links a limit of files leaves room for; 0 is no limit.

@@ -55,6 +55,56 @@ func TestOnlyTheSubprotocolAndTheOwnOriginsOpenALink(t *testing.T) {
 	}
 }
 
+// The people of a partner come into rooms in the app of their own node, as long as the policy lets them.
+func TestTheAppOfAPartnerOpensALinkAsLongAsItsPeopleMayMeetHere(t *testing.T) {
+	partners := openPolicy + `
+[[domain]]
+name = "globex.example"
+level = "partner"
+
+[[domain]]
+name = "initech.example"
+level = "partner"
+`
+	r := start(t, t.TempDir(), "acme.example", partners+`
+[[rule]]
+domain = "globex.example"
+direction = "in"
+actions = ["sfu"]
+
+[[rule]]
+domain = "initech.example"
+direction = "out"
+actions = ["sfu"]
+`)
+	opens := func(origin string) bool {
+		t.Helper()
+		ws, resp, err := websocket.DefaultDialer.Dial(dialURL(r), http.Header{"Sec-Websocket-Protocol": {link.Subprotocol}, "Origin": {origin}})
+		if err == nil {
+			return ws.Close() == nil
+		}
+		if resp == nil || resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %v, %v", origin, resp, err)
+		}
+		return false
+	}
+	if !opens("https://globex.example") {
+		t.Error("the app of the partner opens no link")
+	}
+	for _, origin := range []string{
+		"http://globex.example", "https://globex.example:8443", "https://globex.example/", "https://app.globex.example", "https://GLOBEX.example",
+		"https://globex.example.", "https://initech.example", "https://evil.example", "https://acme.example",
+	} {
+		if opens(origin) {
+			t.Errorf("a page of %s opens a link", origin)
+		}
+	}
+	r.reloadTo(partners)
+	if opens("https://globex.example") {
+		t.Error("the app of the partner opens a link although its people may not come any more")
+	}
+}
+
 // challenged opens a link up to the node's challenge.
 func challenged(t *testing.T, r *running) *raw {
 	t.Helper()
