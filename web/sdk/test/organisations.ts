@@ -18,6 +18,8 @@ export class Node {
   readonly key: string;
   readonly peerId: string;
   http = "";
+  #metrics = "";
+  #policy = "";
   #child: ChildProcess | undefined;
   readonly #w: Organisations;
 
@@ -30,7 +32,8 @@ export class Node {
     this.peerId = made.peer_id;
   }
 
-  configure(partner: Node): void {
+  /** more: policy beside that for the partner. */
+  configure(partner: Node, more = ""): void {
     writeFileSync(join(this.data, "node.toml"), `domain = "${this.domain}"
 
 [http]
@@ -56,7 +59,7 @@ listen = "127.0.0.1:0"
 domain   = "${partner.domain}"
 document = "${join(this.data, "partner.document")}"
 `);
-    writeFileSync(join(this.data, "policy.toml"), `version = 1
+    this.#policy = `version = 1
 
 [register]
 mode = "invitation"
@@ -71,7 +74,20 @@ name      = "partners"
 level     = "partner"
 direction = "both"
 actions   = ["federate", "signal", "knock", "store", "query", "turn"]
-`);
+`;
+    writeFileSync(join(this.data, "policy.toml"), this.#policy + more);
+  }
+
+  /** Puts a policy in force that adds to the one that it was configured with. */
+  rules(more: string): void {
+    writeFileSync(join(this.data, "policy.toml"), this.#policy + more);
+    this.#w.run("policy", "reload", "--data", this.data, "--json");
+  }
+
+  /** What the node counts under a name, over all results or of one. */
+  async counts(name: string, result = ""): Promise<number> {
+    const page = await (await fetch(this.#metrics)).text();
+    return page.split("\n").filter((l) => l.startsWith(`${name}{`) && l.includes(`result="${result}`)).reduce((n, l) => n + Number(l.slice(l.lastIndexOf(" "))), 0);
   }
 
   /** Starts the node and waits until it says that it is ready. */
@@ -83,7 +99,9 @@ actions   = ["federate", "signal", "knock", "store", "query", "turn"]
       createInterface({ input: child.stdout }).once("line", resolve);
       child.once("exit", (code) => reject(new Error(`${this.domain} ended with ${code} before it was ready`)));
     });
-    this.http = (JSON.parse(line) as { http: string }).http;
+    const ready = JSON.parse(line) as { http: string; metrics: string };
+    this.http = ready.http;
+    this.#metrics = ready.metrics;
   }
 
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGTERM"): Promise<void> {

@@ -1,5 +1,5 @@
-// What the browser tests of rooms share: Chromium's pages with a guest in each, participants of the Go command line, and a node
-// that is a real process with an SFU. Pictures are counted where a page shows them.
+// What the browser tests of rooms share: Chromium's pages with somebody in each, participants of the Go command line, and nodes
+// that are real processes with an SFU. Pictures are counted where a page shows them.
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -74,6 +74,9 @@ async function begin(): Promise<void> {
       "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows", "--disable-background-timer-throttling"],
   });
 }
+
+/** The nodes; rooms are made at acme's. */
+export const nodes = () => ({ acme: w.acme, globex: w.globex });
 
 /** Somebody in a page. */
 export class Somebody {

@@ -25,9 +25,14 @@ const countedMs = 500; // nobody waits longer for the end of a call
 const pathGivenUpMs = 45_000;
 const filesGivenUpMs = 6_000; // whoever sends rings again and goes on where it was
 
+/** A node that may lend its relay. */
+export interface Lender { wire(): Promise<Pick<Wire, "call">>; readonly link: { readonly wire: Pick<Wire, "send"> | undefined } }
+
 /** The call that a connection belongs to. */
 export interface ConnectionOwner {
-  readonly client: Pick<Client, "now" | "background"> & { wire(): Promise<Pick<Wire, "call">>; readonly link: { readonly wire: Pick<Wire, "send"> | undefined } };
+  readonly client: Pick<Client, "now" | "background"> & Lender;
+  /** Who is asked for a relay where that node gives none: the own node, in a room of another one. */
+  readonly home?: Lender | undefined;
   readonly order: Pick<Order, "do" | "after" | "later">;
   readonly post: Pick<FramePost, "send">;
   readonly session: Session;
@@ -67,7 +72,7 @@ export class Connection {
   #brokenMs: number | undefined;
   #triedMs = -Infinity;
   #asking = false; // the own node, for its relay
-  readonly #turns: Bytes[] = []; // handles of the relay
+  readonly #turns: { readonly handle: Bytes; readonly of: Lender }[] = [];
 
   constructor(make: PeerFactory, o: ConnectionOwner) {
     this.#make = guarded(make);
@@ -103,9 +108,8 @@ export class Connection {
       } catch { /* the channel is gone, and whoever listened on it knows */ }
     }
     this.#peer?.close();
-    const { client } = this.#o;
-    client.background("give the relay back", async () => {
-      for (const handle of this.#turns) client.link.wire?.send({ case: "turnRelease", value: { handle } });
+    this.#o.client.background("give the relay back", async () => {
+      for (const { handle, of } of this.#turns) of.link.wire?.send({ case: "turnRelease", value: { handle } });
     });
   }
 
@@ -182,20 +186,27 @@ export class Connection {
     });
   }
 
-  /** The own node's relay, with fresh credentials. Without one the call is tried without, unless addresses are to be hidden. */
+  /** A node's relay, with fresh credentials. Without one the call is tried without, unless addresses are to be hidden. */
   async #relay(allPorts: boolean): Promise<IceServer[]> {
+    const { client, home } = this.#o;
     // Whoever meets by cards does not wait for a node.
-    if (this.#o.byCards && !this.#o.relayOnly && this.#o.client.link.wire === undefined) return [];
+    if (this.#o.byCards && !this.#o.relayOnly && client.link.wire === undefined) return [];
     try {
-      const w = await this.#o.client.wire();
-      const t = await w.call({ case: "turn", value: { purpose: "call" } }, "turn");
-      this.#turns.push(t.handle);
-      return t.urls.filter((u) => allPorts || !/transport=tcp|^turns:/.test(u)).map((urls) => ({ urls, username: t.username, credential: t.credential }));
+      return await this.#borrow(client, allPorts).catch((err: unknown) => {
+        if (home === undefined || !(err instanceof TrunklineError)) throw err;
+        return this.#borrow(home, allPorts);
+      });
     } catch (err) {
       if (!(err instanceof TrunklineError)) throw err;
-      if (this.#o.relayOnly) throw refuse("unreachable", "relay only was asked for and the own node gives no relay", err);
+      if (this.#o.relayOnly) throw refuse("unreachable", "relay only was asked for and no node gives a relay", err);
       return [];
     }
+  }
+
+  async #borrow(of: Lender, allPorts: boolean): Promise<IceServer[]> {
+    const t = await (await of.wire()).call({ case: "turn", value: { purpose: "call" } }, "turn");
+    this.#turns.push({ handle: t.handle, of });
+    return t.urls.filter((u) => allPorts || !/transport=tcp|^turns:/.test(u)).map((urls) => ({ urls, username: t.username, credential: t.credential }));
   }
 
   // ---- Descriptions and candidates ----

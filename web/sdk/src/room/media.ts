@@ -5,6 +5,7 @@
 import { TrunklineError } from "../errors.ts";
 import { RoomLegEventKind, RoomLegKind, type RoomLegEvent } from "../link/roomframes.ts";
 import type { Wire } from "../link/wire.ts";
+import type { Lender } from "../call/connection.ts";
 import { kinds, type CallMedia, type SlotName } from "../call/media.ts";
 import type { Leg } from "../call/route.ts";
 import { browserPeer } from "../call/webrtc.ts";
@@ -32,6 +33,8 @@ const largestMesh = 10;
 
 export interface MediaOwner {
   readonly relayOnly: boolean;
+  /** The own node; undefined: there is none. */
+  readonly home: Lender | undefined;
   readonly worker: (() => Worker) | undefined;
   now(): number;
   after(ms: number, f: () => void): () => void;
@@ -142,7 +145,7 @@ export class RoomMedia {
     if (this.#frames === undefined || o.pair !== undefined || session === undefined) return;
     const frames = this.#frames;
     o.pair = new Pair({
-      session, asks, relayOnly: this.#o.relayOnly, peer: browserPeer({ frames: () => frames.port(o.member.index) }), now: () => this.#o.now(), after: (ms, f) => this.#o.after(ms, f),
+      session, asks, relayOnly: this.#o.relayOnly, home: this.#o.home, peer: browserPeer({ frames: () => frames.port(o.member.index) }), now: () => this.#o.now(), after: (ms, f) => this.#o.after(ms, f),
       wire: () => this.#o.wire(), say: async (message) => this.#o.say(o.member, { case: "connection", value: { message } }), changed: () => this.#o.changed(),
       alarm: (why) => this.#o.alarm(why.code === "binding" ? "certificate" : "frames"),
       onBound: (media) => this.#bound(o, media),

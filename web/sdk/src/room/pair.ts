@@ -8,7 +8,7 @@ import { Role, type Session } from "../envelope/session.ts";
 import { marshalSessionMessage, parseSessionMessage, SessionType, type SessionMessage } from "../envelope/sessionmessage.ts";
 import { refuse, TrunklineError } from "../errors.ts";
 import type { Wire } from "../link/wire.ts";
-import { Connection } from "../call/connection.ts";
+import { Connection, type Lender } from "../call/connection.ts";
 import type { CallMedia } from "../call/media.ts";
 import type { PeerFactory } from "../call/peer.ts";
 import { Shown } from "../call/shown.ts";
@@ -30,6 +30,8 @@ export interface PairOwner {
   now(): number;
   after(ms: number, f: () => void): () => void;
   wire(): Wire | undefined;
+  /** The own node, whose relay is used where the room's node gives none; undefined: there is none. */
+  readonly home: Lender | undefined;
   /** A message of the pair's connection on its way to the member. */
   say(message: Bytes): Promise<void>;
   /** Media can flow, or not any more. */
@@ -104,7 +106,7 @@ export class Pair {
         },
         link: { get wire() { return o.wire(); } },
       },
-      order, session, media: 2, relayOnly: o.relayOnly, byCards: false, renews: false,
+      home: o.home, order, session, media: 2, relayOnly: o.relayOnly, byCards: false, renews: false,
       post: { send: (m) => o.say(marshalSessionMessage(m)) },
       phase: () => (attempt.ended ? "ended" : attempt.connection.bound ? "live" : "connecting"),
       bound: async () => {

@@ -60,7 +60,7 @@ export class LiveRoom implements Room {
     this.#a = a;
     this.#link = link;
     this.#media = new RoomMedia({
-      relayOnly: o.relayOnly ?? false, worker: o.worker, now: () => a.now(), after: (ms, f) => a.timers.after(ms, f), wire: () => this.#stay?.wire, expected: () => this.#stay?.expected ?? 0,
+      relayOnly: o.relayOnly ?? false, home: a.client?.registered === true ? a.client : undefined, worker: o.worker, now: () => a.now(), after: (ms, f) => a.timers.after(ms, f), wire: () => this.#stay?.wire, expected: () => this.#stay?.expected ?? 0,
       me: () => this.#stay?.own.index ?? 0,
       say: (m, msg) => this.#stay?.serial.do(() => this.#stay?.say(m, msg) ?? Promise.resolve()),
       changed: () => this.#changed(), moved: () => this.#tell({ type: "topology", topology: this.#media.topology() }),

@@ -158,7 +158,10 @@ export class Stay {
       // Without it the node of the room learns nothing of where we are at home, and ours not that we come.
       if (!(err instanceof TrunklineError) || (err.nodeCode !== "pass" && err.nodeCode !== "policy")) throw err;
       const key = await SeedSigner.generate();
-      const pass = await passOf(this.o.attendee, this.wire.node, key.publicKey, signal);
+      const pass = await passOf(this.o.attendee, this.wire.node, key.publicKey, signal).catch((why: unknown) => {
+        // It stays shut for the reason that the room's node gave; beside it, that ours does not give its word.
+        throw why instanceof TrunklineError && why.code === "refused" ? new TrunklineError("refused", err.message, { nodeCode: err.nodeCode!, cause: why }) : why;
+      });
       if (pass === undefined) throw err;
       return join({ pass, passSignature: await signHolder(key, this.wire, room, this.#joinId) });
     });

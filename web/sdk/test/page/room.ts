@@ -1,8 +1,10 @@
-// What the rooms' browser test's page knows: a guest's place in a room, and a few steps that the test calls by name.
+// What the rooms' browser test's page knows: a place in a room, as a guest unless it has got an identity, and a few steps that
+// the test calls by name.
 
-import { browserSocket } from "../../src/browser.ts";
+import { createIdentity, type Client } from "../../src/index.ts";
+import { browserSocket, inBrowser } from "../../src/browser.ts";
 import { systemTimers } from "../../src/link/wire.ts";
-import { joinGroup, type Room, type RoomEvent, type RoomState, type Wants } from "../../src/room/index.ts";
+import { joinGroup, type Guest, type Room, type RoomEvent, type RoomState, type Wants } from "../../src/room/index.ts";
 
 let room: Room;
 const events: RoomEvent[] = [];
@@ -72,9 +74,18 @@ function playing(key: string): number {
 
 export type Look = ReturnType<typeof look>;
 
+let who: Client | Guest = { socket: browserSocket, timers };
+
 export const steps = {
-  join: async (link: string, name: string, media: boolean, large = false) => {
-    room = await joinGroup({ socket: browserSocket, timers }, link, { name, worker: () => new Worker("/worker.js", { type: "module" }), onState: show });
+  /** An identity at the node that invites; name is that of its storage. */
+  enrol: async (invite: string, name: string) => {
+    const { client } = await createIdentity(await inBrowser(name));
+    await client.register(invite);
+    client.start();
+    who = client;
+  },
+  join: async (link: string, name: string, media: boolean, large = false, relayOnly = false) => {
+    room = await joinGroup(who, link, { name, relayOnly, worker: () => new Worker("/worker.js", { type: "module" }), onState: show });
     room.listen((e) => events.push(e));
     if (!media) return;
     const [width, height] = large ? [1280, 720] : [320, 240];
