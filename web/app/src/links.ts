@@ -24,6 +24,12 @@ export function roomRoute(origin: string, link: string): Extract<Route, { screen
   return { screen: 'room', link: link.startsWith(`${origin}/r/`) ? link.slice(origin.length) : link };
 }
 
+/** A room's link in the app of another node, which a person names by its host or by an own address there; empty: that is no host. */
+export function atNode(text: string, link: string): string {
+  const host = text.trim().toLowerCase().replace(/^https:\/\//, '').replace(/^.*@/, '').replace(/\/.*$/, '');
+  return /^[a-z0-9-]+(\.[a-z0-9-]+)+(:[1-9][0-9]{0,4})?$/.test(host) && host.length <= 260 ? `https://${host}/room#${link}` : '';
+}
+
 /** Where a text that somebody pasted or scanned to join a call or a meeting leads to. */
 export function joinRoute(text: string, origin: string): Meeting | Extract<Route, { screen: 'room' }> {
   if (isRoomLink(text.trim())) return roomRoute(origin, text.trim());

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { addressOf, isRoomLink, parseRoute, type Route, routeText } from '../src/route.ts';
 import { inviteToken, isLoopback } from '../src/engine/invite.ts';
-import { callLink, contactLink, isInvite, joinRoute, paths, roomLink, roomRoute } from '../src/links.ts';
+import { atNode, callLink, contactLink, isInvite, joinRoute, paths, roomLink, roomRoute } from '../src/links.ts';
 
 const origin = 'https://acme.example';
 const at = (path: string): Route => {
@@ -129,4 +129,17 @@ test('a room is found by its whole link, at its own node by its path', () => {
   expect(at(`/r/${room}`)).toEqual({ screen: 'room', link: `/r/${room}#` });
   expect(at('/room#hello')).toEqual({ screen: 'room', link: '' });
   expect(at(`/r/${'r'.repeat(65)}`).screen).toBe('unknown');
+});
+
+test('a room\'s link is opened in the app of the node that a person names, and nowhere else', () => {
+  const link = `https://acme.example/r/${'A'.repeat(43)}#${'B'.repeat(43)}`;
+  const there = `https://globex.example/room#${link}`;
+  for (const text of ['globex.example', ' Globex.Example\n', 'https://globex.example', 'https://globex.example/settings', 'tl1abc@globex.example', 'tl1abc@globex.example/12D3Koo']) {
+    expect(atNode(text, link), text).toBe(there);
+  }
+  expect(atNode('globex.example:8443', link)).toBe(`https://globex.example:8443/room#${link}`);
+  expect(parseRoute(new URL(there))).toEqual({ screen: 'room', link });
+  for (const bad of ['', 'globex', 'globex .example', 'globex.example:0', 'globex.example:port', 'javascript:alert(1)', 'http://globex.example', 'globex.example?x', `${'a'.repeat(300)}.example`, 'gl\u043ebex.example']) {
+    expect(atNode(bad, link), bad).toBe('');
+  }
 });

@@ -132,7 +132,7 @@ export class RoomControl {
     } catch (error) {
       if (this.over) return; // the person has changed their mind
       if (!(error instanceof TrunklineError)) throw error;
-      return this.finish(overOf(error));
+      return this.finish(overOf(error, this.client === null));
     }
     if (this.over) return void room.leave();
     this.room = room;
@@ -158,7 +158,7 @@ export class RoomControl {
     if (!view || view.stage.is === 'ended') return;
     if (state.phase === 'ended') {
       this.show({ room: state });
-      return this.finish(endOf(state.end));
+      return this.finish(endOf(state.end, this.client === null));
     }
     // Another link from now on: what a reload goes back to, and what is copied out of the address bar.
     if (state.link !== view.link) this.within(state.link);

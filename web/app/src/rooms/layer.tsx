@@ -6,6 +6,7 @@ import { DeviceProblems, Devices, Meter, Picture, RoundButton } from '../call/pa
 import { nameOf } from '../screens/parts.tsx';
 import type { RoomControl } from './control.ts';
 import { LiveRoom } from './live.tsx';
+import { OwnNode } from './ownnode.tsx';
 import { type RoomKey, useRoomT } from './text.ts';
 import type { RoomOver, RoomView } from './view.ts';
 
@@ -47,6 +48,8 @@ const overs: Record<RoomOver, { title: RoomKey; text: RoomKey }> = {
   full: { title: 'roomOverFull', text: 'roomOverFullText' },
   members: { title: 'roomOverMembers', text: 'roomOverMembersText' },
   policy: { title: 'roomOverPolicy', text: 'roomOverPolicyText' },
+  pass: { title: 'roomOverPass', text: 'roomOverPassText' },
+  word: { title: 'roomOverWord', text: 'roomOverWordText' },
   limited: { title: 'roomOverLimited', text: 'roomOverLimitedText' },
   unreachable: { title: 'roomOverUnreachable', text: 'roomOverUnreachableText' },
   alarm: { title: 'roomOverAlarm', text: 'roomOverAlarmText' },
@@ -159,6 +162,7 @@ function Threshold(props: { view: RoomView; control: RoomControl; title: string 
       )}
       {(before || stage.is === 'waiting') && <Devices tracks={tracks} chosen={control.own.chosen} onChoose={(what, id) => control.own.choose(what, id)} />}
       {stage.is === 'waiting' && view.room && view.room.people.length > 1 && <p class="call-muted">{view.room.people.filter((p) => !p.me).map(nameOf).join(', ')}</p>}
+      {stage.is === 'ended' && stage.why === 'pass' && <OwnNode link={view.link} />}
       {stage.is === 'ended' && (
         <div class="call-actions">
           <button

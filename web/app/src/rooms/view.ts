@@ -18,6 +18,8 @@ export type RoomOver =
   | 'full'
   | 'members' // only who is listed gets in
   | 'policy'
+  | 'pass' // the node takes no guests
+  | 'word' // nor this person, for whom the own node does not speak
   | 'limited'
   | 'unreachable'
   | 'alarm'
@@ -98,13 +100,14 @@ const byCode: Partial<Record<string, RoomOver>> = {
   expired: 'expired',
   policy: 'policy',
   not_registered: 'policy',
+  quota: 'full',
   rate: 'limited',
   unavailable: 'unreachable',
   unreachable: 'unreachable',
 };
 
 /** Why nobody came in. */
-export function overOf(error: TrunklineError): RoomOver {
+export function overOf(error: TrunklineError, guest = false): RoomOver {
   switch (error.code) {
     case 'malformed':
     case 'not_canonical':
@@ -118,15 +121,20 @@ export function overOf(error: TrunklineError): RoomOver {
     case 'aborted':
       return 'unreachable';
     case 'refused':
-      return byCode[error.nodeCode ?? ''] ?? 'failed';
+      return shut(error.nodeCode, guest);
     default:
       return 'failed';
   }
 }
 
+function shut(code: string | undefined, guest: boolean): RoomOver {
+  if (code === 'pass') return guest ? 'pass' : 'word';
+  return byCode[code ?? ''] ?? 'failed';
+}
+
 /** Why it is over. */
-export function endOf(end: RoomEnd | undefined): RoomOver {
+export function endOf(end: RoomEnd | undefined, guest: boolean): RoomOver {
   if (!end) return 'failed';
-  if (end.why === 'refused' || end.why === 'failed') return byCode[end.code ?? ''] ?? 'failed';
+  if (end.why === 'refused' || end.why === 'failed') return shut(end.code, guest);
   return end.why;
 }
