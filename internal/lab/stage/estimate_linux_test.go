@@ -50,12 +50,13 @@ func newEstimated(t testing.TB) *estimated {
 	in := open(far)
 	s.to = in.LocalAddr().(*net.UDPAddr).AddrPort()
 	stop := make(chan struct{})
-	var loops sync.WaitGroup
+	var sends, loops sync.WaitGroup
 	loops.Go(func() { s.receiveLoop(in) })
 	loops.Go(s.feedbackLoop)
-	loops.Go(func() { s.sendLoop(stop) })
+	sends.Go(func() { s.sendLoop(stop) })
 	t.Cleanup(func() {
 		close(stop)
+		sends.Wait()
 		if err := in.Close(); err != nil {
 			t.Error(err)
 		}
