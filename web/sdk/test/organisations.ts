@@ -112,6 +112,10 @@ actions   = ["federate", "signal", "knock", "store", "query", "turn"]
     await ended;
   }
 
+  /** Says and does nothing until it goes on, as a machine that stands still. */
+  pause(): void { this.#child!.kill("SIGSTOP"); }
+  goOn(): void { this.#child!.kill("SIGCONT"); }
+
   introduce(partner: Node): void {
     copyFileSync(join(partner.data, "domain.document"), join(this.data, "partner.document"));
     this.#w.run("policy", "reload", "--data", this.data, "--json");

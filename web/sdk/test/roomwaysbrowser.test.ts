@@ -1,7 +1,7 @@
 // By which way a room's media goes while people talk, in Chromium and with participants of the Go command line.
 
 import { expect, it } from "vitest";
-import { GoMember, room, Somebody, withBrowser } from "./roombrowsers.ts";
+import { GoMember, nodes, room, Somebody, withBrowser } from "./roombrowsers.ts";
 
 withBrowser();
 
@@ -59,4 +59,24 @@ it("goes over the SFU for two who get no connection", async () => {
   await a.until("they do not get a connection", (l) => l.people.some((p) => p.index === me && !p.connected));
   await Promise.all([a, b].map((x) => x.sees(1, "sfu")));
   expect((await a.step("look")).why).toBe("pair");
+}, 400_000);
+
+it("looks for another path to the SFU on the same leg when nothing comes from there", async () => {
+  const { link } = await room({ title: "Silence", topology: "sfu" });
+  const two = [await Somebody.join(link, "Ada"), await Somebody.join(link, "Bob")];
+  await Promise.all(two.map((x) => x.sees(1, "sfu")));
+  const ufrags = () => Promise.all(two.map((x) => x.step("ufrags")));
+  const [before, places] = [await ufrags(), (await Promise.all(two.map((x) => x.step("look")))).map((l) => l.me)];
+  expect(before.map((all) => all.length)).toEqual([1, 1]);
+  const { acme } = nodes();
+  acme.pause();
+  try {
+    await Promise.all(two.map((x, i) => x.until("another path is looked for", async () => (await x.step("ufrags"))[0] !== before[i]![0])));
+  } finally {
+    acme.goOn();
+  }
+  await Promise.all(two.map((x) => x.sees(1, "sfu")));
+  // No leg was made anew, and nobody came in again.
+  expect((await ufrags()).map((all) => [all.length, all[0] !== ""])).toEqual([[1, true], [1, true]]);
+  expect((await Promise.all(two.map((x) => x.step("look")))).map((l) => l.me)).toEqual(places);
 }, 400_000);

@@ -14,6 +14,15 @@ const shown = new Map<string, HTMLMediaElement>();
 let ahead = 0;
 const timers = { ...systemTimers, now: () => systemTimers.now() + ahead };
 
+/** Every connection of the page, in the order in which they were made. */
+const made: RTCPeerConnection[] = [];
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  constructor(o?: RTCConfiguration) {
+    super(o);
+    made.push(this);
+  }
+};
+
 /** From here on this page sends what its camera and microphone give, unsealed, and hides it from its own checks. */
 function sendPlain(): void {
   const Native = RTCPeerConnection;
@@ -96,6 +105,8 @@ export const steps = {
   look,
   /** The clock goes so much further. */
   pass: (ms: number) => { ahead += ms; },
+  /** Under which name each connection of the page looks for a path; one that is closed has none. */
+  ufrags: () => made.map((pc) => (pc.connectionState === "closed" ? "" : /a=ice-ufrag:(\S+)/.exec(pc.localDescription?.sdp ?? "")?.[1] ?? "")),
   sendPlain, labour, hide,
   setWants: (w: Wants) => room.setWants(w),
   /** How many packets of pictures came, by stream; of a person's connection, or over the SFU. */
