@@ -13,7 +13,7 @@ export const callPath = ['app.js', 'en.js', 'frames.js'];
 export const firstVisit = ['problems.js', 'rest.js', 'sdk-arrive.js', 'sdk-phrase.js', 'signing.js'];
 
 /** Bytes after gzip. The design's goals, 60 KB on the way into a call and 250 KB in all, are not reached: docs/BENCHMARKS.md. */
-export const budget = { callPath: 75_500, firstVisit: 88_500, whole: 271_000 };
+export const budget = { callPath: 75_500, firstVisit: 88_500, whole: 270_000 };
 
 export function measure(dist) {
   const files = readdirSync(dist)
