@@ -75,6 +75,7 @@ type Call struct {
 	stop      context.CancelFunc
 	forget    *time.Timer
 	unreached error // caller: why the last device was not reached
+	parting   bool  // it ended as calls do, with a goodbye
 
 	// Set once by the driver before answered is closed.
 	session *envelope.Session
@@ -112,7 +113,7 @@ type machine interface {
 type callEvent struct {
 	envelope.CallEvent
 	session *envelope.Session // CallAccepted
-	err     error             // CallFailed, CallUnreachable
+	err     error             // CallFailed, CallAlarm, CallUnreachable
 	leaving bool              // the client ends: nobody says no, and who was called goodbye
 }
 
@@ -170,8 +171,19 @@ func (call *Call) happened(kind envelope.CallEventKind) {
 	call.urge(callEvent{CallEvent: envelope.CallEvent{Kind: kind}})
 }
 
+// fail ends the call. That the connection is closed is never the reason: openConnection waits for that.
 func (call *Call) fail(err error) {
-	call.urge(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallFailed}, err: err})
+	if !errors.Is(err, rtc.ErrClosed) {
+		call.urge(callEvent{CallEvent: failure(err), err: err})
+	}
+}
+
+// failure is what an error means to the machine. An alarm is told to the other side.
+func failure(err error) envelope.CallEvent {
+	if errors.Is(err, ErrVerification) {
+		return envelope.CallEvent{Kind: envelope.CallAlarm}
+	}
+	return envelope.CallEvent{Kind: envelope.CallFailed}
 }
 
 // drive runs the machine until it has ended and nothing of the call is left.
@@ -231,7 +243,7 @@ func (call *Call) doAll(ctx context.Context, actions []envelope.CallAction, e ca
 	for _, a := range actions {
 		if err := call.do(ctx, a, e); err != nil {
 			call.setErr(err)
-			call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallFailed}), callEvent{})
+			call.doAll(ctx, call.machine.Handle(time.Now(), failure(err)), callEvent{})
 			return
 		}
 	}
@@ -315,15 +327,16 @@ func (call *Call) onFrame(ctx context.Context, frame []byte) {
 		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallFrame}), callEvent{})
 	}
 	if m.Type == envelopepb.SessionType_SESSION_BYE {
-		if m.Reason == envelopepb.Reason_REASON_FAILED {
+		reason := envelope.ByeReason(m.Reason)
+		if reason == envelopepb.Reason_REASON_FAILED {
 			call.setErr(&UnreachableError{What: "the call failed: something went wrong at the other side, which ended it"})
 		}
-		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallBye, Reason: m.Reason}), callEvent{})
+		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallBye, Reason: reason}), callEvent{})
 		return
 	}
-	if err := call.negotiate(ctx, m); err != nil {
+	if err := call.negotiate(ctx, m); err != nil && !errors.Is(err, rtc.ErrClosed) {
 		call.setErr(err)
-		call.doAll(ctx, call.machine.Handle(time.Now(), envelope.CallEvent{Kind: envelope.CallFailed}), callEvent{})
+		call.doAll(ctx, call.machine.Handle(time.Now(), failure(err)), callEvent{})
 	}
 }
 
@@ -334,7 +347,11 @@ func (call *Call) closeDown() {
 	peer, media, instead := call.peer, call.media, call.instead
 	call.mu.Unlock()
 	if peer != nil {
-		peer.Close()
+		if call.parting {
+			peer.Close()
+		} else {
+			peer.Abort()
+		}
 		<-peer.Done()
 	}
 	call.stop()
@@ -396,6 +413,10 @@ func (call *Call) setErr(err error) {
 
 func (call *Call) endFor(r envelopepb.Reason) {
 	switch r {
+	case envelopepb.Reason_REASON_ENDED:
+		call.parting = true
+	case envelopepb.Reason_REASON_ALARM:
+		call.setErr(ErrPeerAlarm) // after what was noticed here, if it was
 	case envelopepb.Reason_REASON_DECLINED:
 		call.setErr(ErrDeclined)
 	case envelopepb.Reason_REASON_BUSY:

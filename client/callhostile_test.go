@@ -303,12 +303,20 @@ func TestAPeerWhoseCertificateOrBindingIsNotTheSignedOneIsCutOff(t *testing.T) {
 				lie.bend(t, &d)
 			}
 			p.describe(session, envelopepb.SessionType_SESSION_OFFER, d)
-			var answering sync.WaitGroup
-			answering.Go(func() { p.follow(session, i, call) })
-			defer answering.Wait()
+			told := make(chan envelopepb.Reason, 1)
+			go func() { told <- p.follow(session, i, call) }()
 			err = over(t, call)
-			if lie.name != "55: no binding" && !errors.Is(err, client.ErrVerification) {
-				t.Errorf("the call ended as %v", err)
+			reason := <-told
+			if lie.name != "55: no binding" {
+				if !errors.Is(err, client.ErrVerification) || errors.Is(err, client.ErrPeerAlarm) {
+					t.Errorf("the call ended as %v", err)
+				}
+				for m := (*envelopepb.SessionMessage)(nil); reason == envelopepb.Reason_REASON_UNSPECIFIED; reason = m.Reason {
+					m = p.frame(session)
+				}
+				if reason != envelopepb.Reason_REASON_ALARM {
+					t.Errorf("the other side was told %v", reason)
+				}
 			}
 			if info := call.Info(); info.Connected || info.ChannelBinding || info.Media.AudioSent != 0 || info.Media.AudioReceived != 0 {
 				t.Errorf("media flowed: %+v", info.Stats)
@@ -317,26 +325,74 @@ func TestAPeerWhoseCertificateOrBindingIsNotTheSignedOneIsCutOff(t *testing.T) {
 	}
 }
 
-// follow does what a client's frames ask for, until the client's call is over.
-func (p *puppet) follow(session *envelope.Session, i *impostor, call *client.Call) {
+func TestAnAlarmOfTheOtherSideIsItsWord(t *testing.T) {
+	t.Parallel()
+	var away *client.UnreachableError
+	for _, c := range []struct {
+		reason envelopepb.Reason
+		good   func(error) bool
+	}{
+		{envelopepb.Reason_REASON_ENDED, func(err error) bool { return err == nil }},
+		{envelopepb.Reason_REASON_FAILED, func(err error) bool { return errors.As(err, &away) }},
+		{envelopepb.Reason_REASON_ALARM, func(err error) bool {
+			return errors.Is(err, client.ErrPeerAlarm) && !errors.Is(err, client.ErrVerification)
+		}},
+		{99, func(err error) bool { return errors.As(err, &away) }}, // of a later version
+	} {
+		t.Run(c.reason.String(), func(t *testing.T) {
+			t.Parallel()
+			alice, h := alone(t)
+			p := befriended(t, h, alice)
+			ring := p.rings(client.Audio)
+			call, err := told(t, alice, always[client.Ringing]).Answer(within(t), client.CallOptions{})
+			if err != nil {
+				t.Fatalf("alice answers: %v", err)
+			}
+			session := p.finish(ring).Session
+			i := p.connect(session, session)
+			d, err := i.CreateOffer(within(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.describe(session, envelopepb.SessionType_SESSION_OFFER, d)
+			following := make(chan envelopepb.Reason, 1)
+			go func() { following <- p.follow(session, i, call) }()
+			if err := call.Connected(within(t)); err != nil {
+				t.Fatal(err)
+			}
+			// The connection ends before the word of why arrives.
+			i.Abort()
+			<-call.ConnectionDone()
+			p.say(session, &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_BYE, Reason: c.reason})
+			if err := over(t, call); !c.good(err) {
+				t.Errorf("the call ended as %v", err)
+			}
+			<-following
+		})
+	}
+}
+
+// follow does what a client's frames ask for, until the client's call is over, and gives the
+// reason of a goodbye that comes meanwhile.
+func (p *puppet) follow(session *envelope.Session, i *impostor, call *client.Call) envelopepb.Reason {
 	ctx := within(p.h.t)
 	for {
 		m, ok := p.frameUntil(call.Done(), session)
 		if !ok {
-			return
+			return envelopepb.Reason_REASON_UNSPECIFIED
 		}
 		switch m.Type {
 		case envelopepb.SessionType_SESSION_BYE:
-			return
+			return m.Reason
 		case envelopepb.SessionType_SESSION_ANSWER:
 			d := rtc.Description{SDP: m.Sdp, Fingerprint: [32]byte(m.Fingerprint), Ufrag: m.Ufrag, Setup: sdp.Setup(m.Setup)}
 			if i.AcceptAnswer(ctx, d) != nil {
-				return
+				return envelopepb.Reason_REASON_UNSPECIFIED
 			}
 		case envelopepb.SessionType_SESSION_ICE:
 			for _, line := range m.Candidates {
 				if i.AddCandidate(ctx, rtc.Candidate{Line: line}) != nil {
-					return
+					return envelopepb.Reason_REASON_UNSPECIFIED
 				}
 			}
 		}

@@ -246,6 +246,8 @@ func errorKind(err error) string {
 		return "canceled"
 	case errors.Is(err, ErrVerification), errors.Is(err, ErrAlarm):
 		return "verification"
+	case errors.Is(err, ErrPeerAlarm):
+		return "alarm at the other side"
 	case errors.Is(err, ErrRemoved):
 		return "removed"
 	}

@@ -62,7 +62,10 @@ func (call *Call) openConnection(ctx context.Context) error {
 	}
 	call.mu.Unlock()
 	call.start(ctx, peer.Run, func(err error) error {
-		if err == nil { // the other side said goodbye on the control channel, or we closed
+		if err == nil { // the other side said goodbye on the control channel or closed it, or we did
+			if !peer.SaidGoodbye() {
+				call.awaitReason(ctx)
+			}
 			call.urge(callEvent{CallEvent: envelope.CallEvent{Kind: envelope.CallBye, Reason: envelopepb.Reason_REASON_ENDED}})
 		}
 		return alarmOf(err)
@@ -74,6 +77,19 @@ func (call *Call) openConnection(ctx context.Context) error {
 	call.start(ctx, media.run, nil)
 	call.start(ctx, call.pathLoop, nil)
 	return nil
+}
+
+// reasonTime is how long a call whose connection the other side has closed waits for the frame that
+// says why: it goes over the nodes, and the end of the connection does not.
+const reasonTime = 3 * time.Second
+
+func (call *Call) awaitReason(ctx context.Context) {
+	timer := time.NewTimer(reasonTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // start runs a part of the call; an error of it ends the call.

@@ -28,6 +28,10 @@ var (
 	// ErrAlarm: the contact's keys contradict what was pinned; the person must decide.
 	ErrAlarm = errors.New("the keys of this contact contradict what was seen before")
 
+	// ErrPeerAlarm: the other side says that it ended the call because the security of it was not in
+	// order. That is its word; nothing was noticed here.
+	ErrPeerAlarm = errors.New("the other side ended the call: it says that something there was not signed or sealed as it must be")
+
 	// ErrDeclined, ErrBusy and ErrNoAnswer are the ways a ring ends without a call.
 	ErrDeclined = errors.New("declined")
 	ErrBusy     = errors.New("busy")

@@ -8,3 +8,10 @@ func (c *Client) OwnGrants() int {
 	}
 	return len(k.Grants)
 }
+
+// ConnectionDone is closed when the call's connection has ended, which the call may outlast.
+func (call *Call) ConnectionDone() <-chan struct{} {
+	call.mu.Lock()
+	defer call.mu.Unlock()
+	return call.peer.Done()
+}

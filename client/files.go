@@ -103,6 +103,9 @@ func (call *Call) SendFile(ctx context.Context, path string, progress func(trans
 		}
 	}()
 	sent, err := engine.Send(sending, path, "")
+	if errors.Is(err, rtc.ErrClosed) {
+		<-sending.Done() // the call is about to know why it ends
+	}
 	if err != nil && context.Cause(sending) != nil {
 		err = context.Cause(sending)
 	}
@@ -163,7 +166,7 @@ func (c *Client) SendFile(ctx context.Context, root identity.PublicKey, path str
 // cannot. Whatever else ends an attempt is a connection that broke.
 func final(err error) bool {
 	for _, e := range []error{
-		ErrNoContact, ErrNotAccepted, ErrAlarm, ErrVerification, ErrDeclined, ErrNotRegistered, ErrRemoved, errEnding,
+		ErrNoContact, ErrNotAccepted, ErrAlarm, ErrVerification, ErrPeerAlarm, ErrDeclined, ErrNotRegistered, ErrRemoved, errEnding,
 		transfer.ErrRefused, transfer.ErrCanceled, transfer.ErrChanged, transfer.ErrCorrupt, transfer.ErrTooLarge,
 		transfer.ErrPeerDisk, transfer.ErrProtocol,
 		fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, keep.ErrUnavailable,

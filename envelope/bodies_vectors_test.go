@@ -266,6 +266,8 @@ func sessionBodies(t *testing.T) (good, refused []bodyVector) {
 		{"ICE_END", &pb.SessionMessage{Type: pb.SessionType_SESSION_ICE_END}, map[string]any{}},
 		{"RESTART", &pb.SessionMessage{Type: pb.SessionType_SESSION_RESTART, Generation: 1}, map[string]any{"generation": 1}},
 		{"BYE", &pb.SessionMessage{Type: pb.SessionType_SESSION_BYE, Reason: pb.Reason_REASON_ENDED}, map[string]any{"reason": 1}},
+		{"BYE for an alarm", &pb.SessionMessage{Type: pb.SessionType_SESSION_BYE, Reason: pb.Reason_REASON_ALARM}, map[string]any{"reason": 7}},
+		{"BYE for a reason of a later version", &pb.SessionMessage{Type: pb.SessionType_SESSION_BYE, Reason: 99}, map[string]any{"reason": 99}},
 	} {
 		raw, err := MarshalSessionMessage(c.m)
 		must(t, err)
@@ -281,6 +283,7 @@ func sessionBodies(t *testing.T) (good, refused []bodyVector) {
 		{"ICE with SDP", &pb.SessionMessage{Type: pb.SessionType_SESSION_ICE, Sdp: []byte("v=0"), Candidates: []string{line}}},
 		{"ICE without candidates", &pb.SessionMessage{Type: pb.SessionType_SESSION_ICE}},
 		{"BYE without a reason", &pb.SessionMessage{Type: pb.SessionType_SESSION_BYE}},
+		{"BYE for reason -1", &pb.SessionMessage{Type: pb.SessionType_SESSION_BYE, Reason: -1}},
 		{"CONFIRM with a reason", &pb.SessionMessage{Type: pb.SessionType_SESSION_CONFIRM, Reason: pb.Reason_REASON_ENDED}},
 		{"RESTART with candidates", &pb.SessionMessage{Type: pb.SessionType_SESSION_RESTART, Candidates: []string{line}}},
 		{"type 8", &pb.SessionMessage{Type: 8}},

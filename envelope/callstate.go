@@ -58,7 +58,8 @@ const (
 	CallDecline // the person says no
 	CallHangup  // the person ends the call
 	CallBound   // the channel binding has verified
-	CallFailed  // session, ICE, DTLS or binding failed
+	CallFailed  // session, ICE or DTLS failed
+	CallAlarm   // certificate, binding, call code or sealing is not what it must be
 )
 
 // CallEvent is one event. Device and Reason are set where the kind names them.
@@ -140,6 +141,8 @@ func (c *connected) handle(now time.Time, e CallEvent) ([]CallAction, bool) {
 		return c.endWithBye(pb.Reason_REASON_ENDED), true
 	case CallFailed:
 		return c.endWithBye(pb.Reason_REASON_FAILED), true
+	case CallAlarm:
+		return c.endWithBye(pb.Reason_REASON_ALARM), true
 	case CallBound:
 		if c.state == CallConnecting {
 			c.state, c.deadline = CallLive, time.Time{}

@@ -19,6 +19,7 @@ var (
 	busy      = pb.Reason_REASON_BUSY
 	timeout   = pb.Reason_REASON_TIMEOUT
 	failed    = pb.Reason_REASON_FAILED
+	alarm     = pb.Reason_REASON_ALARM
 )
 
 var actionNames = [...]string{"cancel", "first", "resend first", "accept", "resend answer", "decline", "busy", "ice", "step", "bye", "missed", "end"}
@@ -142,6 +143,16 @@ func TestTheCallersTable(t *testing.T) {
 			{1 * s, evd(CallAccepted, d1), "first 1, cancel 2 answered_elsewhere, cancel 3 answered_elsewhere", CallAnswered},
 			{2 * s, ev(CallFailed), "bye failed, end failed", CallEnded},
 		},
+		"an alarm while it rings": {
+			{1 * s, ev(CallAlarm), "cancel 1 failed, cancel 2 failed, cancel 3 failed, end failed", CallEnded},
+		},
+		"an alarm in the call": {
+			{1 * s, evd(CallAccepted, d1), "first 1, cancel 2 answered_elsewhere, cancel 3 answered_elsewhere", CallAnswered},
+			{2 * s, ev(CallFrame), "", CallConnecting},
+			{3 * s, ev(CallBound), "step", CallLive},
+			{4 * s, ev(CallAlarm), "bye alarm, end alarm", CallEnded},
+			{5 * s, evr(CallBye, ended), "", CallEnded},
+		},
 		"hang up in the call": {
 			{1 * s, evd(CallAccepted, d1), "first 1, cancel 2 answered_elsewhere, cancel 3 answered_elsewhere", CallAnswered},
 			{2 * s, ev(CallFrame), "", CallConnecting},
@@ -212,6 +223,13 @@ func TestTheCalleesTable(t *testing.T) {
 			{1 * s, ev(CallAccept), "accept", CallAnswered},
 			{2 * s, ev(CallFrame), "ice", CallConnecting},
 			{3 * s, evr(CallBye, failed), "end failed", CallEnded},
+		},
+		"an alarm while it rings": {{1 * s, ev(CallAlarm), "missed failed, end failed", CallEnded}},
+		"an alarm at the other side": {
+			{1 * s, ev(CallAccept), "accept", CallAnswered},
+			{2 * s, ev(CallFrame), "ice", CallConnecting},
+			{3 * s, evr(CallBye, alarm), "end alarm", CallEnded},
+			{3 * s, ev(CallAlarm), "", CallEnded},
 		},
 		"ICE does not connect": {
 			{1 * s, ev(CallAccept), "accept", CallAnswered},

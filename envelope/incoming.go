@@ -82,7 +82,7 @@ func (c *IncomingCall) handleRinging(now time.Time, e CallEvent) []CallAction {
 			return c.end(e.Reason) // the person knows of this call
 		}
 		return c.missed(e.Reason)
-	case CallFailed:
+	case CallFailed, CallAlarm:
 		return c.missed(pb.Reason_REASON_FAILED)
 	case CallTick:
 		if now.Before(c.deadline) {

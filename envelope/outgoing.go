@@ -80,7 +80,7 @@ func (c *OutgoingCall) handleRinging(now time.Time, e CallEvent) []CallAction {
 		return c.end(pb.Reason_REASON_FAILED)
 	case CallHangup, CallGlareLost:
 		return append(c.cancelAll(pb.Reason_REASON_ENDED), c.end(pb.Reason_REASON_ENDED)...)
-	case CallFailed:
+	case CallFailed, CallAlarm:
 		return append(c.cancelAll(pb.Reason_REASON_FAILED), c.end(pb.Reason_REASON_FAILED)...)
 	case CallTick:
 		if now.Before(c.deadline) {

@@ -121,6 +121,7 @@ func checkAnswerReason(kind pb.Type, r pb.Reason) error {
 	return nil
 }
 
+// knownReason is for what is said of a ring. An alarm needs a session, which a ring has not.
 func knownReason(r pb.Reason) bool {
 	return r >= pb.Reason_REASON_ENDED && r <= pb.Reason_REASON_FAILED
 }

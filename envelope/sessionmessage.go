@@ -40,6 +40,15 @@ func ParseSessionMessage(b []byte) (*pb.SessionMessage, error) {
 	return m, checkSessionMessage(m)
 }
 
+// ByeReason is what the reason of a goodbye means here: one of a later version ends the call as
+// every goodbye does, and says no more than that something failed.
+func ByeReason(r pb.Reason) pb.Reason {
+	if r > pb.Reason_REASON_ALARM {
+		return pb.Reason_REASON_FAILED
+	}
+	return r
+}
+
 // checkSessionMessage holds a message to its type: a field that the type does not have is
 // refused, so that there is one way to say a thing.
 func checkSessionMessage(m *pb.SessionMessage) error {
@@ -65,7 +74,7 @@ func checkSessionMessage(m *pb.SessionMessage) error {
 		return fmt.Errorf("%w: candidates", ErrMalformed)
 	case len(m.Candidates) > MaxCandidates:
 		return fmt.Errorf("%w: %d candidates", ErrTooLarge, len(m.Candidates))
-	case !bye && m.Reason != pb.Reason_REASON_UNSPECIFIED, bye && !knownReason(m.Reason):
+	case !bye && m.Reason != pb.Reason_REASON_UNSPECIFIED, bye && m.Reason < pb.Reason_REASON_ENDED:
 		return fmt.Errorf("%w: reason %d", ErrMalformed, m.Reason)
 	}
 	for _, line := range m.Candidates {

@@ -25,6 +25,8 @@ func TestSessionMessagesSurviveARoundTrip(t *testing.T) {
 		{Type: pb.SessionType_SESSION_ICE, Candidates: []string{"candidate:1 1 udp 1 192.0.2.1 9 typ host"}, Generation: 1},
 		{Type: pb.SessionType_SESSION_ICE_END},
 		{Type: pb.SessionType_SESSION_BYE, Reason: pb.Reason_REASON_ENDED},
+		{Type: pb.SessionType_SESSION_BYE, Reason: pb.Reason_REASON_ALARM},
+		{Type: pb.SessionType_SESSION_BYE, Reason: 99}, // of a later version
 	} {
 		b, err := MarshalSessionMessage(m)
 		if err != nil {
@@ -58,6 +60,7 @@ func TestASessionMessageWithForeignOrOverlongFieldsIsRefused(t *testing.T) {
 		"ice with long line":   {Type: pb.SessionType_SESSION_ICE, Candidates: []string{strings.Repeat("x", MaxCandidate+1)}},
 		"ice with many lines":  {Type: pb.SessionType_SESSION_ICE, Candidates: make([]string, MaxCandidates+1)},
 		"bye without reason":   {Type: pb.SessionType_SESSION_BYE},
+		"bye for less than no": {Type: pb.SessionType_SESSION_BYE, Reason: -1},
 		"confirm with sdp":     {Type: pb.SessionType_SESSION_CONFIRM, Sdp: []byte("v=0")},
 	} {
 		if _, err := MarshalSessionMessage(m); err == nil {
@@ -73,6 +76,18 @@ func TestASessionMessageWithForeignOrOverlongFieldsIsRefused(t *testing.T) {
 	}
 }
 
+func TestAGoodbyeOfALaterVersionSaysThatSomethingFailed(t *testing.T) {
+	t.Parallel()
+	for r, want := range map[pb.Reason]pb.Reason{
+		pb.Reason_REASON_ENDED: pb.Reason_REASON_ENDED, pb.Reason_REASON_ALARM: pb.Reason_REASON_ALARM,
+		pb.Reason_REASON_ALARM + 1: pb.Reason_REASON_FAILED, 1<<31 - 1: pb.Reason_REASON_FAILED,
+	} {
+		if got := ByeReason(r); got != want {
+			t.Errorf("%d is read as %v, want %v", r, got, want)
+		}
+	}
+}
+
 func FuzzParseSessionMessage(f *testing.F) {
 	b, err := MarshalSessionMessage(aDescription(pb.SessionType_SESSION_OFFER))
 	if err != nil {
@@ -80,6 +95,10 @@ func FuzzParseSessionMessage(f *testing.F) {
 	}
 	f.Add(b)
 	f.Add([]byte{8, 5})
+	for _, reason := range []byte{0, 6, 7, 8, 0x7f} {
+		f.Add([]byte{8, byte(pb.SessionType_SESSION_BYE), 7 << 3, reason})
+	}
+	f.Add([]byte{8, byte(pb.SessionType_SESSION_BYE), 7 << 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}) // -1
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := ParseSessionMessage(b)
 		if err != nil {

@@ -215,6 +215,20 @@ func TestWhoHearsOfTheBindingMaySend(t *testing.T) {
 	}
 }
 
+func TestAnAbortedConnectionSaysNoGoodbye(t *testing.T) {
+	alice, bob := connect(t, testConfig(Initiator), testConfig(Responder))
+	alice.Abort()
+	if err := bob.result(); err != nil {
+		t.Errorf("Bob's Run: %v", err)
+	}
+	if err := alice.result(); !errors.Is(err, ErrAborted) {
+		t.Errorf("Alice's Run: %v", err)
+	}
+	if bob.SaidGoodbye() || alice.SaidGoodbye() {
+		t.Error("a goodbye was said")
+	}
+}
+
 func TestCloseFromACallbackAndByContext(t *testing.T) {
 	var alice *side
 	a := testConfig(Initiator)

@@ -2,7 +2,9 @@ package rtc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/pion/webrtc/v4"
 )
@@ -61,7 +63,11 @@ func (p *Peer) send(ctx context.Context, c *channel, msg []byte) error {
 			return ctx.Err()
 		}
 	}
-	if err := c.dc.Send(msg); err != nil {
+	err := c.dc.Send(msg)
+	if errors.Is(err, io.ErrClosedPipe) {
+		return ErrClosed // the other side has left
+	}
+	if err != nil {
 		return fmt.Errorf("rtc: send: %w", err)
 	}
 	return nil

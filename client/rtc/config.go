@@ -276,6 +276,8 @@ type Stats struct {
 var (
 	// ErrClosed: the Peer has ended.
 	ErrClosed = errors.New("rtc: peer is closed")
+	// ErrAborted: this side ended it with Abort.
+	ErrAborted = errors.New("rtc: ended without a goodbye")
 	// ErrNotBound: content before channel binding.
 	ErrNotBound = errors.New("rtc: channel binding is not verified yet")
 	// ErrFingerprint: a certificate is not the signed one. The call must not go on.

@@ -197,6 +197,14 @@ func (p *Peer) Run(ctx context.Context) error {
 // Run's return is the end. It may be called at any time, from a callback too.
 func (p *Peer) Close() { p.end(nil) }
 
+// Abort is Close without a goodbye, for an end that the session's frames tell the reason of: a
+// goodbye here would overtake it.
+func (p *Peer) Abort() { p.end(ErrAborted) }
+
+// SaidGoodbye reports, once Run has returned, whether the other side said that this is the end. A
+// connection that it closes without a word may have its reason on the way in the session's frames.
+func (p *Peer) SaidGoodbye() bool { return p.heardBye }
+
 // Done is closed when Run has returned.
 func (p *Peer) Done() <-chan struct{} { return p.ended }
 

@@ -308,7 +308,12 @@ func (s *answering) takeFiles(ctx context.Context, ring *client.Incoming) {
 		err = call.Err()
 	}
 	s.later(func() error {
-		if !good && err != nil && ctx.Err() == nil {
+		var alarm *exitError
+		switch {
+		case good || err == nil || ctx.Err() != nil:
+		case errors.As(clientError(err), &alarm) && alarm.code == exitUnverified:
+			s.a.hint("The files of %s were stopped: %s; %s", oneLine(called(ring.From)), oneLine(alarm.what), alarm.do)
+		default:
 			s.a.hint("The connection with %s broke; what is here is kept, and it goes on when they ring again.", oneLine(called(ring.From)))
 		}
 		s.over = s.over || s.once && good

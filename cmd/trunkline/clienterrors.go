@@ -46,6 +46,8 @@ func clientError(err error) error {
 		return err // interrupted; classify knows
 	case errors.Is(err, client.ErrAlarm):
 		return unverified(nil, "the keys of this contact contradict what was seen before; nothing was sent", "speak to the person over another way, compare trunkline contact verify, and only then decide")
+	case errors.Is(err, client.ErrPeerAlarm):
+		return unverified(nil, client.ErrPeerAlarm.Error(), "somebody may stand between you: compare safety numbers over another way (trunkline contact verify) before you call again")
 	case errors.Is(err, client.ErrVerification), errors.Is(err, rtc.ErrFingerprint), errors.Is(err, rtc.ErrBinding), errors.Is(err, transfer.ErrCorrupt):
 		return unverified(nil, err.Error(), "do not go on: somebody may stand between you; compare safety numbers with trunkline contact verify")
 	case errors.Is(err, client.ErrDeclined):

@@ -165,6 +165,8 @@ const (
 	Reason_REASON_BUSY               Reason = 4
 	Reason_REASON_TIMEOUT            Reason = 5
 	Reason_REASON_FAILED             Reason = 6
+	// A goodbye's alone: the sender noticed that the security of the call is not in order.
+	Reason_REASON_ALARM Reason = 7
 )
 
 // Enum value maps for Reason.
@@ -177,6 +179,7 @@ var (
 		4: "REASON_BUSY",
 		5: "REASON_TIMEOUT",
 		6: "REASON_FAILED",
+		7: "REASON_ALARM",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":        0,
@@ -186,6 +189,7 @@ var (
 		"REASON_BUSY":               4,
 		"REASON_TIMEOUT":            5,
 		"REASON_FAILED":             6,
+		"REASON_ALARM":              7,
 	}
 )
 
@@ -2504,7 +2508,7 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\x05Media\x12\x15\n" +
 	"\x11MEDIA_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vMEDIA_AUDIO\x10\x01\x12\x0f\n" +
-	"\vMEDIA_VIDEO\x10\x02*\x9e\x01\n" +
+	"\vMEDIA_VIDEO\x10\x02*\xb0\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fREASON_ENDED\x10\x01\x12\x1d\n" +
@@ -2512,7 +2516,8 @@ const file_envelope_pb_envelope_proto_rawDesc = "" +
 	"\x0fREASON_DECLINED\x10\x03\x12\x0f\n" +
 	"\vREASON_BUSY\x10\x04\x12\x12\n" +
 	"\x0eREASON_TIMEOUT\x10\x05\x12\x11\n" +
-	"\rREASON_FAILED\x10\x06*d\n" +
+	"\rREASON_FAILED\x10\x06\x12\x10\n" +
+	"\fREASON_ALARM\x10\a*d\n" +
 	"\fContactState\x12\x1d\n" +
 	"\x19CONTACT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CONTACT_STATE_ACCEPTED\x10\x01\x12\x19\n" +

@@ -11,7 +11,7 @@ export type Code =
   | "rate" | "prekey" | "decrypt" | "recipients" | "sender" | "recipient" | "time" | "full" | "replay" | "policy"
   | "session" | "closed" | "exhausted"
   // calls
-  | "ring_over" | "answer" | "unverified" | "binding" | "call_code"
+  | "ring_over" | "answer" | "unverified" | "binding" | "call_code" | "peer_alarm" | "peer_failed"
   // cards
   | "card_malformed" | "card_version" | "card_tampered" | "card_expired" | "card_not_yet" | "card_order" | "card_foreign" | "card_own"
   | "card_replayed" | "card_second" | "card_device"
@@ -69,6 +69,11 @@ export function refuse(code: Code, message: string, cause?: unknown): TrunklineE
 /** The code of an error, or undefined for what is not ours. */
 export function codeOf(err: unknown): Code | undefined {
   return err instanceof TrunklineError ? err.code : undefined;
+}
+
+/** Whether a call with this error ends with an alarm: somebody may stand between its sides, or a browser does not seal. */
+export function isAlarm(err: TrunklineError | undefined): boolean {
+  return err !== undefined && ["key_alarm", "binding", "call_code"].includes(err.code);
 }
 
 /** Reports whether err, or one of its causes, has the code. */

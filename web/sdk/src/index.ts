@@ -11,4 +11,4 @@ export * from "./client/index.ts";
 export { PluginError, type AudioStage, type Capability, type DraftView, type Hooks, type MessageView, type Plugin } from "./plugin/plugin.ts";
 export type { PluginHandle, Plugins } from "./plugin/plugins.ts";
 export { workerPlugin, type PluginWorker } from "./plugin/remote.ts";
-export { codeOf, isCode, TrunklineError, UnknownNodeError, WordError, type Code } from "./errors.ts";
+export { codeOf, isAlarm, isCode, TrunklineError, UnknownNodeError, WordError, type Code } from "./errors.ts";

@@ -4,6 +4,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { hex, random, utf8, type Bytes } from "../src/bytes.ts";
 import { call as calling, Client, createIdentity, MemoryStore, StoreVault, type ClientEvent } from "../src/index.ts";
+import { Reason } from "../src/envelope/bodies.ts";
 import { marshalSessionMessage, SessionType, type SessionMessage } from "../src/envelope/sessionmessage.ts";
 import { Puppet } from "./puppet.ts";
 
@@ -95,7 +96,11 @@ class StandIn implements calling.CallPeer {
   sendControl(b: Bytes): void { queueMicrotask(() => { if (!this.other!.closed) this.other!.o.onControl(b); }); }
   async sendFile(b: Bytes): Promise<void> { queueMicrotask(() => this.other!.o.onFile(b)); }
   async stats(): Promise<RTCStatsReport> { return this.report as unknown as RTCStatsReport; }
-  close(): void { this.closed = true; }
+  close(): void {
+    this.closed = true;
+    // As in a browser, which is faster than any frame that goes over nodes.
+    queueMicrotask(() => { if (this.other !== undefined && !this.other.closed) this.other.o.onGone(); });
+  }
 }
 
 interface Person { readonly client: Client; readonly calls: calling.Calls; readonly rung: calling.Call[]; readonly hear: (match: (e: ClientEvent) => boolean) => Promise<void> }
@@ -363,7 +368,9 @@ describe("somebody in between", () => {
     callee.seen = random(32);
     caller.connect();
     await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
-    expect([out.why?.code, into.why?.code]).toContain("key_alarm");
+    // Who did not notice is told, and knows that it was told.
+    expect([out.why?.code, into.why?.code]).toEqual(["peer_alarm", "key_alarm"]);
+    expect([out.state, into.state]).toMatchObject([{ reason: Reason.alarm }, { reason: Reason.alarm }]);
     expect([out.bound, into.bound]).toEqual([false, false]);
   });
 
@@ -375,6 +382,30 @@ describe("somebody in between", () => {
     await phase(b, into, "ended");
     expect(into.why?.code).toBe("key_alarm");
     await phase(a, out, "ended");
+    expect(out.why?.code).toBe("peer_alarm");
+  });
+
+  it("what a goodbye of a later version means is not known, and it ends the call", async () => {
+    const { a, out, into } = await live();
+    out.onFrame(await into.session!.seal(marshalSessionMessage({ type: SessionType.bye, reason: 99, generation: 0 })));
+    await phase(a, out, "ended");
+    expect([out.state, out.why?.code]).toMatchObject([{ reason: Reason.failed }, "peer_failed"]);
+  });
+
+  it("a connection that is closed without a word ends the call a little later; until then nothing is said on it", async () => {
+    const { a, out, caller } = await live();
+    caller.o.onGone();
+    caller.o.onGone();
+    const file = () => out.sendFile(new Uint8Array(1)).then(() => undefined, (err: unknown) => err);
+    let refused = await file();
+    for (; refused === undefined; refused = await file()) await new Promise((r) => setImmediate(r));
+    expect(refused).toMatchObject({ code: "unreachable" });
+    const said: Uint8Array[] = [];
+    caller.sendControl = (m) => void said.push(m);
+    out.sendReaction("yes");
+    expect(out.state.phase).toBe("live");
+    await phase(a, out, "ended");
+    expect([out.state, out.why?.code, said]).toMatchObject([{ reason: Reason.failed }, "unreachable", []]);
   });
 });
 
@@ -386,6 +417,7 @@ describe("a library that throws", () => {
     into.accept();
     await Promise.all([phase(a, out, "ended"), phase(b, into, "ended")]);
     expect([into.why?.code, into.why?.cause instanceof TypeError]).toEqual(["unreachable", true]);
+    expect(out.why?.code).toBe("peer_failed");
     await a.client.sendMessage(b.client.id, "still here");
     await b.hear((e) => e.type === "note" && e.text === "still here");
   });

@@ -21,6 +21,7 @@ export const weriftPeer: PeerFactory = (o): CallPeer => {
       if (typeof m === "string" || m.length === 0) o.onFailed(new TrunklineError("malformed", "a message that no channel has room for"));
       else onMessage(new Uint8Array(m));
     });
+    dc.stateChanged.subscribe((s) => { if (s === "closed") o.onGone(); });
     return dc;
   };
   const control = open("control", 0, (b) => {

@@ -183,7 +183,7 @@ export class CallControl {
           this.follow(await this.calls.startCall(view.contact, { media: view.video ? 2 : 1, relayOnly: this.view?.relayOnly ?? false }));
         } catch (error) {
           if (!(error instanceof TrunklineError)) throw error;
-          this.finish(endOf(6, error.code, { live: false, relayOnly: view.relayOnly }));
+          this.finish(endOf(6, error, { live: false, relayOnly: view.relayOnly }));
         }
       })(),
     );
@@ -263,7 +263,7 @@ export class CallControl {
     if (this.call !== c || !view || view.stage.is === 'ended') return;
     const { state } = c;
     if (state.phase === 'ended') {
-      return this.finish(endOf(state.reason, c.why?.code, { live: view.stage.is === 'live', relayOnly: c.relayOnly }));
+      return this.finish(endOf(state.reason, c.why, { live: view.stage.is === 'live', relayOnly: c.relayOnly }));
     }
     const media = c.peerMedia;
     if (media) {

@@ -16,6 +16,8 @@ const ends: Record<CallEnd, Key> = {
   unreachable: 'callEndUnreachable',
   lost: 'callEndLost',
   alarm: 'callEndAlarm',
+  told: 'callEndAlarm',
+  'failed-there': 'callEndFailedThere',
   'no-relay': 'callEndNoRelay',
   failed: 'callEndFailed',
 };
@@ -30,6 +32,8 @@ export function Ended(props: { call: CallView; contact: Contact; stage: Extract<
   const backedUp = useView((s) => s.prefs.backedUp);
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), []);
+  const told = stage.why === 'told';
+  const alarm = told || stage.why === 'alarm';
   return (
     <div class="call-waiting">
       <div class="call-who">
@@ -39,7 +43,7 @@ export function Ended(props: { call: CallView; contact: Contact; stage: Extract<
         </h1>
         <TrustMark trust={contact.trust} words />
         {stage.lasted > 0 && <p class="call-muted">{clock(stage.lasted)}</p>}
-        {stage.why === 'alarm' && <p class="call-alarm">{t('callAlarmText', { name })}</p>}
+        {alarm && <p class="call-alarm">{t(told ? 'callAlarmTold' : 'callAlarmText', { name })}</p>}
       </div>
       {stage.lasted > 0 && !backedUp && (
         <Notice kind="warn" icon="info">
@@ -62,7 +66,7 @@ export function Ended(props: { call: CallView; contact: Contact; stage: Extract<
         <button type="button" class="button" onClick={() => control?.close()}>
           {t('callBack')}
         </button>
-        {stage.why === 'alarm' ? (
+        {alarm ? (
           <button
             type="button"
             class="button main"

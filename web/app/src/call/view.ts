@@ -1,4 +1,4 @@
-import type { call } from '@trunkline/sdk';
+import { type call, isAlarm, type TrunklineError } from '@trunkline/sdk';
 import type { DeviceProblem } from '../devices.ts';
 
 // What the page shows of a call. Tracks are in here, keys are not.
@@ -13,6 +13,8 @@ export type CallEnd =
   | 'unreachable'
   | 'lost' // there was a connection, and it did not come back
   | 'alarm' // somebody stands between the two, or frames were not sealed
+  | 'told' // the other side says so of its end
+  | 'failed-there'
   | 'no-relay'
   | 'failed';
 
@@ -76,8 +78,9 @@ export function freshView(contact: string, out: boolean, video: boolean, stage: 
 }
 
 /** Why a call ended, from the reason that was told and what happened here. */
-export function endOf(reason: number, code: string | undefined, was: { live: boolean; relayOnly: boolean }): CallEnd {
-  if (code === 'key_alarm' || code === 'binding' || code === 'call_code') return 'alarm';
+export function endOf(reason: number, why: TrunklineError | undefined, was: { live: boolean; relayOnly: boolean }): CallEnd {
+  if (isAlarm(why)) return 'alarm';
+  const code = why?.code;
   switch (reason) {
     case 1:
       return 'ended';
@@ -89,8 +92,10 @@ export function endOf(reason: number, code: string | undefined, was: { live: boo
       return 'busy';
     case 5:
       return 'no-answer';
+    case 7:
+      return 'told';
     default:
-      if (was.live) return 'lost';
+      if (was.live) return code === 'peer_failed' ? 'failed-there' : 'lost';
       if (code === 'unreachable' || code === 'refused') return was.relayOnly ? 'no-relay' : 'unreachable';
       return 'failed';
   }

@@ -2,13 +2,13 @@
 // here, the connection in connection.ts, what is shown beside the media in shown.ts.
 
 import { hex, random, unhex, utf8, type Bytes } from "../bytes.ts";
-import { Reason, Type, type BodyOf } from "../envelope/bodies.ts";
+import { byeReason, Reason, Type, type BodyOf } from "../envelope/bodies.ts";
 import type { Opened } from "../envelope/open.ts";
 import { answerRing, type RingState } from "../envelope/ring.ts";
 import { Role, type Session } from "../envelope/session.ts";
 import { parseSessionMessage, SessionType, type SessionMessage } from "../envelope/sessionmessage.ts";
 import { Ttl } from "../envelope/types.ts";
-import { refuse, TrunklineError } from "../errors.ts";
+import { isAlarm, refuse, TrunklineError } from "../errors.ts";
 import type { DeviceList } from "../identity/device.ts";
 import { PeerId, type PublicKey } from "../identity/key.ts";
 import type { Client } from "../client/client.ts";
@@ -27,6 +27,8 @@ import type { Route } from "./route.ts";
 import { Shown, type Pointer, type Reaction, type Sending } from "./shown.ts";
 
 const sessionGraceMs = 120_000;
+/** So long a call whose connection was closed waits for the frame that says why, which comes over the nodes. */
+const reasonMs = 3_000;
 
 export interface OutRing { readonly to: Addressee; readonly state: RingState }
 
@@ -86,7 +88,7 @@ export class Call {
     this.#shown = new Shown((m) => this.sendControl(m), () => c.now());
     this.#order = new Order(c, async (why) => {
       this.#why ??= why;
-      await this.#step({ type: "failed" }, undefined);
+      await this.#step(failure(why), undefined);
     });
     this.#carrier = s.met?.carrier;
     if (s.met !== undefined) this.#adopt(s.met.session);
@@ -170,7 +172,7 @@ export class Call {
   happen(e: CallEvent, more?: { readonly session?: Session; readonly why?: TrunklineError }): void {
     this.#order.do(async () => {
       if (more?.why !== undefined && e.type !== "unreachable") this.#why ??= more.why;
-      await this.#step(e, more?.session);
+      await this.#step(e.type === "failed" ? failure(more?.why) : e, more?.session);
     });
   }
 
@@ -233,7 +235,7 @@ export class Call {
   #close(): void {
     this.#cancelTick();
     this.#order.close();
-    this.#connection?.close();
+    this.#connection?.close(this.#state.phase === "ended" && this.#state.reason === Reason.ended);
     for (const r of this.rings.values()) r.state.close();
     this.#session?.close();
     this.#carrier?.close();
@@ -330,6 +332,7 @@ export class Call {
       },
       file: (chunk) => this.onFile(chunk),
       failed: (why) => this.happen({ type: "failed" }, { why }),
+      gone: (why) => this.#order.after(reasonMs, () => this.happen({ type: "failed" }, { why })),
       path: () => this.onChange(),
       look: () => this.#look(),
     });
@@ -350,9 +353,16 @@ export class Call {
         throw err;
       }
       if (this.#state.phase === "answered") await this.#step({ type: "frame" }, undefined);
-      if (m.type === SessionType.bye) return this.#step({ type: "bye", reason: m.reason }, undefined);
+      if (m.type === SessionType.bye) return this.#bye(byeReason(m.reason));
       await this.#connection?.negotiate(m);
     });
+  }
+
+  #bye(reason: Reason): Promise<void> {
+    if (reason === Reason.alarm) this.#why ??= refuse("peer_alarm", "the other side says that something there was not signed or sealed as it must be");
+    // With a broken path here it is plain what failed.
+    else if (reason === Reason.failed && this.brokenSinceMs === undefined) this.#why ??= refuse("peer_failed", "something went wrong at the other side, which ended the call");
+    return this.#step({ type: "bye", reason }, undefined);
   }
 
   async #look(): Promise<void> {
@@ -379,7 +389,11 @@ function noteOf(m: Extract<Control, { case: "note" }>): CallNote {
   return { id: hex(id), text };
 }
 
+function failure(why: TrunklineError | undefined): CallEvent {
+  return { type: isAlarm(why) ? "alarm" : "failed" };
+}
+
 function reasonWord(r: Reason): string {
-  const words: Record<Reason, string> = { 1: "ended", 2: "answered elsewhere", 3: "declined", 4: "busy", 5: "timeout", 6: "failed" };
+  const words: Record<Reason, string> = { 1: "ended", 2: "answered elsewhere", 3: "declined", 4: "busy", 5: "timeout", 6: "failed", 7: "alarm" };
   return words[r];
 }

@@ -49,6 +49,8 @@ export interface ConnectionOwner {
   control(m: Control): Promise<void>;
   file(chunk: Uint8Array): void;
   failed(why: TrunklineError): void;
+  /** The other side has closed the connection: a frame that says why may be under way. */
+  gone(why: TrunklineError): void;
   /** Packets get through, or not any more. */
   path(): void;
   /** A look at the route is due. */
@@ -69,6 +71,7 @@ export class Connection {
   #taken = -1; // generation of the other side's newest description
   readonly #ufrags = new Map<string, number>(); // our user names and their generation
   #pathUp = false;
+  #gone = false; // the other side has closed the channels
   #brokenMs: number | undefined;
   #triedMs = -Infinity;
   #asking = false; // the own node, for its relay
@@ -84,8 +87,11 @@ export class Connection {
   /** Since when the path is broken. */
   get brokenSinceMs(): number | undefined { return this.#brokenMs; }
   async stats(): Promise<RTCStatsReport | undefined> { return this.#peer?.stats?.(); }
-  sendControl(m: ControlInit): void { this.#peer!.sendControl(marshalControlMessage(m)); }
-  async sendFile(chunk: Bytes): Promise<void> { await this.#peer!.sendFile(chunk); }
+  sendControl(m: ControlInit): void { if (!this.#gone) this.#peer!.sendControl(marshalControlMessage(m)); }
+  async sendFile(chunk: Bytes): Promise<void> {
+    if (this.#gone) throw refuse("unreachable", "the other side has left");
+    await this.#peer!.sendFile(chunk);
+  }
 
   /** Sends no more, and tells how much there was. */
   async end(): Promise<void> {
@@ -101,8 +107,9 @@ export class Connection {
     }
   }
 
-  close(): void {
-    if (this.bound) {
+  /** Goodbye: says that this is the end. It would overtake a frame that says why. */
+  close(goodbye = true): void {
+    if (goodbye && this.bound) {
       try {
         this.sendControl({ case: "bye", value: {} });
       } catch { /* the channel is gone, and whoever listened on it knows */ }
@@ -146,7 +153,7 @@ export class Connection {
         this.#gate = new Gate(this.#o.session, this.#ownFingerprint!, used);
         this.#peer!.sendControl(this.#gate.open());
         this.#o.order.after(bindingMs, () => {
-          if (!this.bound) this.#o.failed(refuse("binding", "the channel binding did not come"));
+          if (!this.bound && !this.#gone) this.#o.failed(refuse("binding", "the channel binding did not come"));
         });
       }),
       onControl: (message) => this.#o.order.do(async () => {
@@ -182,6 +189,11 @@ export class Connection {
           else this.sendControl({ case: "fresh", value: { slot } });
         }),
       } : {}),
+      onGone: () => this.#o.order.do(async () => {
+        if (this.#gone || this.#ended) return;
+        this.#gone = true;
+        this.#o.gone(refuse("unreachable", "a channel of the call was closed"));
+      }),
       onFailed: (why) => this.#o.failed(why),
     });
   }

@@ -28,7 +28,7 @@ export type CallEvent =
   | { readonly type: "frame" } // a valid frame
   | { readonly type: "glare-lost" } // the other side's ring survives ours
   // What happened here.
-  | { readonly type: "accept" | "decline" | "hangup" | "bound" | "failed" };
+  | { readonly type: "accept" | "decline" | "hangup" | "bound" | "failed" | "alarm" };
 
 export type CallAction =
   | { readonly do: "cancel"; readonly device: string; readonly reason: Reason }
@@ -93,6 +93,7 @@ function connected(s: CallState, e: CallEvent): Step {
     case "bye": return end(s.side, e.reason);
     case "hangup": return withBye(s.side, Reason.ended);
     case "failed": return withBye(s.side, Reason.failed);
+    case "alarm": return withBye(s.side, Reason.alarm);
   }
   return stay(s);
 }
@@ -104,7 +105,7 @@ function callerRinging(s: Phase<"ringing", "caller">, nowMs: number, e: CallEven
   const endAll = (reason: Reason) => end("caller", reason, ...cancel(s.ringing, reason));
   switch (e.type) {
     case "hangup": case "glare-lost": return endAll(Reason.ended);
-    case "failed": return endAll(Reason.failed);
+    case "failed": case "alarm": return endAll(Reason.failed);
     case "tick": return nowMs < s.deadlineMs ? stay(s) : endAll(Reason.timeout);
     case "accepted": case "declined": case "busy": case "unreachable": break;
     default: return stay(s);
@@ -131,7 +132,7 @@ function calleeRinging(s: Phase<"ringing", "callee">, nowMs: number, e: CallEven
     case "decline": case "hangup": return end("callee", Reason.declined, { do: "decline" });
     // The person knows of a call that was answered or declined elsewhere.
     case "cancelled": return e.reason === Reason.answeredElsewhere || e.reason === Reason.declined ? end("callee", e.reason) : missed(e.reason);
-    case "failed": return missed(Reason.failed);
+    case "failed": case "alarm": return missed(Reason.failed);
     case "tick": return nowMs < s.deadlineMs ? stay(s) : missed(Reason.timeout);
   }
   return stay(s);

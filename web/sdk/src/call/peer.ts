@@ -34,6 +34,8 @@ export interface PeerOptions {
   readonly onBypassed?: (slot: number, found: "past" | "deaf") => void;
   /** The keys of frames may come after them, as in a room: frames that do not open say nothing. */
   readonly lateKeys?: boolean;
+  /** The other side has closed the connection. */
+  readonly onGone: () => void;
   /** The connection did what the protocol has no room for. */
   readonly onFailed: (why: TrunklineError) => void;
 }

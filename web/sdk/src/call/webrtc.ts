@@ -42,7 +42,7 @@ export function browserPeer(more: BrowserPeerOptions = {}): PeerFactory {
         if (!(e.data instanceof ArrayBuffer) || e.data.byteLength === 0) return o.onFailed(refuse("malformed", "a message that no channel has room for"));
         onMessage(new Uint8Array(e.data));
       };
-      dc.onclose = () => o.onFailed(refuse("unreachable", "a channel of the call was closed"));
+      dc.onclose = () => o.onGone();
       return dc;
     };
     const control = channel("control", 0, (b) => {

@@ -22,11 +22,17 @@ export function isRingAnswer(t: number): t is 6 | 7 | 8 {
   return t === Type.accept || t === Type.decline || t === Type.busy;
 }
 
-export const Reason = { ended: 1, answeredElsewhere: 2, declined: 3, busy: 4, timeout: 5, failed: 6 } as const;
+export const Reason = { ended: 1, answeredElsewhere: 2, declined: 3, busy: 4, timeout: 5, failed: 6, alarm: 7 } as const;
 export type Reason = (typeof Reason)[keyof typeof Reason];
 
+/** What is said of a ring. An alarm needs a session, which a ring has not. */
 export function isReason(n: number): n is Reason {
   return n >= 1 && n <= 6;
+}
+
+/** What the reason of a goodbye means here: one of a later version says no more than that something failed. */
+export function byeReason(n: number): Reason {
+  return n === Reason.alarm || isReason(n) ? n : Reason.failed;
 }
 
 export const maxKnockText = 512;

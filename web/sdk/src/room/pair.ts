@@ -124,7 +124,7 @@ export class Pair {
         if (m.case === "leg") shown.take(m);
         if (m.case === "bye") fail(refuse("unreachable", "the other side ended the connection"));
       },
-      file: () => undefined, failed: fail, path: () => o.changed(), look,
+      file: () => undefined, failed: fail, gone: fail, path: () => o.changed(), look,
     });
     const attempt: Attempt = { connection, shown, serial, heard: false, opened: false, described: false, offer: undefined, ended: false };
     this.#now = attempt;
