@@ -114,8 +114,9 @@ func (p *pair) run(ctx context.Context) {
 			return
 		}
 		p.s.r.log.Info("the connection with a member of a room ended", "error", errorKind(err))
-		if errors.Is(err, ErrVerification) {
-			return // somebody stands between us; nothing is tried again
+		if errors.Is(err, ErrVerification) || errors.Is(err, ErrPeerAlarm) {
+			p.alarm(err)
+			return // somebody may stand between us; nothing is tried again
 		}
 		if p.m.session.Role == envelope.Responder && p.pending == nil {
 			if err := p.say(&envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_BYE, Reason: envelopepb.Reason_REASON_FAILED}); err != nil {
@@ -129,6 +130,18 @@ func (p *pair) run(ctx context.Context) {
 			timer.Stop()
 			return
 		}
+	}
+}
+
+// alarm tells of a connection that is not what it must be: the person, and the other side unless that said so.
+func (p *pair) alarm(err error) {
+	if errors.Is(err, ErrPeerAlarm) {
+		p.s.r.tell(RoomAlarm{"a member ended its connection with us: it says that something there was not signed or sealed as it must be"})
+		return
+	}
+	p.s.r.tell(RoomAlarm{"the connection with a member is not the one that it signed; nothing was shown over it"})
+	if err := p.say(&envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_BYE, Reason: envelopepb.Reason_REASON_ALARM}); err != nil {
+		p.s.r.log.Debug("a member was not told of an alarm", "error", errorKind(err))
 	}
 }
 
@@ -307,6 +320,8 @@ func (p *pair) hear(ctx context.Context, raw []byte) error {
 		return nil
 	}
 	switch {
+	case m.Type == envelopepb.SessionType_SESSION_BYE && m.Reason == envelopepb.Reason_REASON_ALARM:
+		return ErrPeerAlarm
 	case m.Type == envelopepb.SessionType_SESSION_BYE:
 		if p.m.session.Role == envelope.Initiator && p.described {
 			return errAnew

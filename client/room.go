@@ -92,7 +92,8 @@ type (
 	}
 	// RoomSpeakers: who spoke last, the last one first, as the SFU heard it.
 	RoomSpeakers struct{ Order []room.Index }
-	// RoomAlarm: a moderator contradicts itself. Nothing is changed.
+	// RoomAlarm: a moderator contradicts itself, and nothing is changed; or the connection with a member is not what it
+	// must be, by what was noticed here or by that member's word, and is not tried again.
 	RoomAlarm struct{ What string }
 )
 

@@ -2,15 +2,19 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/trunkline-net/trunkline/client"
+	"github.com/trunkline-net/trunkline/client/rtc"
 	"github.com/trunkline-net/trunkline/envelope"
+	envelopepb "github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/envelope/room"
 	roompb "github.com/trunkline-net/trunkline/envelope/room/pb"
 	"github.com/trunkline-net/trunkline/identity"
@@ -329,5 +333,133 @@ func Test14_68_KeysThatDoNotBelongAreRefused(t *testing.T) {
 			}
 			break
 		}
+	}
+}
+
+// connection waits for the next message of a member about the connection with it.
+func (x *intruder) connection(from room.Index, s *envelope.Session) *envelopepb.SessionMessage {
+	x.t.Helper()
+	for {
+		e := x.frame(func(e *pb.RoomEvent) bool { return room.Index(e.Index) == from && x.isFor(e) })
+		body, err := s.Open(e.Payload)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		m, err := room.ParseMessage(body)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		if c := m.GetConnection(); c != nil {
+			said, err := envelope.ParseSessionMessage(c.Message)
+			if err != nil {
+				x.t.Fatal(err)
+			}
+			return said
+		}
+	}
+}
+
+// connect says something about the connection with a member.
+func (x *intruder) connect(to room.Index, s *envelope.Session, m *envelopepb.SessionMessage) {
+	x.t.Helper()
+	body, err := envelope.MarshalSessionMessage(m)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.say(to, s, &roompb.Message{Kind: &roompb.Message_Connection{Connection: &roompb.Connection{Message: body}}})
+}
+
+// An alarm about the connection of two members is told to the other one, and what the other one
+// tells is its word; afterwards neither offer nor answer brings the connection back.
+func TestAnAlarmInAMeshIsToldAndNothingIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		alarm func(x *intruder, at room.Index, s *envelope.Session, offer *envelopepb.SessionMessage)
+		says  string
+		tells bool // the honest side tells us
+	}{
+		"another certificate than the signed one": {
+			alarm: func(x *intruder, at room.Index, s *envelope.Session, offer *envelopepb.SessionMessage) {
+				bent := proto.CloneOf(offer)
+				bent.Fingerprint = bytes.Repeat([]byte{9}, 32)
+				x.connect(at, s, bent)
+			},
+			says: "is not the one that it signed", tells: true,
+		},
+		"the other side's word": {
+			alarm: func(x *intruder, at room.Index, s *envelope.Session, offer *envelopepb.SessionMessage) {
+				x.connect(at, s, offer)
+				for x.connection(at, s).Type != envelopepb.SessionType_SESSION_ANSWER {
+				}
+				x.connect(at, s, &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_BYE, Reason: envelopepb.Reason_REASON_ALARM})
+			},
+			says: "it says that",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+			alice := newHuman(t, "alice", acme)
+			info := newRoom(t, alice, client.RoomSettings{})
+			a := goIn(t, alice, info.Link.Text(), client.RoomOptions{Media: client.Audio})
+			x := breakIn(t, info.Link, someSelf(t, newRoot(t)))
+			x.post(0, x.join.Payload)
+			at := a.Index()
+			s := x.meet(at)
+			if s.Role != envelope.Initiator {
+				t.Fatal("who comes does not offer")
+			}
+			for x.told(at, s).GetKey() == nil {
+			}
+			heard(t, a, func(e client.MemberCame) bool { return e.Index == x.index })
+			peer, err := rtc.New(rtc.Config{
+				Role: rtc.Initiator, Audio: rtc.SendReceive, SendKey: [32]byte{1}, ReceiveKey: [32]byte{2}, Binding: s, IncludeLoopback: true,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, end := context.WithCancel(context.Background())
+			done := make(chan error, 1)
+			go func() { done <- peer.Run(ctx) }()
+			t.Cleanup(func() { end(); <-done })
+			d, err := peer.CreateOffer(within(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			offer := &envelopepb.SessionMessage{Type: envelopepb.SessionType_SESSION_OFFER, Sdp: d.SDP, Fingerprint: d.Fingerprint[:], Ufrag: d.Ufrag, Setup: uint32(d.Setup)}
+			c.alarm(x, at, s, offer)
+			heard(t, a, func(e client.RoomAlarm) bool { return strings.Contains(e.What, c.says) })
+			if c.tells {
+				m := x.connection(at, s)
+				for ; m.Type != envelopepb.SessionType_SESSION_BYE; m = x.connection(at, s) {
+				}
+				if m.Reason != envelopepb.Reason_REASON_ALARM {
+					t.Errorf("the other side was told %v", m.Reason)
+				}
+			}
+			// A good offer gets no answer any more: not in the time after which a key is told again to whoever has not
+			// said that it holds it, which is longer than the pause between two connections.
+			x.connect(at, s, offer)
+			x.frame(func(e *pb.RoomEvent) bool {
+				if room.Index(e.Index) != at || !x.isFor(e) {
+					return false
+				}
+				body, err := s.Open(e.Payload)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m, err := room.ParseMessage(body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c := m.GetConnection(); c != nil {
+					said, err := envelope.ParseSessionMessage(c.Message)
+					if err != nil || said.Type == envelopepb.SessionType_SESSION_ANSWER {
+						t.Errorf("the connection goes on: %v, %v", said, err)
+					}
+				}
+				return m.GetKey() != nil
+			})
+		})
 	}
 }

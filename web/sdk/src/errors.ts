@@ -76,6 +76,11 @@ export function isAlarm(err: TrunklineError | undefined): boolean {
   return err !== undefined && ["key_alarm", "binding", "call_code"].includes(err.code);
 }
 
+/** The other side has said that it ended something with an alarm. That is its word. */
+export function toldOfAlarm(): TrunklineError {
+  return refuse("peer_alarm", "the other side says that something there was not signed or sealed as it must be");
+}
+
 /** Reports whether err, or one of its causes, has the code. */
 export function isCode(err: unknown, code: Code): boolean {
   for (let e: unknown = err; e instanceof Error; e = e.cause) {

@@ -231,6 +231,7 @@ export class RoomControl {
       case 'topology':
         return this.toast(event.topology.mode === 'sfu' ? 'roomNowSfu' : 'roomNowMesh', { node: event.topology.node });
       case 'alarm':
+        if (event.what === 'peer') return this.toast('roomAlarmPeer', { name: this.nameOf(event.person) });
         return this.toast(event.what === 'roster' ? 'roomAlarmRoster' : event.what === 'frames' ? 'roomAlarmFrames' : 'roomAlarmCertificate');
       case 'admitted':
       case 'rekeyed':

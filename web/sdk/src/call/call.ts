@@ -8,7 +8,7 @@ import { answerRing, type RingState } from "../envelope/ring.ts";
 import { Role, type Session } from "../envelope/session.ts";
 import { parseSessionMessage, SessionType, type SessionMessage } from "../envelope/sessionmessage.ts";
 import { Ttl } from "../envelope/types.ts";
-import { isAlarm, refuse, TrunklineError } from "../errors.ts";
+import { isAlarm, refuse, toldOfAlarm, TrunklineError } from "../errors.ts";
 import type { DeviceList } from "../identity/device.ts";
 import { PeerId, type PublicKey } from "../identity/key.ts";
 import type { Client } from "../client/client.ts";
@@ -359,7 +359,7 @@ export class Call {
   }
 
   #bye(reason: Reason): Promise<void> {
-    if (reason === Reason.alarm) this.#why ??= refuse("peer_alarm", "the other side says that something there was not signed or sealed as it must be");
+    if (reason === Reason.alarm) this.#why ??= toldOfAlarm();
     // With a broken path here it is plain what failed.
     else if (reason === Reason.failed && this.brokenSinceMs === undefined) this.#why ??= refuse("peer_failed", "something went wrong at the other side, which ended the call");
     return this.#step({ type: "bye", reason }, undefined);

@@ -48,6 +48,8 @@ export interface MediaOwner {
   /** The own index; 0 without a place. */
   me(): number;
   alarm(what: "frames" | "certificate"): void;
+  /** A member says that it ended its connection with an alarm. */
+  told(index: number): void;
   failed(why: TrunklineError): void;
 }
 
@@ -147,7 +149,7 @@ export class RoomMedia {
     o.pair = new Pair({
       session, asks, relayOnly: this.#o.relayOnly, home: this.#o.home, peer: browserPeer({ frames: () => frames.port(o.member.index) }), now: () => this.#o.now(), after: (ms, f) => this.#o.after(ms, f),
       wire: () => this.#o.wire(), say: async (message) => this.#o.say(o.member, { case: "connection", value: { message } }), changed: () => this.#o.changed(),
-      alarm: (why) => this.#o.alarm(why.code === "binding" ? "certificate" : "frames"),
+      alarm: (why) => (why.code === "peer_alarm" ? this.#o.told(o.member.index) : this.#o.alarm(why.code === "binding" ? "certificate" : "frames")),
       onBound: (media) => this.#bound(o, media),
     });
   }

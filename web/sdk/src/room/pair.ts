@@ -6,7 +6,7 @@ import { equal, type Bytes } from "../bytes.ts";
 import { Reason } from "../envelope/bodies.ts";
 import { Role, type Session } from "../envelope/session.ts";
 import { marshalSessionMessage, parseSessionMessage, SessionType, type SessionMessage } from "../envelope/sessionmessage.ts";
-import { refuse, TrunklineError } from "../errors.ts";
+import { isAlarm, refuse, toldOfAlarm, TrunklineError } from "../errors.ts";
 import type { Wire } from "../link/wire.ts";
 import { Connection, type Lender } from "../call/connection.ts";
 import type { CallMedia } from "../call/media.ts";
@@ -37,7 +37,7 @@ export interface PairOwner {
   /** Media can flow, or not any more. */
   onBound(media: CallMedia | undefined): void;
   changed(): void;
-  /** Somebody stands between the two, or a browser showed what was not opened: nothing is tried again. */
+  /** Somebody stands between the two, or a browser showed what was not opened, here or by the other side's word: nothing is tried again. */
   alarm(why: TrunklineError): void;
 }
 
@@ -146,6 +146,10 @@ export class Pair {
     if (this.#closed) return;
     const m = parseSessionMessage(raw);
     const a = this.#now;
+    if (m.type === SessionType.bye && m.reason === Reason.alarm) {
+      if (a !== undefined) this.#end(a);
+      return this.#alarm(toldOfAlarm());
+    }
     if (a === undefined) {
       const offers = m.type === SessionType.offer && m.generation === 0;
       // Between two attempts: whoever was faster has begun the next one. What came before its offer was of the last one.
@@ -183,7 +187,10 @@ export class Pair {
     // Whoever hides its address and has no relay gets no further than here.
     else if (this.#o.relayOnly && !a.opened) this.#failingMs ??= this.#o.now();
     this.#end(a);
-    if (why.code === "key_alarm" || why.code === "binding") return this.#o.alarm(why);
+    if (isAlarm(why)) {
+      this.#say({ type: SessionType.bye, reason: Reason.alarm, generation: 0 });
+      return this.#alarm(why);
+    }
     if (this.#o.session.role === Role.responder) {
       this.#say({ type: SessionType.bye, reason: Reason.failed, generation: 0 });
       return;
@@ -193,9 +200,14 @@ export class Pair {
     if (!this.#unanswered) this.#cancelAgain = this.#o.after(pauseMs, () => this.#again());
   }
 
+  #alarm(why: TrunklineError): void {
+    this.#closed = true;
+    this.#o.alarm(why);
+  }
+
   /** The other side has media after all: what it did not answer is offered again. */
   revive(): void {
-    if (!this.#unanswered) return;
+    if (!this.#unanswered || this.#closed) return;
     this.#unanswered = false;
     this.#early = [];
     this.#again();

@@ -64,7 +64,7 @@ export class LiveRoom implements Room {
       me: () => this.#stay?.own.index ?? 0,
       say: (m, msg) => this.#stay?.serial.do(() => this.#stay?.say(m, msg) ?? Promise.resolve()),
       changed: () => this.#changed(), moved: () => this.#tell({ type: "topology", topology: this.#media.topology() }),
-      alarm: (what) => this.#tell({ type: "alarm", what }), failed: (why) => void this.#finish({ why: "failed", code: undefined, error: why }),
+      alarm: (what) => this.#tell({ type: "alarm", what }), told: (person) => this.#tell({ type: "alarm", what: "peer", person }), failed: (why) => void this.#finish({ why: "failed", code: undefined, error: why }),
     });
     this.#state = this.#build();
     if (o.onState !== undefined) this.#subscribers.add(o.onState);

@@ -297,7 +297,9 @@ export type RoomEvent =
   /** The link to the node was lost, and this side is in again under another index. */
   | { readonly type: "again"; readonly index: number }
   /** A moderator contradicts itself, or a browser showed what was not opened. */
-  | { readonly type: "alarm"; readonly what: "roster" | "frames" | "certificate" };
+  | { readonly type: "alarm"; readonly what: "roster" | "frames" | "certificate" }
+  /** A member says that something of the connection with this side was not as it must be. That is its word. */
+  | { readonly type: "alarm"; readonly what: "peer"; readonly person: number };
 
 // ---- What can be done ----
 
