@@ -78,7 +78,7 @@ export function isAlarm(err: TrunklineError | undefined): boolean {
 
 /** The other side has said that it ended something with an alarm. That is its word. */
 export function toldOfAlarm(): TrunklineError {
-  return refuse("peer_alarm", "the other side says that something there was not signed or sealed as it must be");
+  return refuse("peer_alarm", "the other side ended it with an alarm");
 }
 
 /** Reports whether err, or one of its causes, has the code. */

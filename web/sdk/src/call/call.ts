@@ -361,7 +361,7 @@ export class Call {
   #bye(reason: Reason): Promise<void> {
     if (reason === Reason.alarm) this.#why ??= toldOfAlarm();
     // With a broken path here it is plain what failed.
-    else if (reason === Reason.failed && this.brokenSinceMs === undefined) this.#why ??= refuse("peer_failed", "something went wrong at the other side, which ended the call");
+    else if (reason === Reason.failed && this.brokenSinceMs === undefined) this.#why ??= refuse("peer_failed", "something went wrong at the other side");
     return this.#step({ type: "bye", reason }, undefined);
   }
 
