@@ -1,1 +1,0 @@
-import{a1 as s,a4 as a}from"./app.js";import{S as r,s as t}from"./signs.js";function i(i){const n=s();return a("div",{class:"reactions",role:"status",children:i.call.reactions.filter(s=>s.from===i.from).map(s=>a("span",{class:"reaction",children:[a(r,{what:s.what}),a("span",{class:"hidden-text",children:n(t(s.what))})]},s.id))})}export{i as Reactions};
