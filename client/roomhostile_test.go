@@ -172,19 +172,26 @@ func (x *intruder) say(to room.Index, s *envelope.Session, m *roompb.Message) {
 	x.post(to, frame)
 }
 
+// message waits for the next message of a member.
+func (x *intruder) message(from room.Index, s *envelope.Session) *roompb.Message {
+	x.t.Helper()
+	e := x.frame(func(e *pb.RoomEvent) bool { return room.Index(e.Index) == from && x.isFor(e) })
+	body, err := s.Open(e.Payload)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	m, err := room.ParseMessage(body)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	return m
+}
+
 // told waits for the next message of a member that is about keys or rosters.
 func (x *intruder) told(from room.Index, s *envelope.Session) *roompb.Message {
 	x.t.Helper()
 	for {
-		e := x.frame(func(e *pb.RoomEvent) bool { return room.Index(e.Index) == from && x.isFor(e) })
-		body, err := s.Open(e.Payload)
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		m, err := room.ParseMessage(body)
-		if err != nil {
-			x.t.Fatal(err)
-		}
+		m := x.message(from, s)
 		if m.GetConnection() == nil && m.GetEnded() == nil {
 			return m
 		}
@@ -340,15 +347,7 @@ func Test14_68_KeysThatDoNotBelongAreRefused(t *testing.T) {
 func (x *intruder) connection(from room.Index, s *envelope.Session) *envelopepb.SessionMessage {
 	x.t.Helper()
 	for {
-		e := x.frame(func(e *pb.RoomEvent) bool { return room.Index(e.Index) == from && x.isFor(e) })
-		body, err := s.Open(e.Payload)
-		if err != nil {
-			x.t.Fatal(err)
-		}
-		m, err := room.ParseMessage(body)
-		if err != nil {
-			x.t.Fatal(err)
-		}
+		m := x.message(from, s)
 		if c := m.GetConnection(); c != nil {
 			said, err := envelope.ParseSessionMessage(c.Message)
 			if err != nil {

@@ -198,9 +198,9 @@ func TestKeyframeRequestReachesTheSender(t *testing.T) {
 func TestWhoHearsOfTheBindingMaySend(t *testing.T) {
 	var alice, bob *side
 	a, b := testConfig(Initiator), testConfig(Responder)
-	sent := map[*side]error{}
-	a.OnBound = func() { sent[alice] = alice.SendAudio([]byte("x"), 20*time.Millisecond) }
-	b.OnBound = func() { sent[bob] = bob.SendAudio([]byte("x"), 20*time.Millisecond) }
+	var ofAlice, ofBob error // each side has a goroutine of its own
+	a.OnBound = func() { ofAlice = alice.SendAudio([]byte("x"), 20*time.Millisecond) }
+	b.OnBound = func() { ofBob = bob.SendAudio([]byte("x"), 20*time.Millisecond) }
 	trickle(&a, func() *side { return bob })
 	trickle(&b, func() *side { return alice })
 	alice, bob = newSide(t, a), newSide(t, b)
@@ -210,7 +210,7 @@ func TestWhoHearsOfTheBindingMaySend(t *testing.T) {
 	wait(t, alice.bound, "binding at Alice's")
 	wait(t, bob.bound, "binding at Bob's")
 	hangUp(t, alice, bob)
-	if err := errors.Join(sent[alice], sent[bob]); err != nil {
+	if err := errors.Join(ofAlice, ofBob); err != nil {
 		t.Error(err)
 	}
 }
