@@ -9,6 +9,7 @@ import { Client, createIdentity } from "../src/index.ts";
 import { inFolder, nodeSocket } from "../src/node.ts";
 import { closeGroup, createGroup, joinGroup, listGroups, type Room, type RoomEvent, type RoomState } from "../src/room/index.ts";
 import { GoPerson, Organisations } from "./organisations.ts";
+import { until } from "./roomstates.ts";
 import { refusal } from "./vectors.ts";
 
 let w: Organisations;
@@ -47,20 +48,6 @@ async function enter(c: Client, link: string, name: string): Promise<Room> {
   const r = await joinGroup(c, link, { name });
   rooms.push(r);
   return r;
-}
-
-/** Waits for a state, also for the present one. */
-function until(r: Room, look: (s: RoomState) => boolean): Promise<RoomState> {
-  return new Promise((resolve) => {
-    const check = (s: RoomState) => {
-      if (!look(s)) return false;
-      stop();
-      resolve(s);
-      return true;
-    };
-    let stop = () => undefined as void;
-    if (!check(r.state)) stop = r.subscribe(check);
-  });
 }
 
 interface Said { event: string; what: Record<string, unknown> }

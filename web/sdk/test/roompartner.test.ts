@@ -7,6 +7,7 @@ import { Client, createIdentity, TrunklineError } from "../src/index.ts";
 import { inFolder, nodeSocket } from "../src/node.ts";
 import { createGroup, joinGroup, type Room, type RoomState } from "../src/room/index.ts";
 import { Organisations, type Node } from "./organisations.ts";
+import { until } from "./roomstates.ts";
 import { refusal } from "./vectors.ts";
 
 const noGuests = "\n[rooms]\nguests = false\n";
@@ -43,20 +44,6 @@ async function enter(who: Client | { readonly socket: typeof nodeSocket }, link:
   const r = await joinGroup(who, link, { name });
   rooms.push(r);
   return r;
-}
-
-/** Waits for a state, also for the present one. */
-function until(r: Room, look: (s: RoomState) => boolean): Promise<RoomState> {
-  return new Promise((resolve) => {
-    const check = (s: RoomState) => {
-      if (!look(s)) return false;
-      stop();
-      resolve(s);
-      return true;
-    };
-    let stop = () => undefined as void;
-    if (!check(r.state)) stop = r.subscribe(check);
-  });
 }
 
 const names = (s: RoomState) => s.people.map((p) => p.name).sort().join(" ");
