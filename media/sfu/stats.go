@@ -24,7 +24,7 @@ type Stats struct {
 	SendDropped           uint64 // refused by the system
 	Unknown               uint64 // datagrams from an address that no check came from
 	BadChecks             uint64 // checks of ICE without valid credentials
-	BadMedia              uint64 // packets that are not authentic, or came before
+	BadMedia              uint64 // packets that are not authentic, or beyond what waits for the keys
 	Unread                uint64 // datagrams for a TCP client that does not read as fast as it is sent to
 
 	// What was dropped, each bounded to whoever sent it.

@@ -60,7 +60,7 @@ type Counts struct {
 	udp.Counts
 	Unknown   uint64 // from an address that no check came from, or of no known kind
 	BadChecks uint64 // STUN without valid credentials
-	BadMedia  uint64 // not authentic, or replayed
+	BadMedia  uint64 // not authentic, replayed, or beyond what waits for the keys
 	Unread    uint64 // for a TCP client that does not read as fast as it is sent to
 }
 

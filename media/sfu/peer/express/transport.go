@@ -1,6 +1,7 @@
 package express
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -27,6 +28,9 @@ const (
 	lateAfter   = 30
 	// sessionsMost is the ICE session that is used and the one that a restart began.
 	sessionsMost = 2
+	// earlyMost bounds what waits for the keys of a client that finished the handshake first: a picture of
+	// key frames, or half a second of sound.
+	earlyMost = 32
 )
 
 // Transport is one client's connection.
@@ -47,7 +51,8 @@ type Transport struct {
 	closed  bool
 	state   peer.State
 	opener  *srtp.Opener
-	silent  int // seconds
+	early   [][]byte // media that came before the opener
+	silent  int      // seconds
 	strange bool
 
 	mu       sync.Mutex // guards all below; never taken with in held, nor the other way round
@@ -158,11 +163,25 @@ func (t *Transport) came(b []byte) {
 	}
 }
 
-// media opens a packet in place and gives it to the receiver.
+// media opens a packet in place and gives it to the receiver. A client has its keys before the server has, and what
+// it sends at once, the first key frame among it, waits for them.
 func (t *Transport) media(b []byte) {
 	t.in.Lock()
 	defer t.in.Unlock()
-	if t.closed || t.opener == nil || t.strange {
+	switch {
+	case t.opener != nil:
+		t.open(b)
+	case t.closed:
+	case len(t.early) == earlyMost:
+		t.port.badMedia.Add(1)
+	default:
+		t.early = append(t.early, bytes.Clone(b))
+	}
+}
+
+// open is media with the keys. in is held.
+func (t *Transport) open(b []byte) {
+	if t.closed || t.strange {
 		return
 	}
 	var plain []byte
@@ -238,6 +257,10 @@ func (t *Transport) secured(s *srtp.Sealer, o *srtp.Opener) {
 	t.opener = o
 	t.silent = 0
 	t.become(peer.Connected)
+	for _, b := range t.early {
+		t.open(b)
+	}
+	t.early = nil
 }
 
 // over is told that the client ended the connection, or that it could not be secured.
@@ -334,7 +357,7 @@ func (t *Transport) part(s *stream) {
 // Close implements peer.Transport.
 func (t *Transport) Close() error {
 	t.in.Lock()
-	t.closed = true
+	t.closed, t.early = true, nil
 	t.in.Unlock()
 	t.mu.Lock()
 	ended, d := t.ended, t.dtls
