@@ -502,6 +502,13 @@ func (t *roomTile) came() bool {
 	return false
 }
 
+// cameOverMesh says whether any frame of a slot has come that way.
+func (t *roomTile) cameOverMesh(slot sframe.Slot) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.frames[slot].Mesh > 0
+}
+
 // unopened counts a frame over the SFU.
 func (t *roomTile) unopened() {
 	t.mu.Lock()

@@ -16,6 +16,15 @@ func (r *Room) HasLeg(ctx context.Context) (has bool, err error) {
 	return has, err
 }
 
+// Wanted says how many streams of others this side wants of the SFU.
+func (r *Room) Wanted(ctx context.Context) (n int, err error) {
+	err = r.do(ctx, func(s *stay) error {
+		n = len(s.streams())
+		return nil
+	})
+	return n, err
+}
+
 // KeySettled says whether all others hold the key that this side seals under.
 func (r *Room) KeySettled(ctx context.Context) (settled bool, err error) {
 	err = r.do(ctx, func(s *stay) error {

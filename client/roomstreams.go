@@ -81,6 +81,13 @@ func (s *roomStreams) putLocked(of rtc.Stream, change func(*RoomStream)) RoomEve
 	return MemberStream{Index: room.Index(of.Publisher), RoomStream: now}
 }
 
+// published says whether the SFU has told of a stream that it has it.
+func (s *roomStreams) published(of rtc.Stream) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[of].Codec != ""
+}
+
 // of are the streams of one member, by slot.
 func (s *roomStreams) of(index room.Index) (out []RoomStream) {
 	s.mu.Lock()

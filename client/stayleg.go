@@ -96,11 +96,18 @@ func (s *stay) count() int {
 	return in
 }
 
-// streams are what is wanted of the SFU: of everybody sound and picture.
+// streams are what is wanted of the SFU: sound and picture of everybody who sends them, by what came over the mesh and
+// by the SFU's word. Whoever only listens takes no section, and nobody a description when it comes.
 func (s *stay) streams() (out []rtc.Stream) {
 	for _, m := range sortedMembers(s.members) {
-		if m.in {
-			out = append(out, rtc.Stream{Publisher: uint16(m.Index), Slot: sframe.Microphone}, rtc.Stream{Publisher: uint16(m.Index), Slot: sframe.Camera})
+		if !m.in {
+			continue
+		}
+		for _, slot := range []sframe.Slot{sframe.Microphone, sframe.Camera} {
+			stream := rtc.Stream{Publisher: uint16(m.Index), Slot: slot}
+			if s.r.streams.published(stream) || m.sendsSlot(slot) {
+				out = append(out, stream)
+			}
 		}
 	}
 	return out
@@ -132,6 +139,14 @@ func (m *member) sends() bool {
 	media := m.media
 	m.mu.Unlock()
 	return media != nil && media.came()
+}
+
+// sendsSlot says whether anything of one of its slots has come over the mesh.
+func (m *member) sendsSlot(slot sframe.Slot) bool {
+	m.mu.Lock()
+	media := m.media
+	m.mu.Unlock()
+	return media != nil && media.cameOverMesh(slot)
 }
 
 func (m *member) bound() bool {
@@ -210,8 +225,15 @@ func (g *roomLeg) want(streams []rtc.Stream) {
 	g.wanted <- streams
 }
 
-// event takes what the node says of the leg.
+// event takes what the node says of the leg, on the stay's loop. What is published is asked for.
 func (g *roomLeg) event(e *pb.RoomLegEvent) {
+	if e.Kind == pb.RoomLegEventKind_ROOM_LEG_EVENT_PUBLISHED || e.Kind == pb.RoomLegEventKind_ROOM_LEG_EVENT_UNPUBLISHED {
+		if tell := g.s.r.streams.took(e, nil); tell != nil {
+			g.s.r.tell(tell)
+		}
+		g.want(g.s.streams())
+		return
+	}
 	select {
 	case g.heard <- e:
 	default: // the end of the leg shows in the connection as well, and the rest only explains
@@ -327,14 +349,16 @@ func (g *roomLeg) negotiate(ctx context.Context, streams []rtc.Stream, restart b
 	if err != nil {
 		return err
 	}
-	answer, err := g.ask(ctx, &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_OFFER, Sdp: offer})
-	if err != nil {
-		return err
+	if offer != "" {
+		answer, err := g.ask(ctx, &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_OFFER, Sdp: offer})
+		if err != nil {
+			return err
+		}
+		if err := g.rtc.Answer(answer.Sdp); err != nil {
+			return err
+		}
 	}
-	mids, err := g.rtc.Answer(answer.Sdp)
-	if err != nil {
-		return err
-	}
+	mids := g.rtc.Sections()
 	want := &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_WANT}
 	g.on = make(map[string]rtc.Stream, len(mids))
 	for s, mid := range mids {

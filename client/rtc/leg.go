@@ -169,12 +169,13 @@ func (l *Leg) furnish() error {
 // State is where the connection is; StateBound: media can flow.
 func (l *Leg) State() State { return State(l.state.Load()) }
 
-// Offer makes a description that has a section for each wanted stream, and says which. A section
-// whose stream is wanted no more is used again. With restart it looks for a path anew, and
-// everything that is on the leg stays.
+// Offer makes a description that has a section for each wanted stream. A section whose stream is wanted no more is used
+// again, and the description is empty if those that were described already are enough. With restart it looks for a path
+// anew, and everything that is on the leg stays.
 func (l *Leg) Offer(streams []Stream, restart bool) (sdp string, err error) {
 	l.negotiating.Lock()
 	defer l.negotiating.Unlock()
+	enough := l.pc.RemoteDescription() != nil && !restart
 	for s, t := range l.on {
 		if !slices.Contains(streams, s) {
 			delete(l.on, s)
@@ -200,6 +201,10 @@ func (l *Leg) Offer(streams []Stream, restart bool) (sdp string, err error) {
 			return "", fmt.Errorf("rtc: %v: %w", kind, err)
 		}
 		l.on[s] = t
+		enough = false
+	}
+	if enough {
+		return "", nil
 	}
 	offer, err := l.pc.CreateOffer(&webrtc.OfferOptions{ICERestart: restart})
 	if err != nil {
@@ -211,23 +216,30 @@ func (l *Leg) Offer(streams []Stream, restart bool) (sdp string, err error) {
 	return offer.SDP, nil
 }
 
-// Answer takes the SFU's answer, and says on which section each stream is to come.
-func (l *Leg) Answer(sdp string) (mids map[Stream]string, err error) {
+// Answer takes the SFU's answer.
+func (l *Leg) Answer(sdp string) error {
 	l.negotiating.Lock()
 	defer l.negotiating.Unlock()
 	if len(sdp) > 128<<10 {
-		return nil, errors.New("rtc: answer too long")
+		return errors.New("rtc: answer too long")
 	}
 	sdp, tcp := withoutTCP(sdp)
 	if err := l.pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: sdp}); err != nil {
-		return nil, fmt.Errorf("rtc: set answer: %w", err)
+		return fmt.Errorf("rtc: set answer: %w", err)
 	}
 	l.offerTCP(tcp)
-	mids = map[Stream]string{}
+	return nil
+}
+
+// Sections says on which section each wanted stream is to come.
+func (l *Leg) Sections() map[Stream]string {
+	l.negotiating.Lock()
+	defer l.negotiating.Unlock()
+	mids := make(map[Stream]string, len(l.on))
 	for s, t := range l.on {
 		mids[s] = t.Mid()
 	}
-	return mids, nil
+	return mids
 }
 
 // withoutTCP takes the candidates for TCP out of a description.
