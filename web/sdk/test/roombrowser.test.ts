@@ -48,6 +48,20 @@ it.each(["mesh", "sfu"] as const)("never shows who sends its pictures unsealed, 
   await Promise.all([a, b].map((x) => x.sees(1, topology)));
 }, 400_000);
 
+it("has a place on the leg to the SFU for whoever sends, and one more for the next one's first words", async () => {
+  const { link } = await room({ title: "Places", topology: "sfu" });
+  const [listener, other] = [await Somebody.come(), await Somebody.come()];
+  await listener.step("join", link, "Lea", false);
+  await other.step("join", link, "Leo", false);
+  await listener.until("two others", (l) => l.people.filter((p) => p.name !== "").length >= 3);
+  expect(await listener.step("places")).toEqual([1]);
+  const a = await Somebody.join(link, "Ada");
+  await Promise.all([listener, other].map((x) => x.sees(1, "sfu")));
+  // Sound and pictures of one, and the place for the next.
+  for (const x of [listener, other]) await x.until("three places", async () => String(await x.step("places")) === "3");
+  expect(await a.step("places")).toEqual([1]);
+}, 400_000);
+
 it("sends three sizes of a camera to the SFU, which gives each its own", async () => {
   const { link } = await room({ title: "Sizes", topology: "sfu" });
   const [a, b] = [await Somebody.join(link, "Ada", true), await Somebody.join(link, "Bob")];

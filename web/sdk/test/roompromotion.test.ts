@@ -107,10 +107,17 @@ it.each([
 });
 
 it("takes the word of the encoders that send", () => {
-  const report = (...all: readonly Record<string, unknown>[]) => new Map(all.map((s, i) => [String(i), { type: "outbound-rtp", kind: "video", framesSent: 9, ...s }])) as unknown as RTCStatsReport;
-  expect(wordOf(report())).toBeUndefined();
-  expect(wordOf(report({ framesSent: 0, qualityLimitationReason: "cpu" }, { active: false, qualityLimitationReason: "cpu" }, { kind: "audio" }, { type: "inbound-rtp" }))).toBeUndefined();
-  expect(wordOf(report({ qualityLimitationReason: "none" }))).toBe("none");
-  expect(wordOf(report({ qualityLimitationReason: "bandwidth" }, { qualityLimitationReason: "none" }))).toBe("bandwidth");
-  expect(wordOf(report({ qualityLimitationReason: "cpu" }, { qualityLimitationReason: "bandwidth" }))).toBe("cpu");
+  const report = (...all: readonly Record<string, unknown>[]) => new Map(all.map((s, i) => [String(i), { id: String(i), type: "outbound-rtp", kind: "video", framesSent: 9, ...s }])) as unknown as RTCStatsReport;
+  const word = (...now: Record<string, unknown>[]) => wordOf(report(...now.map(() => ({ bytesSent: 10_000, timestamp: 5_000 }))), report(...now));
+  // A second in which so much of the encoder's target of 100 kbit/s was sent.
+  const limited = (share: number) => ({ qualityLimitationReason: "bandwidth", targetBitrate: 100_000, bytesSent: 10_000 + share * 12_500, timestamp: 6_000 });
+  expect(word()).toBeUndefined();
+  expect(word({ framesSent: 0, qualityLimitationReason: "cpu" }, { active: false, qualityLimitationReason: "cpu" }, { kind: "audio" }, { type: "inbound-rtp" })).toBeUndefined();
+  expect(word({ qualityLimitationReason: "none" })).toBe("none");
+  expect(word(limited(0.9), { qualityLimitationReason: "none" })).toBe("bandwidth");
+  expect(word({ qualityLimitationReason: "cpu" }, limited(0.9))).toBe("cpu");
+  // One that has begun small says so for long, and does not fill what it may send by now.
+  expect(word(limited(0.4))).toBe("none");
+  expect(wordOf(undefined, report(limited(0.9)))).toBe("none");
+  expect(word({ qualityLimitationReason: "bandwidth" })).toBe("none");
 });

@@ -7,9 +7,10 @@ import { RoomLegEventKind, RoomLegKind, type RoomLegEvent } from "../link/roomfr
 import type { Wire } from "../link/wire.ts";
 import { kinds, payloadTypes, prefer, slotNames, type SlotName, type Transformed } from "../call/media.ts";
 import { grossFrames, Leaving } from "../call/leaving.ts";
-import { heardOn, lookMs, Quiet } from "../call/quiet.ts";
+import { heardOn, lookMs, Quiet, type Heard } from "../call/quiet.ts";
 import { localLeg, type Leg as LegWord } from "../call/route.ts";
 import type { RoomPort } from "./frames.ts";
+import { readOnce } from "./shown.ts";
 
 const compareMs = 1_000;
 /** Between a description and the next: of many who come at once there is one. */
@@ -67,6 +68,7 @@ export class SfuLeg {
   readonly #quiet = new Quiet();
   #up = false;
   #closed = false;
+  #newest: RTCStatsReport | undefined;
   readonly #timers: ReturnType<typeof setInterval>[] = [];
 
   constructor(o: LegOwner) {
@@ -89,11 +91,17 @@ export class SfuLeg {
     };
     this.#timers.push(setInterval(() => {
       if (pc.connectionState !== "connected") return;
-      pc.getStats().then((r) => {
-        this.#quiet.look(heardOn(r));
+      this.#heard().then((h) => {
+        this.#quiet.look(h);
         this.#path();
       }, () => undefined); // closed meanwhile
     }, lookMs * 2), setInterval(() => void this.#compare(), compareMs));
+  }
+
+  /** What has come over the path. One receiver's report is a small one, and has the path if anything comes to it. */
+  async #heard(): Promise<Heard | undefined> {
+    const receiver = this.#sections.find((s) => s.stream !== undefined && s.transceiver.currentDirection === "recvonly")?.transceiver.receiver;
+    return (receiver === undefined ? undefined : heardOn(await receiver.getStats())) ?? heardOn(await this.#pc.getStats());
   }
 
   get up(): boolean { return this.#up; }
@@ -164,7 +172,8 @@ export class SfuLeg {
     }, settleMs));
   }
 
-  /** A section for each stream. One whose stream is wanted no more is used again. */
+  /** A section for each stream. One whose stream is wanted no more is used again; and there is one more for sound, so that
+   * nobody's first words wait for a description. */
   #place(): void {
     const wants = (s: Section) => this.#wanted.find((w) => w.of === s.stream?.of && w.slot === s.stream.slot);
     for (const s of this.#sections) {
@@ -175,24 +184,30 @@ export class SfuLeg {
     }
     for (const w of this.#wanted) {
       if (this.#sections.some((s) => s.stream === w)) continue;
-      const free = this.#sections.find((s) => s.stream === undefined && s.transceiver.receiver.track.kind === kinds[w.slot]);
+      const free = this.#free(kinds[w.slot]);
       if (free !== undefined) {
         free.stream = w;
         this.#o.port.retarget(free.id, w.of, slotNames.indexOf(w.slot));
-        continue;
-      }
-      const t = this.#pc.addTransceiver(kinds[w.slot], { direction: "recvonly" });
-      const id = this.#lines++;
-      (t.receiver as unknown as Transformed).transform = this.#o.port.line({ id, way: "open", slot: w.slot, of: w.of });
-      preferAll(t, kinds[w.slot]);
-      this.#sections.push({ id, transceiver: t, stream: w });
+      } else this.#section(w.slot, w);
     }
+    if (this.#free("audio") === undefined) this.#section("microphone", undefined);
+  }
+
+  #free(kind: "audio" | "video"): Section | undefined { return this.#sections.find((s) => s.stream === undefined && s.transceiver.receiver.track.kind === kind); }
+
+  #section(slot: SlotName, stream: Stream | undefined): void {
+    const t = this.#pc.addTransceiver(kinds[slot], { direction: "recvonly" });
+    const id = this.#lines++;
+    (t.receiver as unknown as Transformed).transform = this.#o.port.line({ id, way: "open", slot, of: stream?.of ?? 0 });
+    preferAll(t, kinds[slot]);
+    this.#sections.push({ id, transceiver: t, stream });
   }
 
   async #negotiate(): Promise<void> {
     const count = this.#sections.length + this.#senders.size;
     const seeks = this.#seeks;
     if (count > this.#offered || seeks) {
+      if (this.#offered > 0) this.#sayWants(); // of what has its section already
       const offer = await this.#pc.createOffer({ iceRestart: seeks });
       await this.#pc.setLocalDescription(offer);
       const sdp = withNeeded(offer.sdp ?? "");
@@ -203,6 +218,10 @@ export class SfuLeg {
       this.#offered = count;
       this.#seeks = false;
     }
+    this.#sayWants();
+  }
+
+  #sayWants(): void {
     const wants = this.#sections.flatMap(({ transceiver: { mid }, stream }) => (stream === undefined || mid === null ? [] : [{
       mid, publisher: stream.of, slot: slotNames.indexOf(stream.slot), priority: stream.priority, height: Math.min(stream.height, 65_535), paused: stream.paused,
     }]));
@@ -224,10 +243,12 @@ export class SfuLeg {
 
   /** See media.ts: nothing may have been shown or sent that did not go through the worker. */
   async #compare(): Promise<void> {
-    if (this.#closed || !this.#up) return;
-    const report = await this.#pc.getStats().catch(() => undefined); // closed meanwhile
-    const counts = await this.#o.port.count();
+    const report = await this.#pc.getStats().then(readOnce, () => undefined); // closed meanwhile
     if (this.#closed || report === undefined) return;
+    this.#newest = report;
+    if (!this.#up) return;
+    const counts = await this.#o.port.count();
+    if (this.#closed) return;
     const total = (mid: string | null, type: string, name: string) => {
       let n = 0;
       for (const s of report.values() as Iterable<Record<string, unknown>>) if (s["type"] === type && s["mid"] === mid && typeof s[name] === "number") n += s[name];
@@ -246,6 +267,9 @@ export class SfuLeg {
   }
 
   stats(): Promise<RTCStatsReport> { return this.#pc.getStats(); }
+
+  /** The report of the last second: it is a large one, and not asked for twice. */
+  get newest(): RTCStatsReport | undefined { return this.#newest; }
 
   /** This side's way to the node. */
   async way(): Promise<LegWord> { return localLeg(await this.#pc.getStats())?.leg ?? "direct"; }

@@ -16,7 +16,7 @@ import { Way, type RoomMessageInit } from "./message.ts";
 import { heldBack, needMessage, OwnNeeds, sameNeed, wordOf, youngMs, type Word } from "./needs.ts";
 import { beginsAnew, Pair } from "./pair.ts";
 import { decide, firstNeed, inMesh, type Need, type Promotion } from "./promotion.ts";
-import { brings, countFrames, newOther, qualityFrom, slotOf, tilesOf, type Other } from "./shown.ts";
+import { brings, countFrames, newOther, qualityFrom, readOnce, slotOf, tilesOf, type Other } from "./shown.ts";
 import type { Member } from "./stay.ts";
 import type { Published, PublishOptions, Quality, RoomRoute, Tile, Topology, TopologyState, Wants } from "./types.ts";
 
@@ -28,6 +28,8 @@ const allSlotsMs = 3_000;
 const lingerMs = 10_000;
 /** How long two that should be connected may take. */
 const pairMs = 15_000;
+/** More publishers than a room has are made up. */
+const forwardedMost = 200;
 /** No mesh is for more, also not while there is no leg. */
 const largestMesh = 10;
 
@@ -63,6 +65,8 @@ export class RoomMedia {
   #leg: SfuLeg | undefined;
   #legWay: Leg = "direct";
   #legReport: RTCStatsReport | undefined;
+  #legQuality: Quality | undefined; // of all who come over it
+  readonly #forwarded = new Map<number, Set<SlotName>>(); // what the SFU says that it has, by its publisher
   #legDueMs = -Infinity; // not before, after one that ended
   #standsIn = false; // the mesh does, while there is no leg
   #lingersMs: number | undefined;
@@ -112,6 +116,7 @@ export class RoomMedia {
   came(m: Member): void {
     const o = newOther(m);
     this.#others.set(m.index, o);
+    for (const slot of this.#forwarded.get(m.index) ?? []) slotOf(o, slot).published = true;
     this.#look();
     if (this.#meshDue) this.#connect(o);
   }
@@ -313,6 +318,7 @@ export class RoomMedia {
     const leg = this.#leg;
     if (leg === undefined) return;
     this.#leg = undefined;
+    this.#forwarded.clear();
     leg.close();
     for (const o of this.#others.values()) for (const s of o.slots.values()) {
       s.sfu = undefined;
@@ -324,24 +330,24 @@ export class RoomMedia {
     this.#o.changed();
   }
 
-  /** What is wanted of the SFU: of everybody sound, and of the pictures those that are on the screen. */
+  /** What is wanted of the SFU: sound of everybody who sends it, and of the pictures those that are on the screen. Whoever only
+   * listens takes no section, and nobody a description when it comes. */
   #want(): void {
     if (this.#leg === undefined) return;
     const streams: Stream[] = [];
     const ids = [...this.#others.keys()].sort((a, b) => a - b);
-    for (const of of ids) streams.push({ of, slot: "microphone", priority: 255, height: 0, paused: false });
-    for (const of of ids) if (this.#others.get(of)!.slots.get("screenAudio")?.published === true) streams.push({ of, slot: "screenAudio", priority: 255, height: 0, paused: false });
+    const add = (of: number, slot: SlotName, priority: number, height = 0) => {
+      const s = this.#others.get(of)?.slots.get(slot);
+      if (s === undefined || (!s.published && s.mesh === undefined && s.sfu === undefined) || streams.some((x) => x.of === of && x.slot === slot)) return;
+      streams.push({ of, slot, priority, height, paused: false });
+    };
+    for (const of of ids) add(of, "microphone", 255);
+    for (const of of ids) add(of, "screenAudio", 255);
     const w = this.#wants;
     if (w === undefined) {
-      for (const of of ids) streams.push({ of, slot: "camera", priority: 0, height: 0, paused: false });
-      for (const of of ids) if (this.#others.get(of)!.slots.get("screen")?.published === true) streams.push({ of, slot: "screen", priority: 1, height: 0, paused: false });
-    } else {
-      w.tiles.forEach((t, i) => {
-        if (this.#others.has(t.person) && !streams.some((s) => s.of === t.person && s.slot === t.slot)) {
-          streams.push({ of: t.person, slot: t.slot, priority: (t.pinned === true ? 128 : 0) + Math.max(100 - i, 0), height: Math.round(t.height), paused: false });
-        }
-      });
-    }
+      for (const of of ids) add(of, "camera", 0);
+      for (const of of ids) add(of, "screen", 1);
+    } else w.tiles.forEach((t, i) => add(t.person, t.slot, (t.pinned === true ? 128 : 0) + Math.max(100 - i, 0), Math.round(t.height)));
     this.#leg.want(streams.slice(0, 150), w?.lastN ?? 0);
   }
 
@@ -415,10 +421,14 @@ export class RoomMedia {
 
   #legEvent(e: RoomLegEvent, stream: { readonly of: number; readonly slot: SlotName } | undefined): void {
     if (e.kind === RoomLegEventKind.speaker) this.#order = e.order;
-    const o = stream === undefined ? undefined : this.#others.get(stream.of);
-    if (stream === undefined || o === undefined) return;
+    if (stream === undefined) return;
+    // Whoever comes late is told of all streams before it knows whose they are.
+    const all = this.#forwarded.get(stream.of) ?? new Set();
+    if (e.kind === RoomLegEventKind.published && (this.#forwarded.size < forwardedMost || all.size > 0)) this.#forwarded.set(stream.of, all.add(stream.slot));
+    if (e.kind === RoomLegEventKind.unpublished) all.delete(stream.slot);
+    const o = this.#others.get(stream.of);
+    if (o === undefined) return;
     if (e.kind === RoomLegEventKind.published) slotOf(o, stream.slot).published = true;
-    // Everybody's microphone is wanted: what the SFU says of one who has none makes no slot.
     const s = o.slots.get(stream.slot);
     if (s !== undefined && e.kind === RoomLegEventKind.unpublished) {
       s.published = false;
@@ -521,18 +531,20 @@ export class RoomMedia {
 
   async #measure(): Promise<void> {
     const leg = this.#leg;
-    const overSfu = await leg?.stats().catch(() => undefined); // closed meanwhile
+    const sfu = leg?.newest === this.#legReport ? undefined : leg?.newest;
+    if (sfu !== undefined) this.#legQuality = qualityFrom(this.#legReport, sfu);
     const words: Word[] = [];
     for (const [index, o] of this.#others) {
-      const mine = o.viaSfu ? overSfu : await o.pair?.stats().catch(() => undefined);
-      if (mine === undefined) continue;
-      o.quality = qualityFrom(o.viaSfu ? this.#legReport : o.report, mine);
-      if (!o.viaSfu) o.report = mine;
-      countFrames(o, mine, this.#promotion.up, (slot) => leg?.midOf(index, slot));
-      const word = o.viaSfu || o.getsSfu ? undefined : wordOf(mine);
+      const mesh = await o.pair?.stats().then((r) => r && readOnce(r), () => undefined); // closed meanwhile
+      const before = o.report;
+      if (o.viaSfu) o.quality = this.#legQuality;
+      else if (mesh !== undefined) o.quality = qualityFrom(before, mesh);
+      o.report = mesh;
+      countFrames(o, { mesh, sfu }, this.#promotion.up, (slot) => leg?.midOf(index, slot));
+      const word = mesh === undefined || o.viaSfu || o.getsSfu ? undefined : wordOf(before, mesh);
       if (word !== undefined) words.push(word);
     }
-    this.#legReport = overSfu;
+    this.#legReport = leg?.newest;
     const now = this.#o.now();
     const measures = !this.#promotion.up && leg === undefined && [...this.#others.values()].every((o) => o.pairMedia === undefined || now - o.boundMs >= youngMs);
     if (measures) this.#ownNeeds.look(words, this.#copies);

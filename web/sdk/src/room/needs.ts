@@ -15,16 +15,29 @@ const fewest = 2;
 /** What the encoders of a connection say that holds their pictures back. */
 export type Word = "bandwidth" | "cpu" | "none";
 
-/** The word of a connection's report; undefined: no picture goes over it. */
-export function wordOf(report: RTCStatsReport): Word | undefined {
+/**
+ * An encoder that has begun small says for long that it was the line, also where the line is a good one by now. What the line
+ * does hold back fills what the estimate gives it: this share of the encoder's target, between two reports.
+ */
+const fills = 0.7;
+
+type Stat = Readonly<Record<string, unknown>>;
+
+/** The word of a connection, by its newest report and the one before; undefined: no picture goes over it. */
+export function wordOf(before: RTCStatsReport | undefined, report: RTCStatsReport): Word | undefined {
   let word: Word | undefined;
-  for (const s of report.values() as Iterable<Readonly<Record<string, unknown>>>) {
+  for (const s of report.values() as Iterable<Stat>) {
     if (s["type"] !== "outbound-rtp" || s["kind"] !== "video" || s["active"] === false || !((s["framesSent"] as number) > 0)) continue;
     const reason = s["qualityLimitationReason"];
-    if (reason === "cpu" || (reason === "bandwidth" && word !== "cpu")) word = reason;
+    if (reason === "cpu" || (reason === "bandwidth" && word !== "cpu" && full((before as unknown as ReadonlyMap<string, Stat> | undefined)?.get(String(s["id"])), s))) word = reason;
     else word ??= "none";
   }
   return word;
+}
+
+function full(before: Stat | undefined, now: Stat): boolean {
+  const since = (name: string) => Number(now[name]) - Number(before?.[name]);
+  return (8_000 * since("bytesSent")) / since("timestamp") >= fills * Number(now["targetBitrate"]); // not a number: never
 }
 
 /** The needs of one member, this side. */

@@ -94,12 +94,23 @@ export function qualityFrom(before: RTCStatsReport | undefined, now: RTCStatsRep
   return { word: loss > 0.1 || rtt > 600 ? "poor" : loss > 0.02 || rtt > 250 ? "fair" : "good", rttMs: q.roundTripMs, loss: q.loss, kbps: q.receivedKbps };
 }
 
-/** Takes what the browser says of each slot: whether it moves, how large it is, how loud. midOf: its section of the SFU's leg. */
-export function countFrames(o: Other, report: RTCStatsReport, up: boolean, midOf: (slot: SlotName) => string | null | undefined): void {
-  o.speaking = false;
+/** A browser makes the objects of a report anew each time that one looks through it. This makes them once. */
+export function readOnce(report: RTCStatsReport): RTCStatsReport {
+  return new Map(report as unknown as Iterable<[string, unknown]>) as unknown as RTCStatsReport;
+}
+
+/** Takes what the browser says of each slot: whether it moves, how large it is, how loud. reports: of the way that a slot comes
+ * on; without one nothing new is known of it. midOf: its section of the SFU's leg. */
+export function countFrames(o: Other, reports: { readonly mesh: RTCStatsReport | undefined; readonly sfu: RTCStatsReport | undefined }, up: boolean, midOf: (slot: SlotName) => string | null | undefined): void {
+  let speaking = false;
   for (const [slot, s] of o.slots) {
     const source = sourceOf(o, s, up);
     if (source === undefined) continue;
+    const report = reports[source.over];
+    if (report === undefined) {
+      speaking ||= slot === "microphone" && o.speaking;
+      continue;
+    }
     const mid = source.over === "sfu" ? midOf(slot) : undefined;
     for (const r of report.values() as Iterable<Record<string, unknown>>) {
       if (r["type"] !== "inbound-rtp" || (mid !== undefined ? r["mid"] !== mid : r["trackIdentifier"] !== source.track.id)) continue;
@@ -110,7 +121,8 @@ export function countFrames(o: Other, report: RTCStatsReport, up: boolean, midOf
       [s.width, s.height, s.fps] = [number("frameWidth"), number("frameHeight"), number("framesPerSecond")];
       const mime = (report as unknown as ReadonlyMap<string, Record<string, unknown>>).get(String(r["codecId"]))?.["mimeType"];
       s.codec = typeof mime === "string" ? mime.split("/")[1]!.toLowerCase() as Tile["codec"] : undefined;
-      if (slot === "microphone") o.speaking = (number("audioLevel") ?? 0) > speakingLevel && s.still === 0;
+      if (slot === "microphone") speaking = (number("audioLevel") ?? 0) > speakingLevel && s.still === 0;
     }
   }
+  o.speaking = speaking;
 }

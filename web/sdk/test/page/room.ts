@@ -107,6 +107,8 @@ export const steps = {
   pass: (ms: number) => { ahead += ms; },
   /** Under which name each connection of the page looks for a path; one that is closed has none. */
   ufrags: () => made.map((pc) => (pc.connectionState === "closed" ? "" : /a=ice-ufrag:(\S+)/.exec(pc.localDescription?.sdp ?? "")?.[1] ?? "")),
+  /** How many sections of a connection that is open are there to receive. */
+  places: () => made.filter((pc) => pc.connectionState !== "closed").map((pc) => pc.getTransceivers().filter((t) => t.direction === "recvonly").length),
   sendPlain, labour, hide,
   setWants: (w: Wants) => room.setWants(w),
   /** How many packets of pictures came, by stream; of a person's connection, or over the SFU. */
