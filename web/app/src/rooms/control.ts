@@ -14,6 +14,8 @@ import { cameraKey, endOf, freshRoom, overOf, type Panel, personOf, type RoomOve
 
 const reactionMs = 4000;
 const pointerMs = 3000;
+/** While many come a room is another one hundreds of times in a second. The screen follows ten times. */
+const followMs = 100;
 /** How often it is looked who speaks: the floor changes by time, too. */
 const floorMs = 250;
 
@@ -33,6 +35,8 @@ export class RoomControl {
   private firstPage = 1;
   private reactionId = 0;
   private timer = 0;
+  private follows = 0; // a timer, until which the screen waits
+  private followed = -Infinity;
   private meter: { track: MediaStreamTrack; stop: () => void } | null = null;
   private over = false;
   readonly own: OwnMedia;
@@ -137,7 +141,7 @@ export class RoomControl {
     if (this.over) return void room.leave();
     this.room = room;
     this.within(room.state.link);
-    room.subscribe((state) => this.changed(state));
+    room.subscribe((state) => this.follow(state));
     room.listen((event) => this.heard(event));
     this.changed(room.state);
     if (!this.view?.hand) room.setHand(false);
@@ -153,7 +157,16 @@ export class RoomControl {
 
   // ---- During ----
 
+  private follow(state: RoomState): void {
+    const wait = state.phase === this.view?.room?.phase ? this.followed + followMs - performance.now() : 0;
+    if (wait <= 0) return this.changed(state);
+    this.follows ||= window.setTimeout(() => this.room && this.changed(this.room.state), wait);
+  }
+
   private changed(state: RoomState): void {
+    clearTimeout(this.follows);
+    this.follows = 0;
+    this.followed = performance.now();
     const { view } = this;
     if (!view || view.stage.is === 'ended') return;
     if (state.phase === 'ended') {
@@ -195,7 +208,7 @@ export class RoomControl {
   }
 
   private person(index: number): Person | undefined {
-    return this.view?.room?.people.find((p) => p.index === index);
+    return this.room?.state.people.find((p) => p.index === index);
   }
 
   private nameOf(index: number): string {

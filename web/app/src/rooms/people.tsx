@@ -1,6 +1,6 @@
 import type { Person, Role, RoomState } from '@trunkline/sdk/room';
 import { Avatar, Dialog, Icon, MenuButton, type MenuItem } from '@trunkline/ui';
-import { useState } from 'preact/hooks';
+import { useMemo, useState } from 'preact/hooks';
 import { useT, useView } from '../app.ts';
 import { nameOf, Notice } from '../screens/parts.tsx';
 import { Copy, QR } from '../screens/pieces.tsx';
@@ -18,6 +18,7 @@ export function PeoplePanel(props: { view: RoomView; room: RoomState; control: R
   const t = useT();
   const r = useRoomT();
   const [asked, setAsked] = useState<Asked | null>(null);
+  const end = useMemo(() => new Date(room.expiresMs).toLocaleString(t.locale, { dateStyle: 'medium', timeStyle: 'short' }), [room.expiresMs, t.locale]);
   // Hands first, in the order in which they were raised.
   const people = [...room.people].sort((a, b) => (a.hand || 99) - (b.hand || 99));
   return (
@@ -78,7 +79,7 @@ export function PeoplePanel(props: { view: RoomView; room: RoomState; control: R
               {r('roomCloseAll')}
             </button>
           </div>
-          <p class="small muted">{r('roomUntil', { time: new Date(room.expiresMs).toLocaleString(t.locale, { dateStyle: 'medium', timeStyle: 'short' }) })}</p>
+          <p class="small muted">{r('roomUntil', { time: end })}</p>
         </section>
       )}
       {asked && <Confirm asked={asked} control={control} onClose={() => setAsked(null)} />}

@@ -13,6 +13,9 @@ type Messages = Record<RoomKey, string>;
 
 const known = new Map<Language, Messages>();
 
+// The rules of plurals cost more to make than a tile costs to draw, and every part of every tile asks for its words.
+let latest: { messages: Messages; locale: string; texts: RoomTexts } | undefined;
+
 /** Fetches the words of a language. */
 export async function loadRoomTexts(language: Language): Promise<void> {
   if (known.has(language)) return;
@@ -23,8 +26,11 @@ export async function loadRoomTexts(language: Language): Promise<void> {
 export function roomTexts(language: Language, locale: string): RoomTexts {
   const messages = known.get(language) ?? [...known.values()][0];
   if (!messages) throw new Error('a meeting without words');
-  const plural = new Intl.PluralRules(locale);
-  return (key, params) => format(messages[key], params, plural);
+  if (latest?.messages !== messages || latest.locale !== locale) {
+    const plural = new Intl.PluralRules(locale);
+    latest = { messages, locale, texts: (key, params) => format(messages[key], params, plural) };
+  }
+  return latest.texts;
 }
 
 /** The words of meetings, in the language of the page. */
