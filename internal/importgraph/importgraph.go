@@ -97,6 +97,8 @@ var table = []struct {
 	{"cmd/trunkline", []string{"node/…", "client/…", "identity", "envelope", "envelope/room", "policy", "web", "internal/link", "internal/demo", "internal/bench",
 		"internal/store", "internal/store/bolt", "internal/store/keep", "media/turn/bench", "media/sfu/bench"}},
 
+	// Tests only: many people of the Go client in one process, for the journeys of browsers.
+	{"internal/crowd", []string{"client", "envelope/room"}},
 	// Tests only: many nodes on a simulated network; namespaces and wires; real nodes under faults.
 	{"internal/testnet/…", []string{"…"}},
 	{"internal/lab/…", []string{"…"}},

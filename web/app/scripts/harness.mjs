@@ -44,8 +44,15 @@ export class World {
     this.binary = process.env.TRUNKLINE_BINARY;
     if (this.binary) return this;
     this.binary = path.join(this.dir, 'trunkline');
-    execFileSync('go', ['build', '-buildvcs=false', '-o', this.binary, './cmd/trunkline'], { cwd: repository, stdio: 'inherit', env: { ...process.env, CGO_ENABLED: '0' } });
+    goBuild(this.binary, 'cmd/trunkline');
     return this;
+  }
+
+  /** Builds another command of the repository and returns where it is. */
+  tool(source) {
+    const to = path.join(this.dir, path.basename(source));
+    goBuild(to, source);
+    return to;
   }
 
   /** Starts a node and returns its ready line and how to end it. */
@@ -245,6 +252,10 @@ export async function alone(url, flags, story) {
   }
   for (const line of [...found, ...world.problems]) console.error(line);
   process.exit(found.length + world.problems.length === 0 ? 0 : 1);
+}
+
+function goBuild(to, source) {
+  execFileSync('go', ['build', '-buildvcs=false', '-o', to, `./${source}`], { cwd: repository, stdio: 'inherit', env: { ...process.env, CGO_ENABLED: '0' } });
 }
 
 function end(child) {
