@@ -94,7 +94,7 @@ export async function moves(person, name) {
   await video.waitFor();
   const frames = () => video.evaluate((v) => (v.videoWidth ? v.getVideoPlaybackQuality().totalVideoFrames : 0));
   const before = await frames();
-  await expect.poll(frames).toBeGreaterThan(before + 3);
+  await expect.poll(frames, `pictures of ${name}`).toBeGreaterThan(before + 3);
 }
 
 /** From standing before a meeting into it. */

@@ -493,7 +493,8 @@ export class RoomMedia {
   facts(index: number): { readonly connected: boolean; readonly route: RoomRoute | undefined; readonly quality: Quality | undefined; readonly speaking: boolean } {
     const o = this.#others.get(index);
     if (o === undefined) return { connected: false, route: undefined, quality: undefined, speaking: this.#speaking };
-    const sfu = o.viaSfu && this.#leg?.up === true;
+    // What somebody sends who sends nothing just now would come over the SFU as well.
+    const sfu = (o.viaSfu || (this.#promotion.up && !brings(o))) && this.#leg?.up === true;
     const route: RoomRoute | undefined = sfu ? { over: "sfu", node: this.#node, leg: this.#legWay } : o.pair?.bound === true && o.pair.route !== undefined ? { over: "mesh", route: o.pair.route } : undefined;
     const broken = o.pair?.broken === true && !sfu;
     return { connected: sfu || o.pair?.bound === true, route, speaking: o.speaking, quality: broken ? { word: "lost", rttMs: undefined, loss: undefined, kbps: undefined } : o.quality };
