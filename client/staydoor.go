@@ -130,7 +130,9 @@ func (s *stay) announce() error {
 	if s.joining, err = room.NewJoin(s.r.a.self, s.keys, s.room, s.joinID, s.own.Index, s.r.a.now()); err != nil {
 		return err
 	}
+	s.r.mu.Lock() // Index reads it
 	s.own = s.joining.Own
+	s.r.mu.Unlock()
 	return s.post(0, s.joining.Payload)
 }
 
