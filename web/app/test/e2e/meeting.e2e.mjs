@@ -141,7 +141,7 @@ test('more come than a mesh carries, and all of it goes over the node while peop
   await olga.page.getByTestId('topology').filter({ hasText: 'SFU acme.example' }).waitFor();
   await fritzTopology('SFU acme.example');
   await everybodySees('sfu');
-  for (const who of ['Fritz', 'Tess', guests[0], guests.at(-1)]) await tile(olga, who).getByText('SFU acme.example').first().waitFor({ state: 'attached' });
+  for (const who of ['Fritz', 'Tess', ...guests.slice(0, 2)]) await tile(olga, who).getByText('SFU acme.example').first().waitFor({ state: 'attached' });
   for (const who of ['Olga', 'Tess']) expect(await fritzRoute(who)).toContain('SFU acme.example');
   clean();
 });
