@@ -216,6 +216,7 @@ func (r *Room) leave(s *stay) {
 	if r.now == s {
 		r.now = nil
 	}
+	r.streams.forget()
 	clear(r.members)
 }
 

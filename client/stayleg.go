@@ -130,6 +130,7 @@ func (s *stay) maybeEndLeg() error {
 	}
 	s.leg.stop()
 	s.leg = nil
+	s.r.streams.forget()
 	return s.w.send(&pb.ClientFrame{Kind: &pb.ClientFrame_RoomLeg{RoomLeg: &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_END}}})
 }
 
@@ -278,7 +279,6 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 	g.rtc, g.on = leg, nil
 	r.flow.legBegins()
 	defer func() {
-		r.streams.forget()
 		r.flow.close(leg)
 		if err := leg.Close(); err != nil {
 			r.log.Debug("the connection to the SFU was not closed cleanly", "error", errorKind(err))
@@ -290,7 +290,7 @@ func (g *roomLeg) attempt(ctx context.Context) error {
 // follow keeps the leg at what is wanted until it ends. A path that breaks is looked for anew on
 // the same leg, with everything on it.
 func (g *roomLeg) follow(ctx context.Context, changed <-chan struct{}) error {
-	leg, streams := g.rtc, g.s.streamsNow()
+	leg, streams := g.rtc, g.begins()
 	if err := g.negotiate(ctx, streams, false); err != nil {
 		return err
 	}
@@ -468,6 +468,7 @@ func (s *stay) hearsOverSFU(m *member, leg *rtc.Leg) {
 // legLost goes back to the mesh for as long as there is no leg, unless more are here than any
 // mesh is for: they wait for the next leg.
 func (s *stay) legLost() {
+	s.r.streams.forget()
 	if s.count() > room.MeshMost {
 		for _, m := range s.members {
 			m.overSFU.Store(false) // what comes over the next leg is told anew
@@ -500,13 +501,18 @@ func (s *stay) onLoop(f func()) {
 	}
 }
 
-// streamsNow is streams from another goroutine.
-func (s *stay) streamsNow() (out []rtc.Stream) {
+// begins forgets what the SFU said of an earlier leg, on the stay's loop, where what it says of this one comes later; and
+// says what is wanted from the beginning.
+func (g *roomLeg) begins() (out []rtc.Stream) {
 	got := make(chan []rtc.Stream, 1)
-	s.onLoop(func() { got <- s.streams() })
+	g.s.onLoop(func() {
+		g.s.r.streams.forget()
+		g.asked = g.s.streams()
+		got <- g.asked
+	})
 	select {
 	case out = <-got:
-	case <-s.ctx.Done():
+	case <-g.s.ctx.Done():
 	}
 	return out
 }

@@ -28,8 +28,8 @@ const (
 	lateAfter   = 30
 	// sessionsMost is the ICE session that is used and the one that a restart began.
 	sessionsMost = 2
-	// earlyMost bounds what waits for the keys of a client that finished the handshake first: a picture of
-	// key frames, or half a second of sound.
+	// earlyMost bounds what waits for the keys of a client that finished the handshake first: a large key frame, or
+	// half a second of sound.
 	earlyMost = 32
 )
 
