@@ -26,6 +26,8 @@ import (
 	"github.com/trunkline-net/trunkline/identity"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/media"
+	"github.com/trunkline-net/trunkline/media/turn"
 )
 
 // A node in a process of its own, for what cannot be done to the test's: this binary again,
@@ -224,15 +226,19 @@ func TestANodeWithoutFilesGoesOn(t *testing.T) {
 	for _, conn := range all {
 		_ = conn.Close()
 	}
-	// Each listener has outlived it, and not only the one that is asked below.
-	for _, at := range []string{c.facts.TURN, federation} {
-		conn, err := net.DialTimeout("tcp", at, wait)
+	// Each listener has outlived it, and not only those that are asked below. While the node has
+	// not yet heard that the others have gone, it may turn a caller away.
+	until(t, "the federation listens again", func() bool {
+		conn, err := net.DialTimeout("tcp", federation, wait)
 		if err != nil {
-			t.Errorf("nobody listens any more: %v", err)
-			continue
+			if !errors.Is(err, syscall.ECONNRESET) {
+				t.Fatalf("nobody listens any more: %v", err)
+			}
+			return false
 		}
 		_ = conn.Close()
-	}
+		return true
+	})
 	until(t, "the node answers again", func() bool {
 		client := http.Client{Timeout: wait, Transport: &http.Transport{DisableKeepAlives: true}}
 		resp, err := client.Get(c.facts.HTTP + "/readyz")
@@ -252,7 +258,22 @@ func TestANodeWithoutFilesGoesOn(t *testing.T) {
 	if s, err := ready.Status(t.Context()); err != nil || !s.Ready {
 		t.Errorf("the admin socket: %+v, %v", s, err)
 	}
-	holdRelayAt(t, c.facts.TURN, bobs.turn())
+	credentials := bobs.turn()
+	holdRelayAt(t, c.facts.TURN, credentials)
+	until(t, "the relay takes connections again", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		defer cancel()
+		_, end, err := turn.Hold(ctx, "tcp", c.facts.TURN, media.Credentials{
+			Username: credentials.Username, Password: credentials.Credential, Handle: media.Handle(credentials.Handle)})
+		if err != nil {
+			if errors.Is(err, syscall.ECONNREFUSED) {
+				t.Fatalf("nobody listens any more: %v", err)
+			}
+			return false
+		}
+		end()
+		return true
+	})
 	if err := c.signal(syscall.SIGTERM); err != nil {
 		t.Errorf("it ended with %v", err)
 	}
