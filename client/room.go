@@ -66,7 +66,8 @@ type (
 	MemberCame struct{ RoomMember }
 	// MemberConnected: media can flow between us.
 	MemberConnected struct{ RoomMember }
-	// MemberWent: somebody is in no more; Code is the node's word why, empty for by itself.
+	// MemberWent: somebody is in no more; Code is the node's word why, empty for by itself. It is told of
+	// everybody when the room ends, or the link to its node: nobody is in for us then.
 	MemberWent struct {
 		RoomMember
 		Code string
@@ -121,6 +122,7 @@ type Room struct {
 	streams roomStreams
 	way     atomic.Pointer[RoomWay] // of media, as far as it goes there already; nil: the mesh, for no reason
 
+	lobby  bool // the first place was one in the lobby
 	cancel context.CancelFunc
 	done   chan struct{} // closed when all is over
 	events chan RoomEvent
@@ -178,7 +180,7 @@ func joinRoom(ctx context.Context, a *attendee, text string, o RoomOptions) (*Ro
 		return nil, errors.Join(err, o.close())
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r.cancel = cancel
+	r.cancel, r.lobby = cancel, first.lobby
 	go r.run(life, first)
 	return r, nil
 }
@@ -194,10 +196,11 @@ func (r *Room) run(ctx context.Context, s *stay) {
 	for {
 		began := time.Now()
 		err := s.drive(ctx)
-		r.leave(s)
 		if ctx.Err() != nil {
+			r.leave(s, nil)
 			return
 		}
+		r.leave(s, func(m RoomMember) { r.tell(MemberWent{m, codeOfEnd(err)}) })
 		if comesToNothing(err) {
 			r.fail(err)
 			return
@@ -237,6 +240,15 @@ func (r *Room) again(ctx context.Context, pauses *redial.Pauses, lasted time.Dur
 		}
 		lasted = time.Since(began)
 	}
+}
+
+// codeOfEnd is the node's word why a stay ended.
+func codeOfEnd(err error) string {
+	var over *RoomOverError
+	if errors.As(err, &over) {
+		return over.Code
+	}
+	return link.CodeUnavailable
 }
 
 // RoomOverError says why the room, or our place in it, is over.
@@ -304,6 +316,9 @@ func (r *Room) Index() room.Index {
 	}
 	return r.now.own.Index
 }
+
+// Lobby reports whether the node gave a place in the lobby at first: RoomAdmitted is told then once we are let in.
+func (r *Room) Lobby() bool { return r.lobby }
 
 // Inside reports whether we are in, and not in a lobby.
 func (r *Room) Inside() bool { return isClosed(r.inside) }

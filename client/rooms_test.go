@@ -279,11 +279,13 @@ func TestARoomThatIsClosedOrWhoseTimeEndsIsOverForAll(t *testing.T) {
 	if err := g.Close(within(t)); !errors.Is(err, client.ErrNotSteward) {
 		t.Errorf("a guest closes the room: %v", err)
 	}
+	owner := a.Index()
 	if err := a.Close(within(t)); err != nil && !errors.Is(err, client.ErrRoomOver) {
 		t.Fatal(err)
 	}
 	a.isOver(t, link.CodeClosed)
 	g.isOver(t, link.CodeClosed)
+	heard(t, g, func(e client.MemberWent) bool { return e.Index == owner && e.Code == link.CodeClosed })
 }
 
 // Test 67, among members over real nodes: whoever is sent away hears nothing more, and what it
@@ -352,6 +354,9 @@ func TestALobbyOpensForWhomTheModeratorAdmits(t *testing.T) {
 	}
 	if err := b.Admitted(within(t)); err != nil {
 		t.Fatal(err)
+	}
+	if a.Lobby() || !b.Lobby() || !b.Inside() || c.Inside() {
+		t.Error("who waited, and who is in, is mixed up")
 	}
 	a.meets(t, b)
 	b.meets(t, a)

@@ -209,8 +209,15 @@ func (s *stay) closeDown(goodbye bool) {
 	s.stop()
 }
 
-// leave ends what the room shows of a stay.
-func (r *Room) leave(s *stay) {
+// leave ends what the room shows of a stay. gone, if there is one, tells of everybody who was in.
+func (r *Room) leave(s *stay, gone func(RoomMember)) {
+	r.mu.Lock()
+	members := sortedMembers(r.members)
+	r.mu.Unlock()
+	were := make([]RoomMember, 0, len(members)) // the stay has ended: nobody comes or goes meanwhile
+	for _, m := range members {
+		were = append(were, m.facts())
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.now == s {
@@ -218,6 +225,12 @@ func (r *Room) leave(s *stay) {
 	}
 	r.streams.forget()
 	clear(r.members)
+	if gone == nil {
+		return
+	}
+	for _, m := range were {
+		gone(m)
+	}
 }
 
 func (s *stay) handle(f *pb.NodeFrame) error {

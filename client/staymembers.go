@@ -112,9 +112,10 @@ func (s *stay) drop(m *member, code string) {
 	facts := m.facts()
 	s.end(m)
 	delete(s.members, m.Index)
+	// Whoever is in Members no more is in an event that was told before.
 	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
 	delete(s.r.members, m.Index)
-	s.r.mu.Unlock()
 	if m.in {
 		s.r.tell(MemberWent{facts, code})
 	}

@@ -210,8 +210,8 @@ func (j *joining) stay(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	word := "in"
-	if !j.r.Inside() {
-		word = "waiting"
+	if j.r.Lobby() {
+		word = "waiting" // "admitted" follows, maybe at once
 	}
 	if err := j.show(word, map[string]any{"index": j.r.Index(), "title": j.r.Card().Title}); err != nil {
 		return err
@@ -346,6 +346,17 @@ func (j *joining) keepFacts(m client.RoomMember) memberFacts {
 func (j *joining) facts(err error) stayFacts {
 	for _, m := range j.r.Members() {
 		j.keepFacts(m)
+	}
+	// Whoever went meanwhile stands in an event that was not read.
+	for unread := true; unread; {
+		select {
+		case e := <-j.r.Events():
+			if e, went := e.(client.MemberWent); went {
+				j.keepFacts(e.RoomMember)
+			}
+		default:
+			unread = false
+		}
 	}
 	sent := j.r.Sent()
 	f := stayFacts{
