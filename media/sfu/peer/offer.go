@@ -13,6 +13,7 @@ const (
 	maxLine     = 1024
 	maxSections = 160
 	maxStreams  = 3 // of simulcast
+	maxFormats  = 64
 	maxSources  = 64
 )
 
@@ -60,14 +61,19 @@ func ParseOffer(text string) (*Offer, error) {
 	return o, nil
 }
 
+// feedback is what of RTCP a section wants for one payload type (RFC 4585, 4.2).
+type feedback struct{ nack, pli, fir, transport bool }
+
 type parser struct {
 	section *Section
 	codecs  map[uint8]*Codec
 	apt     map[uint8]uint8
 	order   []uint8
 	sources []uint32
-	mids    map[string]bool
-	fmtp    map[uint8]string
+	// feedback is that of each payload type in order.
+	feedback [maxFormats]feedback
+	mids     map[string]bool
+	fmtp     map[uint8]string
 
 	session level
 	levels  []level // of the sections
@@ -128,13 +134,14 @@ func (p *parser) begin(o *Offer, media string) error {
 	p.section.proto, p.section.formats = f[2], f[3:]
 	p.levels = append(p.levels, level{gone: f[1] == "0"})
 	p.codecs, p.apt, p.order, p.sources, p.fmtp = map[uint8]*Codec{}, map[uint8]uint8{}, nil, nil, map[uint8]string{}
+	p.feedback = [maxFormats]feedback{}
 	for _, t := range f[3:] {
 		pt, err := strconv.ParseUint(t, 10, 7)
 		if err != nil {
 			return bad("a payload type that is no number below 128")
 		}
-		if len(p.order) == 64 {
-			return bad("more than 64 payload types in a section")
+		if len(p.order) == maxFormats {
+			return bad("more than %d payload types in a section", maxFormats)
 		}
 		p.order = append(p.order, uint8(pt))
 	}
@@ -169,15 +176,18 @@ func (p *parser) attribute(o *Offer, name, value string) error {
 			p.fmtp[uint8(pt)] = rest
 		}
 	case "rtcp-fb":
+		// Attributes have no order (RFC 8866, 5.13): Firefox says it before it says which codec that is.
 		t, rest, _ := strings.Cut(value, " ")
 		pt, err := strconv.ParseUint(t, 10, 7)
-		for k, c := range p.codecs {
-			if t == "*" || err == nil && k == uint8(pt) {
-				c.NACK = c.NACK || rest == "nack"
-				c.PLI = c.PLI || rest == "nack pli"
-				c.fir = c.fir || rest == "ccm fir"
-				c.transport = c.transport || rest == "transport-cc"
+		for i, k := range p.order {
+			if t != "*" && (err != nil || k != uint8(pt)) {
+				continue
 			}
+			f := &p.feedback[i]
+			f.nack = f.nack || rest == "nack"
+			f.pli = f.pli || rest == "nack pli"
+			f.fir = f.fir || rest == "ccm fir"
+			f.transport = f.transport || rest == "transport-cc"
 		}
 	case "rid":
 		f := strings.Fields(value)
@@ -295,12 +305,14 @@ func (p *parser) endSection(o *Offer) error {
 			repairs[of] = repair
 		}
 	}
-	for _, pt := range p.order {
+	for i, pt := range p.order {
 		c := p.codecs[pt]
 		if c == nil || !forwarded[c.Name] || s.Named(c.Name, c.Clock) != nil {
 			continue // of each codec the first, the one that a client prefers
 		}
 		c.RTX, c.fmtp = repairs[pt], p.fmtp[pt]
+		f := p.feedback[i]
+		c.NACK, c.PLI, c.fir, c.transport = f.nack, f.pli, f.fir, f.transport
 		s.Codecs = append(s.Codecs, *c)
 	}
 	if s.Direction == Sends {

@@ -50,6 +50,35 @@ func TestAnOfferIsReadAsItIsMeant(t *testing.T) {
 	}
 }
 
+// TestAttributesHaveNoOrder: in Firefox's offers feedback stands before the codec that it is of.
+func TestAttributesHaveNoOrder(t *testing.T) {
+	want, err := peer.ParseOffer(offer(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sections []string
+	for i, s := range strings.Split(offer(t), "m=") {
+		lines := strings.SplitAfter(s, "\r\n")
+		if i > 0 { // the first line of each section stays where it is
+			slices.Sort(lines[1:]) // rtcp-fb before rtpmap, as the alphabet has it
+		}
+		sections = append(sections, strings.Join(lines, ""))
+	}
+	text := strings.Join(sections, "m=")
+	if strings.Index(text, "a=rtcp-fb:96") > strings.Index(text, "a=rtpmap:96") {
+		t.Fatal("the order is the one of before")
+	}
+	got, err := peer.ParseOffer(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range want.Sections {
+		if w, g := want.Sections[i].Codecs, got.Sections[i].Codecs; !slices.Equal(w, g) {
+			t.Errorf("section %d: %+v, want %+v", i, g, w)
+		}
+	}
+}
+
 func TestOffersThatAreRefused(t *testing.T) {
 	good := offer(t)
 	line := func(add string) string { return good + add + "\r\n" }
