@@ -233,6 +233,40 @@ func TestAPausedPictureComesBackWhenThePathDoes(t *testing.T) {
 	})
 }
 
+// A picture whose larger stream fits now and then is not switched now and then: each time would be a key frame for all.
+func TestAPictureThatDoesNotFitStaysSmallForAWhile(t *testing.T) {
+	inWorld(t, Config{}, func(w *world) {
+		alice := w.join(1, speaker1, light.Section{Sends: true, RIDs: []string{"q", "h"}})
+		bob := w.join(2, Grant{Receive: 1_000_000}, light.Section{})
+		must(t, bob.seat.Want(Wants{Subscriptions: []Subscription{{Mid: "0", Publisher: 1, Slot: Camera}}}))
+		shared := new(uint16)
+		var senders []*sender
+		for i, rid := range []string{"q", "h"} {
+			x := alice.camera("0", uint32(100+i))
+			x.rid, x.tseq, x.ts, x.packets = rid, shared, uint32(i)*1e9, 1
+			senders = append(senders, x)
+		}
+		members := []*member{alice, bob}
+		layer, changes, larger := -1, 0, false
+		for i := range 30 {
+			senders[1].packets = 3 + 4*(i%2) // 0.6 or 1.4 Mbit/s
+			w.run(1500*time.Millisecond, members, senders...)
+			if a := bob.allocated("0"); a.Layer != layer {
+				layer, changes = a.Layer, changes+1
+			}
+			larger = larger || layer == 1
+		}
+		if changes > 12 || !larger {
+			t.Errorf("it changed %d times in 45 s, and the larger one was sent: %v", changes, larger)
+		}
+		senders[1].packets = 3
+		w.run(raiseMost+2*time.Second, members, senders...)
+		if a := bob.allocated("0"); a.Layer != 1 || a.Reason != "" {
+			t.Errorf("when it fits for good: %+v", a)
+		}
+	})
+}
+
 func TestSimulcastIsChosenBySizeAndByWhatThePathTakes(t *testing.T) {
 	inWorld(t, Config{}, func(w *world) {
 		alice := w.join(1, speaker1, light.Section{Sends: true, RIDs: []string{"q", "h", "f"}})

@@ -16,6 +16,12 @@ const (
 	divideEvery = 200 * time.Millisecond
 	// soundRate is what a sound is counted as before it was measured.
 	soundRate = 40_000
+	// raiseAfter is how long a picture that did not fit stays as small as it is, though more would fit; twice as long each
+	// time that it does not last for steadyTime, up to raiseMost. To raise it takes a key frame, which everybody who
+	// watches the same publisher pays for, and which makes the rates waver by which it was raised.
+	raiseAfter = 2 * time.Second
+	raiseMost  = 16 * time.Second
+	steadyTime = 10 * time.Second
 )
 
 // subscription is one receiving section of a client. It belongs to the room's goroutine.
@@ -30,6 +36,9 @@ type subscription struct {
 	able    bool // the section has the track's codec
 	keys    bucket
 	told    Allocated
+	raised  time.Time // the last time
+	lowered time.Time // because it did not fit, the last time
+	hold    time.Duration
 }
 
 // bind connects the section with a track; nil: with none.
@@ -42,6 +51,7 @@ func (sub *subscription) bind(t *published) {
 		sub.f.Forget()
 	}
 	sub.t, sub.layer = t, none
+	sub.raised, sub.lowered, sub.hold = time.Time{}, time.Time{}, 0
 	if t != nil {
 		t.subs = append(t.subs, sub)
 		sub.keys = newBucket(keyRate, keyBurst)
@@ -121,7 +131,10 @@ func (r *room) divide(s *Seat) {
 
 // share is what one subscription would take.
 func (r *room) share(sub *subscription) (allocate.Want, Reason) {
-	w := allocate.Want{Sound: sub.section.Audio, Priority: sub.want.Priority, Screen: sub.want.Slot == Screen, Now: sub.layer, Most: none}
+	w := allocate.Want{
+		Sound: sub.section.Audio, Priority: sub.want.Priority, Screen: sub.want.Slot == Screen, Now: sub.layer, Most: none,
+		Hold: r.now.Sub(sub.lowered) < sub.hold,
+	}
 	switch {
 	case sub.want.Paused:
 		return w, ReasonPaused
@@ -186,6 +199,17 @@ func (r *room) apply(sub *subscription, w *allocate.Want, reason Reason) {
 	}
 	if reason == "" && w.Short {
 		reason = ReasonBandwidth
+	}
+	switch {
+	case sub.layer == none:
+	case w.Layer > sub.layer:
+		sub.raised = r.now
+	case w.Layer < sub.layer && w.Short:
+		hold := raiseAfter
+		if r.now.Sub(sub.raised) < steadyTime {
+			hold = min(max(2*sub.hold, raiseAfter), raiseMost)
+		}
+		sub.hold, sub.lowered = hold, r.now
 	}
 	sub.layer = w.Layer
 	if now := (Allocated{Mid: sub.section.Mid, Layer: w.Layer, Reason: reason}); now != sub.told {

@@ -27,6 +27,8 @@ type Want struct {
 	Layers int
 	Most   int // no higher layer is wanted; None: it is paused or not among the last N
 	Now    int // the layer that is sent
+	// Hold: it was lowered a moment ago, and is not raised above Now yet.
+	Hold bool
 	// Layer is the answer.
 	Layer int
 	// Short says that more was wanted than fitted.
@@ -103,7 +105,7 @@ func raise(budget int64, wants []Want, order []int) int64 {
 		for _, i := range order {
 			w := &wants[i]
 			next := w.above(w.Layer)
-			if w.Layer == None || next == None {
+			if w.Layer == None || next == None || w.Hold && next > w.Now {
 				continue
 			}
 			cost := w.Rates[next] - w.Rates[w.Layer]

@@ -26,6 +26,8 @@ func TestWhoGetsWhat(t *testing.T) {
 	silent.Rates = [allocate.MaxLayers]int64{}
 	middleDead := picture(0, 0)
 	middleDead.Rates[1] = 0
+	held, gone := picture(0, 0), picture(0, allocate.None)
+	held.Hold, gone.Hold = true, true
 	for _, c := range []struct {
 		name   string
 		budget int64
@@ -45,6 +47,9 @@ func TestWhoGetsWhat(t *testing.T) {
 		{"what does not flow takes nothing", 200, []allocate.Want{silent, picture(0, 0)}, []int{-1, 0}, []bool{false, true}},
 		{"a dead layer is stepped over", 2000, []allocate.Want{middleDead}, []int{2}, []bool{false}},
 		{"raising needs room", 500, []allocate.Want{picture(0, 0)}, []int{0}, []bool{true}},
+		{"not raised yet", 10_000, []allocate.Want{held}, []int{0}, []bool{true}},
+		{"but lowered, and shown again", 160, []allocate.Want{held, gone}, []int{0, -1}, []bool{true, true}},
+		{"in its smallest layer", 10_000, []allocate.Want{gone}, []int{0}, []bool{true}},
 		{"staying needs less", 500, []allocate.Want{picture(0, 1)}, []int{1}, []bool{true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
