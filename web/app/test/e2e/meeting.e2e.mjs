@@ -21,13 +21,13 @@ let program;
 const errors = [];
 const guests = Array.from({ length: people - 1 }, (_, i) => `Guest ${i + 1}`);
 
-/** From here on this page's encoders never say that the processor holds them back. That has a test of its own, and would be
- * one more reason to go over the node on a machine that has two browsers to draw. */
+/** From here on this page's encoders never say that the processor holds them back, or the line, which is what a machine that has
+ * two browsers to draw looks like. Both have tests of their own, and would be one more reason to go over the node. */
 function tireless() {
   const { getStats } = RTCPeerConnection.prototype;
   RTCPeerConnection.prototype.getStats = async function (...args) {
     const all = new Map(await getStats.apply(this, args));
-    for (const [id, s] of all) if (s.qualityLimitationReason === 'cpu') all.set(id, { ...s, qualityLimitationReason: 'none' });
+    for (const [id, s] of all) if (s.qualityLimitationReason) all.set(id, { ...s, qualityLimitationReason: 'none' });
     return all;
   };
 }
