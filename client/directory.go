@@ -261,6 +261,7 @@ func (d *directory) lookup(ctx context.Context, root identity.PublicKey, domain 
 	}
 	var failed error
 	for _, n := range nodes {
+		asked := d.c.keep.Now()
 		answer, err := d.ask(ctx, n, envelopepb.Operation_OPERATION_LOOKUP, root[:])
 		if err != nil {
 			failed = errors.Join(failed, err)
@@ -270,7 +271,7 @@ func (d *directory) lookup(ctx context.Context, root identity.PublicKey, domain 
 			failed = errors.Join(failed, ErrNotFound)
 			continue
 		}
-		return d.take(root, n, answer)
+		return d.take(root, n, answer, asked)
 	}
 	return nil, failed
 }
@@ -286,8 +287,9 @@ func (d *directory) nodesFor(ctx context.Context, domain string, home identity.P
 	return d.domain(ctx, domain)
 }
 
-// take verifies an answer and moves the pin of the contact, if there is one.
-func (d *directory) take(root identity.PublicKey, n *identity.NodeDescriptor, answer *envelopepb.Answer) (*person, error) {
+// take verifies an answer and moves the pin of the contact, if there is one. What was asked for
+// long ago is as old as the question.
+func (d *directory) take(root identity.PublicKey, n *identity.NodeDescriptor, answer *envelopepb.Answer, asked time.Time) (*person, error) {
 	list, err := identity.ParseDeviceList(answer.List)
 	if err != nil {
 		return nil, fmt.Errorf("%w: device list: %w", ErrVerification, err)
@@ -305,7 +307,7 @@ func (d *directory) take(root identity.PublicKey, n *identity.NodeDescriptor, an
 		return nil, err
 	}
 	now := d.c.keep.Now()
-	p := &person{list: list, bundles: make(map[identity.DeviceID]*envelope.Bundle), asked: now}
+	p := &person{list: list, bundles: make(map[identity.DeviceID]*envelope.Bundle), asked: asked}
 	for _, raw := range answer.Bundles {
 		// A bundle of a device that the signed list does not name is somebody else's idea.
 		b, err := envelope.ParseBundle(raw, list, now)
