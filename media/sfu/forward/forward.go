@@ -89,6 +89,10 @@ type Forwarder struct {
 	clock    uint32
 	lastIn   uint32
 
+	frames    [4]uint16 // what is added to the frame numbers in descriptors of each source
+	lastFrame uint16    // the newest one sent
+	framed    bool      // there is one
+
 	slots []slot
 	past  []past
 
@@ -236,9 +240,12 @@ func (f *Forwarder) opens(s *track.Source, p *track.Packet, now int64) bool {
 func (f *Forwarder) turn(s *track.Source, p *track.Packet, now int64) {
 	f.next = nil
 	begin := p.Ext
-	if !s.Claims && !s.Audio && f.source != nil {
+	blind := !s.Claims && !s.Audio
+	if blind && f.source != nil {
 		if from, ok := s.KeyBegins(); ok && from <= begin && begin-from < replayMost {
 			begin = from
+		} else {
+			s.AskKey() // the one that was asked for went by unseen, if it came
 		}
 	}
 	first := p
@@ -251,11 +258,22 @@ func (f *Forwarder) turn(s *track.Source, p *track.Packet, now int64) {
 	}
 	if f.source != s {
 		f.retime(s, first, now)
+		f.reframe(s, first)
 		f.unrepeatable()
+		for i := range f.past {
+			if int(f.past[i].source) == s.Number {
+				f.past[i].valid = false // sent before with another time and other frame numbers
+			}
+		}
 	}
 	f.source, f.target = s, f.wanted
 	if f.began {
 		f.offset = begin - int64(f.lastOut) - 1
+		if blind {
+			// Nothing was sent under one number: what may be no key frame must not look as if it went on from what the
+			// client has, or it is shown on top of another picture until the next key frame.
+			f.offset--
+		}
 	} else {
 		// A number of its own to begin with; what the publisher's is says how long it has been there.
 		f.offset = begin - 1
@@ -295,6 +313,16 @@ func (f *Forwarder) retime(s *track.Source, first *track.Packet, now int64) {
 	}
 	f.times[n] = want - first.Timestamp()
 	f.clock = s.Clock
+}
+
+// reframe finds what to add to the frame numbers of s so that they run on: a browser takes a key frame with an older number
+// than another one for late, drops it, and shows what rests on it on top of the other one.
+func (f *Forwarder) reframe(s *track.Source, first *track.Packet) {
+	n := s.Number & 3
+	f.frames[n] = 0
+	if f.framed && first.Described {
+		f.frames[n] = f.lastFrame + 1 - first.D.Frame
+	}
 }
 
 // layered reports whether a new packet belongs to the chosen layers, and changes the target where a frame allows it.
@@ -380,6 +408,9 @@ func (f *Forwarder) emit(s *track.Source, p *track.Packet, out uint16, now int64
 	if wire.Newer(out, f.lastOut) || f.Packets == 0 {
 		f.lastOut, f.lastTime, f.lastAt, f.lastIn = out, ts, now, p.Timestamp()
 	}
+	if frame := p.D.Frame + f.frames[s.Number&3]; p.Described && (!f.framed || wire.Newer(frame, f.lastFrame)) {
+		f.lastFrame, f.framed = frame, true
+	}
 	f.Packets++
 	f.Octets += uint32(len(p.Payload()))
 }
@@ -413,6 +444,7 @@ func (f *Forwarder) write(s *track.Source, p *track.Packet, ssrc uint32, pt uint
 	if f.cfg.Descriptor != 0 && p.Described {
 		if b, ok := p.Extension(s.DescriptorID); ok {
 			f.narrowed = p.D.Narrow(f.narrowed[:0], b, &s.Structure, f.target)
+			wire.Renumber(f.narrowed, p.D.Frame+f.frames[s.Number&3])
 			f.header.Extensions[1] = wire.Extension{ID: f.cfg.Descriptor, Value: f.narrowed}
 		}
 	}

@@ -39,7 +39,8 @@ type publisher struct {
 	pool  *track.Pool
 	mode  scalable.Mode
 	seq   uint16
-	frame uint16
+	frame uint16 // number of the next one
+	phase int    // of the temporal layers
 	ts    uint32
 	now   int64
 	plain bool // no descriptors
@@ -61,13 +62,13 @@ func (p *publisher) picture(key bool) (out [][]byte) {
 	temporal := 0
 	switch p.mode.Temporal {
 	case 2:
-		temporal = int(p.frame) % 2
+		temporal = p.phase % 2
 	case 3:
-		temporal = pattern[int(p.frame)%4]
+		temporal = pattern[p.phase%4]
 	}
 	if key {
 		temporal = 0
-		p.frame = 0
+		p.phase = 0
 	}
 	for spatial := range p.mode.Spatial {
 		for part := range 2 {
@@ -87,6 +88,7 @@ func (p *publisher) picture(key bool) (out [][]byte) {
 		}
 	}
 	p.frame++
+	p.phase++
 	p.ts += 3000
 	p.now += 33_333
 	return out
@@ -306,6 +308,115 @@ func TestSimulcastSwitchesAtAKeyFrameAndTimeRunsOn(t *testing.T) {
 			t.Errorf("frame %d comes %d ticks after the one before", i, d)
 		}
 	}
+}
+
+// Frame numbers in descriptors run on over every change: a browser drops a key frame whose number is older than that of
+// another one, and shows what rests on it on top of another picture.
+func TestFrameNumbersRunOnOverEveryChange(t *testing.T) {
+	mode := scalable.Mode{Spatial: 1, Temporal: 1}
+	a, b, c := newPublisher(0, mode), newPublisher(1, mode), &client{}
+	a.frame = 40_000 // the other one has only just begun
+	f := subscribe(c)
+	watch := func(p *publisher) {
+		f.Select(p.s, 0, p.now)
+		p.push(p.picture(true), f)
+		for range 20 {
+			p.push(p.picture(false), f)
+		}
+	}
+	watch(a)
+	watch(b) // another size
+	f.Forget()
+	watch(a) // another publisher
+	f.Forget()
+	watch(b)
+	c.check(t, layer{}, a, b)
+	var last uint16
+	for i, packet := range c.packets {
+		var p wire.Packet
+		if err := p.Parse(packet); err != nil {
+			t.Fatal(err)
+		}
+		d, ok := p.Extension(descriptorOut)
+		if !ok {
+			t.Fatalf("packet %d has no descriptor", i)
+		}
+		frame := binary.BigEndian.Uint16(d[1:])
+		if step := frame - last; i > 0 && step != uint16(1-i%2) { // each picture has two packets
+			t.Fatalf("packet %d is of frame %d after %d", i, frame, last)
+		}
+		last = frame
+	}
+	if n := f.Repeat(binary.BigEndian.Uint16(c.packets[0][2:]), func(int) *track.Source { return b.s }, b.now+1_000_000); n != 0 {
+		t.Error("a packet from before a change was repeated with the numbers from after it")
+	}
+}
+
+// Where nobody says what a key frame is, the client must not take the first frame of another stream for one that rests
+// on what it has: a number is left out, and a key frame is asked for.
+func TestAnotherStreamWithoutDescriptorsBeginsBehindAHole(t *testing.T) {
+	mode := scalable.Mode{Spatial: 1, Temporal: 1}
+	stream := func(number int) *publisher {
+		p := newPublisher(number, mode)
+		p.plain = true
+		return p
+	}
+	numbers := func(c *client) (holes []int) {
+		for i := 1; i < len(c.packets); i++ {
+			if d := binary.BigEndian.Uint16(c.packets[i][2:]) - binary.BigEndian.Uint16(c.packets[i-1][2:]); d != 1 {
+				holes = append(holes, i)
+			}
+		}
+		return holes
+	}
+	for name, leave := range map[string]func(*forward.Forwarder){
+		"another publisher": (*forward.Forwarder).Forget,
+		"another size":      func(*forward.Forwarder) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, b, c := stream(0), stream(1), &client{}
+			f := subscribe(c)
+			f.Select(a.s, -1, a.now)
+			for range 5 {
+				a.push(a.picture(false), f)
+				b.push(b.picture(false), f)
+			}
+			first := len(c.packets)
+			if first != 10 || len(numbers(c)) != 0 {
+				t.Fatalf("%d packets of 10, holes at %v", first, numbers(c))
+			}
+			leave(f)
+			f.Select(b.s, -1, b.now)
+			b.s.KeyDue(b.now) // it is asked for once
+			for range 40 {
+				a.push(a.picture(false), f)
+				b.push(b.picture(false), f)
+			}
+			if f.Source() != b.s {
+				t.Fatal("it did not switch")
+			}
+			holes := numbers(c)
+			if len(holes) != 1 || binary.BigEndian.Uint16(c.packets[holes[0]][2:]) != binary.BigEndian.Uint16(c.packets[holes[0]-1][2:])+2 {
+				t.Fatalf("holes at %v of %d packets, one number is to be left out", holes, len(c.packets))
+			}
+			if _, is := b.sent[string(payloadOf(t, c.packets[holes[0]]))]; !is {
+				t.Error("the hole is not where the other stream begins")
+			}
+			if name == "another size" && !b.s.KeyDue(b.now+1_000_000) {
+				t.Error("no key frame is asked for after the switch, though the one before it was missed")
+			}
+		})
+	}
+}
+
+func payloadOf(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var p wire.Packet
+	if err := p.Parse(b); err != nil {
+		t.Fatal(err)
+	}
+	return p.Payload()
 }
 
 func TestReorderedAndRepeatedPacketsFindTheirNumbers(t *testing.T) {

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/binary"
+
 // The dependency descriptor of the AV1 RTP specification, appendix A, which VP8 and VP9 senders use as well. It is
 // the only thing from which the SFU knows frames, layers and key frames, since it never reads payloads.
 
@@ -235,6 +237,9 @@ func (s *Structure) broken(r *bits) error {
 }
 
 func resolution(minusOne uint32) uint16 { return uint16(min(minusOne+1, 0xffff)) }
+
+// Renumber gives a descriptor that was parsed another frame number: what a frame rests on is said by differences.
+func Renumber(b []byte, frame uint16) { binary.BigEndian.PutUint16(b[1:], frame) }
 
 // Narrow writes the descriptor behind dst with the decode targets above the chosen one marked inactive, as long as
 // it has the field; a receiver that is told of targets which do not come would wait for them.
