@@ -72,3 +72,20 @@ it("sends three sizes of a camera to the SFU, which gives each its own", async (
     await b.until(`pictures of ${height} lines`, (l) => l.tiles.some((t) => t.person === me && t.slot === "camera" && t.state === "live" && t.height === height));
   }
 }, 400_000);
+
+it("sends a screen on which things move in two sizes, and one of letters whole", async () => {
+  const { link } = await room({ title: "Screen", topology: "sfu" });
+  const [a, b] = [await Somebody.join(link, "Ada"), await Somebody.join(link, "Bob")];
+  await b.sees(1, "sfu");
+  const { me } = await a.step("look");
+  const comes = (height: number) => b.until(`a screen of ${height} lines`, (l) => l.tiles.some((t) => t.person === me && t.slot === "screen" && t.state === "live" && t.height === height));
+  await a.step("share", "motion");
+  for (const height of [720, 360]) {
+    await b.step("setWants", { tiles: [{ person: me, slot: "screen", height }] });
+    await comes(height);
+  }
+  await a.step("share", "text"); // and now nobody gets a smaller one, whatever it wants
+  await comes(720);
+  await a.step("share", "motion");
+  await comes(360);
+}, 400_000);

@@ -15,7 +15,20 @@ const scope = globalThis as unknown as {
   postMessage(m: FromRoomFrames): void;
 };
 
-interface Line { readonly transformer: Transformer<RoomLine>; readonly count: Counted; of: number; slot: number; told: boolean }
+interface Line {
+  readonly transformer: Transformer<RoomLine>; readonly count: Counted; of: number; slot: number; told: boolean;
+  /** The line was another one's: nothing goes on before a picture that rests on no other. */
+  anew: "" | "waits" | "asked";
+}
+
+/** Whether an opened frame rests on no other; of sound each does. */
+function isKey(codec: SFrameCodec, frame: Uint8Array): boolean {
+  switch (codec) {
+    case "vp8": return frame.length > 0 && (frame[0]! & 1) === 0; // RFC 6386, 9.1
+    case "vp9": return frame.length > 0 && (frame[0]! & 0x0c) === 0; // show_existing_frame and frame_type, of all profiles but 3
+    case "opus": return true;
+  }
+}
 
 /** Makes this worker the one that seals and opens. */
 export function serveRoomFrames(): void {
@@ -29,7 +42,7 @@ export function serveRoomFrames(): void {
     const { id, way } = transformer.options;
     const { slot, of } = early.get(id) ?? transformer.options;
     early.delete(id);
-    const line: Line = { transformer, count: { seen: 0, passed: 0, bytes: 0, dropped: 0 }, of, slot, told: false };
+    const line: Line = { transformer, count: { seen: 0, passed: 0, bytes: 0, dropped: 0 }, of, slot, told: false, anew: "" };
     lines.set(id, line);
     const seal = async (codec: SFrameCodec, data: Uint8Array) => {
       if (ring.sender === undefined) throw refuse("key", "there is no key to seal with");
@@ -42,6 +55,13 @@ export function serveRoomFrames(): void {
       if (who.index !== expected || who.slot !== place || receiver === undefined) throw refuse("key", "a frame of another one");
       const frame = await receiver.open(place, codec, data);
       if (line.of !== expected || line.slot !== place) throw refuse("key", "the line is another one's by now");
+      if (line.anew !== "" && !isKey(codec, frame)) {
+        // The browser would show it on the last picture of whoever had the line before.
+        if (line.anew === "waits") void begin(line);
+        line.anew = "asked";
+        throw refuse("key", "a frame that rests on another one's");
+      }
+      line.anew = "";
       return frame;
     };
     through(transformer, {
@@ -66,6 +86,7 @@ export function serveRoomFrames(): void {
         l.of = m.of;
         l.slot = m.slot;
         l.told = false;
+        l.anew = "waits";
         return;
       }
       case "codecs": return void codecs.set(m.port, new Map(m.codecs));

@@ -8,6 +8,7 @@ import { joinGroup, type Guest, type Room, type RoomEvent, type RoomState, type 
 
 let room: Room;
 const events: RoomEvent[] = [];
+let shared: MediaStreamTrack | undefined;
 const shown = new Map<string, HTMLMediaElement>();
 
 // The hysteresis of rooms is asked of a clock that a test can move; timers go by the real one.
@@ -50,6 +51,21 @@ function labour(): void {
 function hide(): void {
   Object.defineProperty(RTCPeerConnection.prototype, "onicecandidate", { set: () => undefined, get: () => null });
   RTCPeerConnection.prototype.addIceCandidate = () => Promise.resolve();
+}
+
+/** A screen of 1280 by 720 on which something moves. */
+function screen(): MediaStreamTrack {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1280, height: 720 });
+  const pen = canvas.getContext("2d")!;
+  let n = 0;
+  setInterval(() => {
+    pen.fillStyle = "white";
+    pen.fillRect(0, 0, 1280, 720);
+    pen.fillStyle = "black";
+    pen.font = "80px sans-serif";
+    pen.fillText(`line ${n++}`, 100 + (n % 50) * 10, 300);
+  }, 100);
+  return canvas.captureStream(10).getVideoTracks()[0]!;
 }
 
 /** Every tile is shown, as a page does: only then a browser decodes it. */
@@ -103,6 +119,8 @@ export const steps = {
     await room.publish("camera", stream.getVideoTracks()[0]!);
   },
   look,
+  /** Shows a screen; another content is said of the one that is shown. */
+  share: async (content: "text" | "motion") => room.publish("screen", (shared ??= screen()), { content }),
   /** The clock goes so much further. */
   pass: (ms: number) => { ahead += ms; },
   /** Under which name each connection of the page looks for a path; one that is closed has none. */
