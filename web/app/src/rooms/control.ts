@@ -502,6 +502,7 @@ export class RoomControl {
 /** How an action was refused, in a word or two. */
 const overWords: Partial<Record<RoomOver, RoomKey>> = {
   full: 'roomOverFull',
+  quota: 'roomOverQuota',
   policy: 'roomActionPolicy',
   limited: 'roomActionLimited',
   unreachable: 'roomActionUnreachable',

@@ -46,6 +46,7 @@ const overs: Record<RoomOver, { title: RoomKey; text: RoomKey }> = {
   link: { title: 'roomOverLink', text: 'roomOverLinkText' },
   gone: { title: 'roomOverGone', text: 'roomOverGoneText' },
   full: { title: 'roomOverFull', text: 'roomOverFullText' },
+  quota: { title: 'roomOverQuota', text: 'roomOverQuotaText' },
   members: { title: 'roomOverMembers', text: 'roomOverMembersText' },
   policy: { title: 'roomOverPolicy', text: 'roomOverPolicyText' },
   pass: { title: 'roomOverPass', text: 'roomOverPassText' },
@@ -57,7 +58,7 @@ const overs: Record<RoomOver, { title: RoomKey; text: RoomKey }> = {
 };
 
 /** Where trying again can help. */
-const again: readonly RoomOver[] = ['left', 'full', 'limited', 'unreachable', 'failed', 'denied'];
+const again: readonly RoomOver[] = ['left', 'full', 'quota', 'limited', 'unreachable', 'failed', 'denied'];
 
 /** Before and after: looking at oneself, coming in, waiting to be let in, and how it ended. */
 function Threshold(props: { view: RoomView; control: RoomControl; title: string }) {

@@ -55,6 +55,14 @@ const entries: readonly { entry: Entry; title: RoomKey; text: RoomKey }[] = [
   { entry: 'members', title: 'roomEntryMembers', text: 'roomEntryMembersHint' },
 ];
 
+const notMade: Partial<Record<RoomOver | 'nobody', RoomKey>> = {
+  nobody: 'roomNobodyListed',
+  policy: 'roomCreatePolicy',
+  quota: 'roomCreateQuota',
+  unreachable: 'roomActionUnreachable',
+  limited: 'roomActionLimited',
+};
+
 function NewRoom(props: { desk: RoomDesk }) {
   const { desk } = props;
   const app = useApp();
@@ -161,7 +169,7 @@ function NewRoom(props: { desk: RoomDesk }) {
           </details>
           {problem && (
             <Notice kind="danger">
-              <p role="alert">{r(problem === 'nobody' ? 'roomNobodyListed' : problem === 'policy' ? 'roomCreatePolicy' : problem === 'unreachable' ? 'roomActionUnreachable' : problem === 'limited' ? 'roomActionLimited' : 'roomCreateFailed')}</p>
+              <p role="alert">{r(notMade[problem] ?? 'roomCreateFailed')}</p>
             </Notice>
           )}
           <div>

@@ -16,6 +16,7 @@ export type RoomOver =
   | 'link' // half a link, or none
   | 'gone' // the node knows no such room
   | 'full'
+  | 'quota' // as many of the person's domain are in rooms here as may be
   | 'members' // only who is listed gets in
   | 'policy'
   | 'pass' // the node takes no guests
@@ -100,7 +101,7 @@ const byCode: Partial<Record<string, RoomOver>> = {
   expired: 'expired',
   policy: 'policy',
   not_registered: 'policy',
-  quota: 'full',
+  quota: 'quota',
   rate: 'limited',
   unavailable: 'unreachable',
   unreachable: 'unreachable',
