@@ -10,6 +10,7 @@ import { fakes, join, moving } from './people.mjs';
 // One person in Chromium, one in Firefox, at two nodes: what works in one engine alone shows here.
 let world;
 let acme;
+let globex;
 let alice; // Chromium
 let firefox;
 let bob; // Firefox
@@ -28,7 +29,6 @@ function keepConnections() {
 
 beforeAll(async () => {
   world = new World().build();
-  let globex;
   [acme, globex] = await world.pair('acme.example', 'globex.example');
   await world.browser([...fakes, '--disable-features=WebRtcHideLocalIpsWithMdns']);
   alice = await join(world, acme, {}, ({ page }) => page.addInitScript(keepConnections));
@@ -233,6 +233,48 @@ describe('Firefox rings Chromium', () => {
   test('a screen that Chromium shares moves in Firefox', async () => {
     await alice.page.keyboard.press('s');
     await movesInFirefox('screen-theirs');
+    await hangUp();
+  });
+});
+
+describe('by links alone', () => {
+  const fragment = (link) => `/#${link.split('#')[1]}`;
+
+  async function openInChromium(link) {
+    await alice.page.goto('about:blank');
+    await alice.page.goto(acme.ready.http + (link ? fragment(link) : '/card'));
+    await alice.page.getByRole('heading', { name: 'Without a server', level: 1 }).waitFor();
+  }
+
+  async function openInFirefox(link) {
+    await bob.goto('about:blank');
+    await bob.goto(globex.ready.http + (link ? fragment(link) : '/card'));
+    await bob.waitForSelector('h1 ::-p-text(Without a server)');
+  }
+
+  test('Chromium makes a link and Firefox answers it', async () => {
+    await openInChromium();
+    await alice.page.getByLabel('Your name').fill('Alice');
+    await alice.page.getByRole('button', { name: 'Make the link' }).click();
+    await openInFirefox(await alice.page.locator('code.long').textContent());
+    await press('Answer');
+    await alice.page.getByLabel('Link or text of the answer').fill(await textOf('code.long'));
+    await alice.page.getByRole('button', { name: 'Open', exact: true }).click();
+    await alice.page.getByRole('button', { name: /^Connect with/ }).click();
+    await seeEachOther();
+    await hangUp();
+  });
+
+  test('Firefox makes a link and Chromium answers it', async () => {
+    await openInFirefox();
+    await fill('input[autocomplete=nickname]', 'Bob');
+    await press('Make the link');
+    await openInChromium(await textOf('code.long'));
+    await alice.page.getByRole('button', { name: 'Answer', exact: true }).click();
+    await fill('textarea', await alice.page.locator('code.long').textContent());
+    await click('::-p-xpath(//button[normalize-space(.)="Open"])');
+    await press('Connect with');
+    await seeEachOther();
     await hangUp();
   });
 });
