@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/pion/sctp"
 	"github.com/pion/webrtc/v4"
 )
 
@@ -64,13 +65,19 @@ func (p *Peer) send(ctx context.Context, c *channel, msg []byte) error {
 		}
 	}
 	err := c.dc.Send(msg)
-	if errors.Is(err, io.ErrClosedPipe) {
-		return ErrClosed // the other side has left
+	if left(err) {
+		return ErrClosed
 	}
 	if err != nil {
 		return fmt.Errorf("rtc: send: %w", err)
 	}
 	return nil
+}
+
+// left reports whether err says that the other side has left: the channel is closed, or, for a moment before it is, its
+// stream or the whole association under it.
+func left(err error) bool {
+	return errors.Is(err, io.ErrClosedPipe) || errors.Is(err, sctp.ErrStreamClosed) || errors.Is(err, sctp.ErrPayloadDataStateNotExist)
 }
 
 // SendData sends one chunk of the file protocol, at most 65,535 bytes. It blocks while too

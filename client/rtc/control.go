@@ -3,9 +3,7 @@ package rtc
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"time"
 
@@ -105,8 +103,8 @@ func (p *Peer) tell(m *pb.Control) {
 		err = p.control.dc.Send(b)
 	}
 	switch {
-	case errors.Is(err, io.ErrClosedPipe):
-		p.end(nil) // the other side has left; its goodbye may be in the queue
+	case left(err):
+		p.end(nil) // its goodbye may be in the queue
 	case err != nil:
 		p.end(fmt.Errorf("rtc: control channel: %w", err))
 	}
