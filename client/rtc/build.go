@@ -262,9 +262,13 @@ func (p *Peer) connectionState(s webrtc.PeerConnectionState) {
 		p.setState(StateFailed)
 	case webrtc.PeerConnectionStateClosed:
 		// The other side closed DTLS; our own close comes after the loop. The library reports
-		// a failed handshake as failed and as closed, each from a goroutine of its own: the
-		// failure is the reason and gets a moment to arrive.
+		// a failed handshake as failed and as closed, each from a goroutine of its own, or as
+		// closed alone: the certificate tells, and the failure gets a moment to arrive.
 		if !p.secured.Load() {
+			if len(p.pc.SCTP().Transport().GetRemoteCertificate()) > 0 && p.checkCertificate() != nil {
+				p.end(ErrFingerprint)
+				return
+			}
 			p.clock.AfterFunc(closedGrace, func() { p.end(nil) })
 			return
 		}

@@ -55,6 +55,7 @@ type CardLink struct {
 
 	mu         sync.Mutex // guards the rest
 	err        error      // why it ended
+	peer       *[32]byte  // the other side's certificate, by its card; nil: there is none yet
 	candidates []envelope.CardCandidate
 }
 
@@ -246,7 +247,16 @@ func (l *CardLink) take(c *envelope.Card, kind webrtc.SDPType) error {
 	if c.Fingerprint == l.fingerprint {
 		return fmt.Errorf("%w: it is this side's own", ErrFingerprint)
 	}
+	l.mu.Lock()
+	had := l.peer
+	if had == nil {
+		l.peer = &c.Fingerprint // before the handshake can begin
+	}
+	l.mu.Unlock()
 	if err := l.pc.SetRemoteDescription(webrtc.SessionDescription{Type: kind, SDP: cardDescription(c, l.cfg.RelayOnly)}); err != nil {
+		l.mu.Lock()
+		l.peer = had
+		l.mu.Unlock()
 		return fmt.Errorf("rtc: card: %w", err)
 	}
 	return nil
@@ -450,9 +460,15 @@ func (l *CardLink) end(err error) {
 	})
 }
 
+// reason is why the link ended. The library may report a handshake with another certificate as an ordinary end, so the
+// certificate itself is asked.
 func (l *CardLink) reason() error {
+	used := l.pc.SCTP().Transport().GetRemoteCertificate()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(used) > 0 && l.peer != nil && sha256.Sum256(used) != *l.peer {
+		return ErrFingerprint
+	}
 	if l.err != nil {
 		return l.err
 	}
