@@ -27,7 +27,7 @@ func TestCredentialsNeverPrintThemselves(t *testing.T) {
 	for _, text := range []string{
 		fmt.Sprint(c), fmt.Sprintf("%v %+v %#v %s %q", c, c, c, c, c), fmt.Sprintf("%v %+v", &c, []Credentials{c}), log.String(),
 	} {
-		for _, secret := range []string{"user-part", "pass-part", "171", "abcd"} {
+		for _, secret := range []string{"user-part", "pass-part", "171 205", "171,205", "0xab, 0xcd", "abcd"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("printed credentials contain %q: %s", secret, text)
 			}

@@ -53,11 +53,11 @@ type againLimit struct {
 }
 
 // BindLocalStream implements interceptor.Interceptor.
-func (l *againLimit) BindLocalStream(_ *interceptor.StreamInfo, next interceptor.RTPWriter) interceptor.RTPWriter {
+func (l *againLimit) BindLocalStream(info *interceptor.StreamInfo, next interceptor.RTPWriter) interceptor.RTPWriter {
 	b := &againBudget{full: l.full, have: againFirst}
 	return interceptor.RTPWriterFunc(func(h *rtp.Header, payload []byte, a interceptor.Attributes) (int, error) {
 		size := h.MarshalSize() + len(payload)
-		if !b.take(h.SequenceNumber, size) {
+		if !b.take(h.SSRC != info.SSRC, h.SequenceNumber, size) {
 			return size, nil
 		}
 		return next.Write(h, payload, a)
@@ -74,15 +74,15 @@ type againBudget struct {
 	have   int // bytes
 }
 
-// take says whether a packet may go. The first time always.
-func (b *againBudget) take(seq uint16, size int) bool {
+// take says whether a packet may go. The first time always; what goes out on the repair stream was sent before.
+func (b *againBudget) take(repair bool, seq uint16, size int) bool {
 	part := againPart
 	if b.full != nil && b.full() {
 		part = againFull
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.began || int16(seq-b.newest) > 0 {
+	if !repair && (!b.began || int16(seq-b.newest) > 0) {
 		b.began, b.newest = true, seq
 		b.have = min(b.have+int(part*float64(size)), againMost)
 		return true

@@ -10,8 +10,8 @@ func TestTheBudgetAllocatesNothing(t *testing.T) {
 	seq := uint16(0)
 	if n := testing.AllocsPerRun(1000, func() {
 		seq++
-		b.take(seq, 1000)
-		b.take(seq, 1000)
+		b.take(false, seq, 1000)
+		b.take(true, seq, 1000)
 	}); n != 0 {
 		t.Errorf("%v allocations for each packet", n)
 	}

@@ -131,6 +131,25 @@ func registerCodecs(engine *webrtc.MediaEngine) error {
 	return nil
 }
 
+// registerRepair adds what repeats of pictures come in (RFC 4588). Between two people a repeat is the same packet again;
+// the SFU seals what it repeats under other bytes, and needs a stream for it.
+func registerRepair(engine *webrtc.MediaEngine) error {
+	for codec, parameters := range formats {
+		if codec == sframe.Opus {
+			continue
+		}
+		if err := engine.RegisterCodec(webrtc.RTPCodecParameters{
+			RTPCodecCapability: webrtc.RTPCodecCapability{
+				MimeType: webrtc.MimeTypeRTX, ClockRate: parameters.ClockRate, SDPFmtpLine: fmt.Sprintf("apt=%d", parameters.PayloadType),
+			},
+			PayloadType: parameters.PayloadType + 1,
+		}, webrtc.RTPCodecTypeVideo); err != nil {
+			return fmt.Errorf("rtc: repair of %v: %w", codec, err)
+		}
+	}
+	return nil
+}
+
 // furnish adds channels, transceivers and callbacks.
 func (p *Peer) furnish() (err error) {
 	if p.control, err = p.openChannel("control", 0); err != nil {

@@ -86,7 +86,7 @@ func NewLeg(cfg LegConfig) (*Leg, error) {
 	}
 	engine := &webrtc.MediaEngine{}
 	registry := &interceptor.Registry{}
-	if err := registerCodecs(engine); err != nil {
+	if err := errors.Join(registerCodecs(engine), registerRepair(engine)); err != nil {
 		return nil, err
 	}
 	// The SFU measures the path by what arrives.
