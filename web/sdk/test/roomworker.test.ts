@@ -47,19 +47,23 @@ it.each(["vp8", "vp9"] as const)("goes on with a key frame alone on a line that 
   const { key, next } = pictures[codec]!;
   const id = codec === "vp8" ? 1 : 2;
   const l = line(id, ada.index);
-  const send = async (who: typeof ada, data: Uint8Array) => l.gets(codec, await who.sender.seal(Slot.camera, codec, data));
+  // In this order; a write ends when somebody reads.
+  const send = async (who: typeof ada, data: Uint8Array) => {
+    const sealed = await who.sender.seal(Slot.camera, codec, data);
+    void l.gets(codec, sealed);
+  };
   // The one whose line it was from the beginning may begin with any frame: a browser shows none before a key frame.
-  void send(ada, next);
+  await send(ada, next);
   expect(await l.shows()).toEqual([...next]);
 
   say({ type: "line", id, of: bob.index, slot: Slot.camera });
-  void send(ada, key); // late: it is hers no more
-  void send(bob, next);
-  void send(bob, next);
-  void send(bob, key);
+  await send(ada, key); // late: it is hers no more
+  await send(bob, next);
+  await send(bob, next);
+  await send(bob, key);
   expect(await l.shows()).toEqual([...key]);
   expect(l.asked).toBeGreaterThan(0);
-  void send(bob, next);
+  await send(bob, next);
   expect(await l.shows()).toEqual([...next]);
   expect(said.filter((m) => m.type === "first" && m.id === id)).toEqual([ada, bob].map(({ index }) => ({ type: "first", id, of: index, slot: Slot.camera })));
   say({ type: "count", port: 0, question: codec === "vp8" ? 8 : 9 });
