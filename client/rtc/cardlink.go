@@ -42,7 +42,7 @@ type CardLink struct {
 	fingerprint [32]byte
 	network     *network
 	pc          *webrtc.PeerConnection
-	dc          *webrtc.DataChannel
+	out         outlet
 
 	gathered  chan struct{} // closed when no more candidates come
 	first     chan struct{} // closed at the first
@@ -103,15 +103,17 @@ func OpenCardLink(cfg Config) (*CardLink, error) {
 	return l, nil
 }
 
-func (l *CardLink) furnish() (err error) {
+func (l *CardLink) furnish() error {
 	negotiated, ordered, id := true, true, uint16(0)
-	if l.dc, err = l.pc.CreateDataChannel("card", &webrtc.DataChannelInit{ID: &id, Negotiated: &negotiated, Ordered: &ordered}); err != nil {
+	dc, err := l.pc.CreateDataChannel("card", &webrtc.DataChannelInit{ID: &id, Negotiated: &negotiated, Ordered: &ordered})
+	if err != nil {
 		return fmt.Errorf("rtc: card channel: %w", err)
 	}
+	l.out.into = dc
 	isOpen := func() { l.openOnce.Do(func() { close(l.open) }) }
-	l.dc.OnOpen(isOpen)
-	l.dc.OnClose(func() { l.end(nil) })
-	l.dc.OnMessage(func(m webrtc.DataChannelMessage) {
+	dc.OnOpen(isOpen)
+	dc.OnClose(func() { l.end(nil) })
+	dc.OnMessage(func(m webrtc.DataChannelMessage) {
 		isOpen() // the library may report a message before it reports that the channel opened
 		if m.IsString || len(m.Data) == 0 {
 			l.end(fmt.Errorf("%w: card channel", ErrControl))
@@ -404,7 +406,7 @@ func (l *CardLink) say(m *pb.CardMessage) error {
 	if err != nil {
 		return err
 	}
-	if err := l.dc.Send(b); err != nil {
+	if err := l.out.send(b); err != nil {
 		return fmt.Errorf("rtc: card channel: %w", err)
 	}
 	return nil

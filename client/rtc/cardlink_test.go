@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/webrtc/v4"
+
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/envelope/pb"
 	"github.com/trunkline-net/trunkline/identity"
@@ -170,12 +172,12 @@ func TestWhoeverKeepsNotToTheCardsIsRefused(t *testing.T) {
 			say(l, frame)
 		}, ErrBinding},
 		{"what is no message", func(_ context.Context, l *CardLink, _ *envelope.Meeting) {
-			if err := l.dc.Send([]byte{0xff, 0xff}); err != nil {
+			if err := l.out.send([]byte{0xff, 0xff}); err != nil {
 				t.Error(err)
 			}
 		}, ErrBinding},
 		{"a text", func(_ context.Context, l *CardLink, _ *envelope.Meeting) {
-			if err := l.dc.SendText("hello"); err != nil {
+			if err := l.out.into.(*webrtc.DataChannel).SendText("hello"); err != nil {
 				t.Error(err)
 			}
 		}, ErrControl},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/pion/sctp"
 	"github.com/pion/webrtc/v4"
@@ -16,9 +17,24 @@ const (
 	lowWater  = 256 << 10
 )
 
+// outlet lets messages into a data channel one after the other. Of two that are sent at the same moment the library may
+// put the later one on the wire first, with the number that comes second, and not every SCTP sorts that out again: a
+// receiver then waits for ever.
+type outlet struct {
+	mu   sync.Mutex
+	into interface{ Send(msg []byte) error }
+}
+
+func (o *outlet) send(msg []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.into.Send(msg)
+}
+
 // channel is a negotiated data channel with back-pressure for the sender.
 type channel struct {
 	dc   *webrtc.DataChannel
+	out  outlet
 	turn chan struct{} // one token: whoever holds it may send
 	low  chan struct{} // signalled when little waits
 	gone chan struct{} // closed when the channel is
@@ -30,7 +46,7 @@ func (p *Peer) openChannel(label string, id uint16) (*channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rtc: channel %s: %w", label, err)
 	}
-	c := &channel{dc: dc, turn: make(chan struct{}, 1), low: make(chan struct{}, 1), gone: make(chan struct{})}
+	c := &channel{dc: dc, out: outlet{into: dc}, turn: make(chan struct{}, 1), low: make(chan struct{}, 1), gone: make(chan struct{})}
 	dc.OnClose(func() { // called once; neither channel may close while the call lasts
 		close(c.gone)
 		p.post(func() { p.end(nil) })
@@ -64,7 +80,7 @@ func (p *Peer) send(ctx context.Context, c *channel, msg []byte) error {
 			return ctx.Err()
 		}
 	}
-	err := c.dc.Send(msg)
+	err := c.out.send(msg)
 	if left(err) {
 		return ErrClosed
 	}

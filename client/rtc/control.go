@@ -100,7 +100,7 @@ func (p *Peer) controlOpen() {
 func (p *Peer) tell(m *pb.Control) {
 	b, err := canon.Marshal(m)
 	if err == nil {
-		err = p.control.dc.Send(b)
+		err = p.control.out.send(b)
 	}
 	switch {
 	case left(err):
@@ -362,7 +362,7 @@ func (p *Peer) sayBye() {
 		default:
 		}
 	})
-	if p.control.dc.Send(b) != nil {
+	if p.control.out.send(b) != nil {
 		return // the path is gone; the other side will see that too
 	}
 	late := make(chan struct{})
