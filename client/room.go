@@ -129,7 +129,8 @@ type Room struct {
 
 	mu      sync.Mutex // guards the rest
 	link    room.Link
-	now     *stay // nil between two
+	now     *stay      // nil between two
+	index   room.Index // in it, or in the one before
 	err     error
 	inside  chan struct{} // closed when we are out of the lobby
 	members map[room.Index]*member
@@ -307,14 +308,11 @@ func (r *Room) Link() room.Link {
 	return r.link
 }
 
-// Index is our number, which changes when we come in again.
+// Index is our number, which changes when we come in again; once we are out, the one that we had.
 func (r *Room) Index() room.Index {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.now == nil {
-		return 0
-	}
-	return r.now.own.Index
+	return r.index
 }
 
 // Lobby reports whether the node gave a place in the lobby at first: RoomAdmitted is told then once we are let in.

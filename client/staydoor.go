@@ -42,7 +42,7 @@ func (r *Room) enter(ctx context.Context) (*stay, error) {
 		return nil, err
 	}
 	r.mu.Lock()
-	r.now = s
+	r.now, r.index = s, s.own.Index
 	r.mu.Unlock()
 	return s, nil
 }

@@ -198,7 +198,7 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 		t.Errorf("when nobody is in: %s", text)
 	}
 	w.run(exitDone, "room close --data alice "+lobby.Link)
-	if f := waits.stayed(exitDone); f.Ended != "closed" {
+	if f := waits.stayed(exitDone); f.Ended != "closed" || f.Index != there.Members[0].Index {
 		t.Errorf("who was in a room that was closed: %+v", f)
 	}
 	if text := w.run(exitRefused, "room join --guest "+lobby.Link); !strings.Contains(text, "no such room") {
