@@ -4,7 +4,8 @@
 import { describe, expect, it } from "vitest";
 import { marshalRoomMessage, parseRoomMessage } from "../src/room/message.ts";
 import { heldBack, needMessage, needOf, OwnNeeds, sameNeed, wordOf, type Word } from "../src/room/needs.ts";
-import { backMs, decide, firstNeed, inMesh, type Need } from "../src/room/promotion.ts";
+import { Forwarded, mostPublishers } from "../src/room/forwarded.ts";
+import { backMs, decide, firstNeed, inMesh, mayStandIn, type Need } from "../src/room/promotion.ts";
 import type { Topology } from "../src/room/types.ts";
 
 const uplink: Need = { cause: "uplink", with: 0 };
@@ -120,4 +121,37 @@ it("takes the word of the encoders that send", () => {
   expect(word(limited(0.4))).toBe("none");
   expect(wordOf(undefined, report(limited(0.9)))).toBe("none");
   expect(word({ qualityLimitationReason: "bandwidth" })).toBe("none");
+});
+
+it("does not go back to the mesh for want of a leg where more are in than any mesh is for", () => {
+  expect([2, 9, 10, 11, 50].map(mayStandIn)).toEqual([true, true, true, false, false]);
+});
+
+describe("what the SFU says that it has", () => {
+  it("is there for whoever is known later, by publisher, until it is gone", () => {
+    const f = new Forwarded();
+    const has = (of: number) => [...f.of(of)];
+    f.add(3, "camera");
+    f.add(3, "microphone");
+    f.add(3, "camera");
+    f.add(4, "screen");
+    expect([has(3), has(4), has(5)]).toEqual([["camera", "microphone"], ["screen"], []]);
+    f.delete(3, "camera");
+    f.delete(3, "camera");
+    f.delete(5, "camera");
+    expect([has(3), has(4)]).toEqual([["microphone"], ["screen"]]);
+    f.clear();
+    expect([has(3), has(4)]).toEqual([[], []]);
+  });
+
+  it("is kept of no more publishers than there can be, and there is room again when one has gone", () => {
+    const f = new Forwarded();
+    for (let of = 0; of <= mostPublishers; of++) f.add(of, "camera");
+    expect([[...f.of(mostPublishers - 1)], [...f.of(mostPublishers)]]).toEqual([["camera"], []]);
+    f.add(0, "screen"); // of one that it knows
+    expect([...f.of(0)]).toEqual(["camera", "screen"]);
+    f.delete(1, "camera");
+    f.add(mostPublishers, "camera");
+    expect([[...f.of(1)], [...f.of(mostPublishers)]]).toEqual([[], ["camera"]]);
+  });
 });

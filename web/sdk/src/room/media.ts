@@ -11,11 +11,12 @@ import type { Leg } from "../call/route.ts";
 import { browserPeer } from "../call/webrtc.ts";
 import { localKeys, type KeyCaller } from "./ring.ts";
 import { RoomFrames } from "./frames.ts";
+import { Forwarded } from "./forwarded.ts";
 import { SfuLeg, type Stream } from "./leg.ts";
 import { Way, type RoomMessageInit } from "./message.ts";
 import { heldBack, needMessage, OwnNeeds, sameNeed, wordOf, youngMs, type Word } from "./needs.ts";
 import { beginsAnew, Pair } from "./pair.ts";
-import { decide, firstNeed, inMesh, type Need, type Promotion } from "./promotion.ts";
+import { decide, firstNeed, inMesh, mayStandIn, type Need, type Promotion } from "./promotion.ts";
 import { brings, countFrames, newOther, qualityFrom, readOnce, slotOf, tilesOf, type Other } from "./shown.ts";
 import type { Member } from "./stay.ts";
 import type { Published, PublishOptions, Quality, RoomRoute, Tile, Topology, TopologyState, Wants } from "./types.ts";
@@ -28,10 +29,6 @@ const allSlotsMs = 3_000;
 const lingerMs = 10_000;
 /** How long two that should be connected may take. */
 const pairMs = 15_000;
-/** More publishers than a room has are made up. */
-const forwardedMost = 200;
-/** No mesh is for more, also not while there is no leg. */
-const largestMesh = 10;
 
 export interface MediaOwner {
   readonly relayOnly: boolean;
@@ -66,7 +63,7 @@ export class RoomMedia {
   #legWay: Leg = "direct";
   #legReport: RTCStatsReport | undefined;
   #legQuality: Quality | undefined; // of all who come over it
-  readonly #forwarded = new Map<number, Set<SlotName>>(); // what the SFU says that it has, by its publisher
+  readonly #forwarded = new Forwarded();
   #legDueMs = -Infinity; // not before, after one that ended
   #standsIn = false; // the mesh does, while there is no leg
   #lingersMs: number | undefined;
@@ -116,7 +113,7 @@ export class RoomMedia {
   came(m: Member): void {
     const o = newOther(m);
     this.#others.set(m.index, o);
-    for (const slot of this.#forwarded.get(m.index) ?? []) slotOf(o, slot).published = true;
+    for (const slot of this.#forwarded.of(m.index)) slotOf(o, slot).published = true;
     this.#look();
     if (this.#meshDue) this.#connect(o);
   }
@@ -407,7 +404,7 @@ export class RoomMedia {
 
   /** Back to the mesh for as long as there is no leg, unless more are here than any mesh is for: they wait for the next one. */
   #legLost(): void {
-    if (this.#others.size + 1 > largestMesh) return;
+    if (!mayStandIn(this.#others.size + 1)) return;
     this.#standsIn = true;
     for (const o of this.#others.values()) {
       if (o.viaSfu) this.#hearOverMesh(o);
@@ -422,10 +419,8 @@ export class RoomMedia {
   #legEvent(e: RoomLegEvent, stream: { readonly of: number; readonly slot: SlotName } | undefined): void {
     if (e.kind === RoomLegEventKind.speaker) this.#order = e.order;
     if (stream === undefined) return;
-    // Whoever comes late is told of all streams before it knows whose they are.
-    const all = this.#forwarded.get(stream.of) ?? new Set();
-    if (e.kind === RoomLegEventKind.published && (this.#forwarded.size < forwardedMost || all.size > 0)) this.#forwarded.set(stream.of, all.add(stream.slot));
-    if (e.kind === RoomLegEventKind.unpublished) all.delete(stream.slot);
+    if (e.kind === RoomLegEventKind.published) this.#forwarded.add(stream.of, stream.slot);
+    if (e.kind === RoomLegEventKind.unpublished) this.#forwarded.delete(stream.of, stream.slot);
     const o = this.#others.get(stream.of);
     if (o === undefined) return;
     if (e.kind === RoomLegEventKind.published) slotOf(o, stream.slot).published = true;

@@ -6,6 +6,9 @@ import type { Topology } from "./types.ts";
 /** How long a room that needs the SFU no more stays on it: who comes and goes at the limit moves nobody to and fro. */
 export const backMs = 15_000;
 
+/** No mesh is for more, also not while there is no leg. */
+const largestMesh = 10;
+
 export const causes = ["uplink", "processor", "pair"] as const;
 export type Cause = (typeof causes)[number];
 
@@ -47,3 +50,6 @@ export function decide(
   if (p.underMs === undefined) return { ...p, underMs: nowMs };
   return nowMs - p.underMs >= backMs ? inMesh : p;
 }
+
+/** Whether the mesh stands in for somebody without a leg to the SFU, where so many are in, oneself among them. */
+export function mayStandIn(count: number): boolean { return count <= largestMesh; }
