@@ -1,5 +1,6 @@
-// One encrypted room on one node: a moderator in Chromium, somebody in Firefox, and eight of the Go client, of whom one sends
-// pictures and all hear; MEETING_CROWD=30 has thirty. It begins in a mesh, goes over the node while people talk, loses one who is sent away, and comes back to a mesh.
+// One encrypted room on one node: a moderator in Chromium, somebody in Firefox, and thirty of the Go client, of whom one sends
+// pictures and all hear (MEETING_CROWD=8: eight). It begins in a mesh, goes over the node while people talk, loses one who is sent away,
+// and comes back to a mesh.
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
@@ -7,7 +8,7 @@ import { firefoxPage, launchFirefox } from './firefox.mjs';
 import { enter, moves, prefer, startCrowd, startTerminal, tile } from './meetings.mjs';
 import { devices, fakes, join } from './people.mjs';
 
-const people = Number(process.env.MEETING_CROWD ?? 8);
+const people = Number(process.env.MEETING_CROWD ?? 30);
 
 let world;
 let node;
