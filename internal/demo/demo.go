@@ -185,7 +185,7 @@ func (d *demo) startNodes(ctx context.Context) (string, error) {
 	for domain, into := range map[string]**exchange{
 		"acme.example": &d.acme, "globex.example": &d.globex, "initech.example": &d.initech,
 	} {
-		if *into, err = d.newExchange(ctx, domain); err != nil {
+		if *into, err = d.newTappedExchange(ctx, domain); err != nil {
 			return "", err
 		}
 	}

@@ -16,12 +16,13 @@ import (
 type exchange struct {
 	*process
 	domain, dir string
-	tap         *tap
+	tap         *tap   // on the way to its clients; nil: there is none
 	key         string // domain key as policy.toml writes it
 	peerID      string
 	marker      string // handed to the node on purpose: the search's control
 	metrics     string
 	http        string
+	invite      string // for one person
 }
 
 type initResult struct {
@@ -36,16 +37,25 @@ type readyResult struct {
 	PeerID  string `json:"peer_id"`
 	HTTP    string `json:"http"`
 	Metrics string `json:"metrics"`
+	Invite  string `json:"invite"`
+}
+
+// newTappedExchange makes one whose traffic with clients is written down.
+func (d *demo) newTappedExchange(ctx context.Context, domain string) (*exchange, error) {
+	e, err := d.newExchange(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	if e.tap, err = newTap(ctx); err != nil {
+		return nil, err
+	}
+	d.taps = append(d.taps, e.tap)
+	return e, nil
 }
 
 // newExchange makes the data folder and the keys; the node does not run yet.
 func (d *demo) newExchange(ctx context.Context, domain string) (*exchange, error) {
-	t, err := newTap(ctx)
-	if err != nil {
-		return nil, err
-	}
-	e := &exchange{domain: domain, dir: d.folder(domain), tap: t, marker: randomText("control")}
-	d.taps = append(d.taps, t)
+	e := &exchange{domain: domain, dir: d.folder(domain), marker: randomText("control")}
 	var made initResult
 	if err := child.Run(ctx, d.binary, &made, "init", "--data", e.dir, "--domain", domain, "--json"); err != nil {
 		return nil, err
@@ -58,12 +68,16 @@ func (d *demo) newExchange(ctx context.Context, domain string) (*exchange, error
 // this file says so: the default would refuse every one of them.
 func (e *exchange) configure(policy string, partners ...*exchange) error {
 	var b strings.Builder
+	log, public := "info", ""
+	if e.tap != nil {
+		log, public = "debug", fmt.Sprintf("public_url = \"http://%s\"\n", e.tap.addr())
+	}
 	fmt.Fprintf(&b, `domain = %q
 
 [http]
-listen     = "127.0.0.1:0"
-public_url = "http://%s"
-tls        = "off"
+listen = "127.0.0.1:0"
+tls    = "off"
+%s
 
 [federation]
 listen = ["127.0.0.1:0"]
@@ -80,9 +94,9 @@ listen = "127.0.0.1:0"
 listen = "127.0.0.1:0"
 
 [log]
-level  = "debug"
+level  = %q
 format = "json"
-`, e.domain, e.tap.addr())
+`, e.domain, public, log)
 	for _, p := range partners {
 		fmt.Fprintf(&b, "\n[[federation.peer]]\ndomain   = %q\ndocument = %q\n", p.domain, e.documentOf(p))
 	}
@@ -98,7 +112,9 @@ func (e *exchange) documentOf(p *exchange) string {
 	return filepath.Join(e.dir, p.domain+".document")
 }
 
-func partnerPolicy(partner *exchange) string {
+// partnerPolicy trusts a partner with what calls take, and with more actions than that.
+func partnerPolicy(partner *exchange, more ...string) string {
+	actions := append([]string{"federate", "signal", "knock", "store", "query", "turn"}, more...)
 	return fmt.Sprintf(`version = 1
 
 [register]
@@ -113,7 +129,7 @@ key   = %q
 name      = "partners call and relay"
 level     = "partner"
 direction = "both"
-actions   = ["federate", "signal", "knock", "store", "query", "turn"]
+actions   = ["%s"]
 limit     = { per_second = 500, bytes_per_second = "8MiB", concurrent = 500 }
 
 [[test]]
@@ -121,7 +137,7 @@ domain    = "initech.example"
 action    = "federate"
 direction = "in"
 expect    = "deny"
-`, partner.domain, partner.key)
+`, partner.domain, partner.key, strings.Join(actions, `", "`))
 }
 
 func (d *demo) startExchange(ctx context.Context, e *exchange) error {
@@ -148,8 +164,10 @@ func (d *demo) startExchange(ctx context.Context, e *exchange) error {
 	if !ready.Ready || ready.Domain != e.domain {
 		return fmt.Errorf("%s did not say that it is ready", e.domain)
 	}
-	e.peerID, e.http, e.metrics = ready.PeerID, ready.HTTP, ready.Metrics
-	e.tap.forward(strings.TrimPrefix(ready.HTTP, "http://"))
+	e.peerID, e.http, e.metrics, e.invite = ready.PeerID, ready.HTTP, ready.Metrics, ready.Invite
+	if e.tap != nil {
+		e.tap.forward(strings.TrimPrefix(ready.HTTP, "http://"))
+	}
 	return nil
 }
 
@@ -176,7 +194,7 @@ func fetch(ctx context.Context, url string) ([]byte, error) {
 
 // introduce gives each node the other's signed domain document.
 func introduce(ctx context.Context, to, about *exchange) error {
-	document, err := fetch(ctx, "http://"+about.tap.addr()+"/.well-known/trunkline/domain")
+	document, err := fetch(ctx, about.http+"/.well-known/trunkline/domain")
 	if err != nil {
 		return err
 	}

@@ -103,6 +103,22 @@ export class World {
     return address;
   }
 
+  /** The addresses that `trunkline demo --browser` prints, one for each of two nodes. */
+  async demo() {
+    const child = spawn(this.binary, ['demo', '--browser'], { stdio: ['ignore', 'pipe', 'ignore'], env: { PATH: process.env.PATH, HOME: this.dir, TMPDIR: this.dir } });
+    this.children.push(child);
+    const addresses = await new Promise((resolve, reject) => {
+      const seen = [];
+      readline.createInterface({ input: child.stdout }).on('line', (line) => {
+        const address = /(http:\/\/\S+#invite=\S+)$/.exec(line)?.[1];
+        if (address && seen.push(address) === 2) resolve(seen);
+      });
+      child.once('exit', (code) => reject(new Error(`the demo ended with ${code}`)));
+    });
+    for (const { origin } of addresses.map((a) => new URL(a))) this.origins.add(origin).add(origin.replace(/^http/, 'ws'));
+    return addresses;
+  }
+
   /** Two nodes that trust each other, as docs/TWO-NODES.md sets them up. */
   async pair(first, second, extra = []) {
     const [a, b] = [first, second].map((domain) => {
