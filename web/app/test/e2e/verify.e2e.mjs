@@ -1,36 +1,19 @@
 // Comparing two people, and what happens when keys contradict each other.
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import path from 'node:path';
-import { decodeQR } from 'qr/decode.js';
-import { encode } from 'uqr';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
+import { Film } from './film.mjs';
 import { connect, join } from './people.mjs';
 
 let world;
 let node;
 let film;
 
-/** One picture for the camera that Chromium reads from a file: a code, or plain grey. */
-function show(text) {
-  const [width, height] = [640, 480];
-  const luma = Buffer.alloc(width * height, 200);
-  if (text) {
-    const code = encode(text, { ecc: 'M', border: 4 });
-    const scale = Math.floor(height / code.size);
-    const [left, top] = [Math.floor((width - code.size * scale) / 2), Math.floor((height - code.size * scale) / 2)];
-    for (let y = 0; y < code.size * scale; y++) {
-      for (let x = 0; x < code.size * scale; x++) luma[(top + y) * width + left + x] = code.data[Math.floor(y / scale)][Math.floor(x / scale)] ? 16 : 235;
-    }
-  }
-  writeFileSync(film, Buffer.concat([Buffer.from(`YUV4MPEG2 W${width} H${height} F10:1 Ip A1:1 C420jpeg\nFRAME\n`), luma, Buffer.alloc((width * height) / 2, 128)]));
-}
-
 beforeAll(async () => {
   world = new World().build();
-  film = path.join(world.dir, 'film.y4m');
-  show('');
-  await world.browser([`--use-file-for-fake-video-capture=${film}`]);
+  film = new Film(world);
+  await world.browser(film.flags);
   node = await world.node('acme', 'acme.example');
 });
 
@@ -54,13 +37,6 @@ async function pair() {
   return [alice, bob];
 }
 
-/** The code on somebody's screen, as a photograph of it. */
-async function photograph({ page }, name) {
-  const file = path.join(world.dir, name);
-  await page.locator('svg.qr').screenshot({ path: file });
-  return file;
-}
-
 const scan = ({ page }) => page.getByRole('button', { name: 'Scan a code' }).click();
 const verified = ({ page }) => page.locator('.screen-head .trust.verified');
 
@@ -77,7 +53,7 @@ describe('one scan', () => {
     await input.setInputFiles(odd);
     await alice.page.getByText('no code on this picture').waitFor();
     expect(await world.axe(alice.page)).toEqual([]);
-    await input.setInputFiles(await photograph(bob, 'bob.png'));
+    await input.setInputFiles(await film.photograph(bob, 'bob.png'));
     await verified(alice).waitFor();
     // The other side's word is no proof: nothing is marked there before the person has looked.
     await bob.page.getByText('has read your code').waitFor();
@@ -94,11 +70,11 @@ describe('one scan', () => {
 
   test('through the camera does the same, and one of the own screen is refused', async () => {
     const [alice, bob] = await pair();
-    await filmed(await photograph(alice, 'alice.png'), alice);
+    await filmed(alice, 'alice.png');
     await scan(alice);
     await alice.page.getByText('It does NOT match').waitFor();
     expect(await verified(alice).count()).toBe(0);
-    await filmed(await photograph(bob, 'bob2.png'), alice);
+    await filmed(bob, 'bob2.png');
     await scan(alice);
     await verified(alice).waitFor();
     await bob.page.getByRole('button', { name: 'No' }).click();
@@ -109,17 +85,9 @@ describe('one scan', () => {
   });
 });
 
-/** Holds a photograph before the camera: its text, read by the decoder of the app, drawn large. */
-async function filmed(file, { page }) {
-  const pixels = await page.evaluate(async (base64) => {
-    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-    const picture = await createImageBitmap(new Blob([bytes]));
-    const canvas = new OffscreenCanvas(picture.width, picture.height);
-    const context = canvas.getContext('2d');
-    context.drawImage(picture, 0, 0);
-    return { width: picture.width, height: picture.height, data: [...context.getImageData(0, 0, picture.width, picture.height).data] };
-  }, readFileSync(file).toString('base64'));
-  show(decodeQR({ ...pixels, data: Uint8ClampedArray.from(pixels.data) }));
+/** Holds a photograph of somebody's code before the camera. */
+async function filmed(person, name) {
+  film.show(await film.read(await film.photograph(person, name), person));
 }
 
 test('a contact whose keys contradict what was seen blocks sending until the person decides', async () => {
