@@ -27,7 +27,8 @@ type RoomOptions struct {
 	// Media is what this side can send and receive; DataOnly: nothing.
 	Media Media
 	// Source is what this side sends; nil: nothing. It belongs to the room, which closes it
-	// whatever becomes of it. It begins when Wait others are connected; 0: one.
+	// whatever becomes of it. It begins when Wait others are connected, or are in and this side
+	// has its leg to the SFU; 0: one.
 	Source *Source
 	Wait   int
 	// Sink gets what one other member sends; nil, or a nil Sink: it is counted and dropped. The

@@ -95,6 +95,7 @@ func (f *roomFlow) tile(m *member) (*roomTile, error) {
 	m.mu.Unlock()
 	f.mu.Lock()
 	f.tiles = append(slices.Clone(f.tiles), t)
+	f.notifyLocked()
 	f.mu.Unlock()
 	return t, nil
 }
@@ -247,9 +248,13 @@ func (f *roomFlow) enough(ctx context.Context) bool {
 	want := max(1, f.r.opts.Wait)
 	for {
 		f.mu.Lock()
-		changed := f.changed
+		changed, reached := f.changed, 0
+		if slices.ContainsFunc(f.ways, func(w way) bool { _, leg := w.(*rtc.Leg); return leg }) {
+			// Over the SFU nobody is heard before somebody begins. Everybody who is in is reached.
+			reached = len(f.tiles)
+		}
 		f.mu.Unlock()
-		if len(f.talking()) >= want {
+		if max(reached, len(f.talking())) >= want {
 			return true
 		}
 		select {
