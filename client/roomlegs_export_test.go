@@ -5,7 +5,11 @@ import (
 	"errors"
 
 	"github.com/trunkline-net/trunkline/internal/link/pb"
+	"github.com/trunkline-net/trunkline/media/sframe"
 )
+
+// LegSounds and LegPictures are how many streams are wanted of the SFU at once.
+const LegSounds, LegPictures = legSounds, legPictures
 
 // HasLeg says whether this side is connected with the SFU, or tries to be.
 func (r *Room) HasLeg(ctx context.Context) (has bool, err error) {
@@ -80,4 +84,13 @@ func (r *Room) OfferLeg(ctx context.Context, sdp string) (answer string, err err
 		return nil
 	})
 	return answer, err
+}
+
+// Seal seals one frame of a slot as this side's own, for who makes the leg by itself.
+func (r *Room) Seal(slot sframe.Slot, c sframe.Codec, frame []byte) ([]byte, error) {
+	r.flow.mu.Lock()
+	sender := r.flow.sender
+	r.flow.mu.Unlock()
+	sealed, err := sender.Seal(slot, c, frame)
+	return sealed.Bytes(), err
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/trunkline-net/trunkline/client/rtc"
+	"github.com/trunkline-net/trunkline/envelope/room"
 	"github.com/trunkline-net/trunkline/internal/link"
 	"github.com/trunkline-net/trunkline/internal/link/pb"
 	"github.com/trunkline-net/trunkline/media/sframe"
@@ -57,5 +58,38 @@ func TestWhatTheSFUSaysIsBoundedAndToldOnce(t *testing.T) {
 	}
 	if s.forget(); len(s.all) != 0 || s.of(7) != nil {
 		t.Error("something is left")
+	}
+}
+
+// Whatever is published is asked for, of a full room as much as one leg takes: everybody's voice, then screens, then faces.
+func TestEverySlotIsWantedOfTheSFU(t *testing.T) {
+	t.Parallel()
+	slots := []sframe.Slot{sframe.Microphone, sframe.Camera, sframe.Screen, sframe.ScreenAudio}
+	for name, c := range map[string]struct {
+		members int
+		sends   func(index, slot int) bool
+		want    [4]int // by slot
+	}{
+		"one shares a screen with its sound": {2, func(i, slot int) bool { return i == 2 }, [4]int{1, 1, 1, 1}},
+		"a screen alone":                     {3, func(i, slot int) bool { return i == 2 && slot == 2 }, [4]int{2: 1}},
+		"a full room and one screen":         {49, func(i, slot int) bool { return slot < 2 || i == 49 }, [4]int{49, 31, 1, 1}},
+		"a full room of screens":             {49, func(int, int) bool { return true }, [4]int{49, 0, 32, 4}},
+	} {
+		s := &stay{r: &Room{}, members: map[room.Index]*member{}}
+		for i := 1; i <= c.members; i++ {
+			s.members[room.Index(i)] = &member{Member: room.Member{Index: room.Index(i)}, in: true}
+			for slot := range slots {
+				if c.sends(i, slot) {
+					s.r.streams.took(&pb.RoomLegEvent{Kind: pb.RoomLegEventKind_ROOM_LEG_EVENT_PUBLISHED, Publisher: uint32(i), Slot: uint32(slot), Codec: "any"}, nil)
+				}
+			}
+		}
+		var got [4]int
+		for _, x := range s.streams() {
+			got[x.Slot]++
+		}
+		if got != c.want {
+			t.Errorf("%s: %v are wanted, not %v", name, got, c.want)
+		}
 	}
 }

@@ -27,6 +27,10 @@ const (
 	// legMending is how long a leg whose path broke may take to find another one, before a leg is
 	// made anew. The SFU keeps the seat for 30 s.
 	legMending = 15 * time.Second
+	// legSounds and legPictures are how many streams are wanted at once: the sound of a full room and of four screens, and as many
+	// pictures as then have room in the 65,536 bytes that an answer of the SFU may have. With one more there is no leg at
+	// all. A section stays in the descriptions that follow.
+	legSounds, legPictures = link.MaxRoomSeats - 1 + 4, 32
 )
 
 // roomLeg is this side's connection to the SFU. But for what is said otherwise it belongs to its
@@ -96,16 +100,21 @@ func (s *stay) count() int {
 	return in
 }
 
-// streams are what is wanted of the SFU: sound and picture of everybody who sends them, by what came over the mesh and
-// by the SFU's word. Whoever only listens takes no section, and nobody a description when it comes.
+// streams are what is wanted of the SFU: of everybody every slot that it sends, by what came over the mesh and by the SFU's
+// word. Whoever only listens takes no section, and nobody a description when it comes. What there is no section for is
+// the last ones' cameras, and the sound of their screens.
 func (s *stay) streams() (out []rtc.Stream) {
-	for _, m := range sortedMembers(s.members) {
-		if !m.in {
-			continue
+	members := sortedMembers(s.members)
+	sounds, pictures := legSounds, legPictures
+	for _, slot := range []sframe.Slot{sframe.Microphone, sframe.Screen, sframe.Camera, sframe.ScreenAudio} {
+		left := &pictures
+		if slot == sframe.Microphone || slot == sframe.ScreenAudio {
+			left = &sounds
 		}
-		for _, slot := range []sframe.Slot{sframe.Microphone, sframe.Camera} {
+		for _, m := range members {
 			stream := rtc.Stream{Publisher: uint16(m.Index), Slot: slot}
-			if s.r.streams.published(stream) || m.sendsSlot(slot) {
+			if m.in && *left > 0 && (s.r.streams.published(stream) || m.sendsSlot(slot)) {
+				*left--
 				out = append(out, stream)
 			}
 		}
