@@ -23,7 +23,8 @@ type Source struct {
 
 // Sink takes what a call receives: decrypted frames, those of each slot in order and from one
 // goroutine. Frame.Slot says whether a picture is the camera's or a shared screen's, and a sound
-// the microphone's or the screen's. Close is called when no more come.
+// the microphone's or the screen's. Close is called when no more come. One that keeps what it
+// gets has a method Records() bool that says so: a room's members are told before it gets anything.
 type Sink interface {
 	Audio(rtc.Frame) error
 	Video(rtc.Frame) error

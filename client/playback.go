@@ -169,6 +169,9 @@ func NewRecorder(dir string) (Sink, error) {
 	return &recorder{dir: dir}, nil
 }
 
+// Records says to a room that its members are to be told.
+func (r *recorder) Records() bool { return true }
+
 // of is the recording of a frame's slot, whose file is made if first.
 func (r *recorder) of(f rtc.Frame, first bool) (*recording, error) {
 	if int(f.Slot) >= len(r.slots) {

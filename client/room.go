@@ -32,7 +32,7 @@ type RoomOptions struct {
 	Source *Source
 	Wait   int
 	// Sink gets what one other member sends; nil, or a nil Sink: it is counted and dropped. The
-	// room closes it.
+	// room closes it. As long as one that records is there everybody is told that this side does.
 	Sink func(RoomMember) (Sink, error)
 }
 
@@ -46,6 +46,7 @@ type RoomMember struct {
 	Moderator bool
 	Connected bool // media can flow
 	Route     rtc.Route
+	Presence  RoomPresence
 	Stats     rtc.Stats
 	Media     MediaInfo
 	Frames    []RoomFrames // of each slot from which something came
@@ -73,6 +74,9 @@ type (
 		RoomMember
 		Code string
 	}
+	// MemberPresence: what a member says that it sends and does is another thing now; after MemberCame
+	// also if it had said so before.
+	MemberPresence struct{ RoomMember }
 	// MemberWaits: somebody is in the lobby; Admit or Refuse.
 	MemberWaits struct{ RoomMember }
 	// RoomAdmitted: we are out of the lobby.
@@ -102,6 +106,7 @@ type (
 func (MemberCame) roomEvent()       {}
 func (MemberConnected) roomEvent()  {}
 func (MemberWent) roomEvent()       {}
+func (MemberPresence) roomEvent()   {}
 func (MemberWaits) roomEvent()      {}
 func (RoomAdmitted) roomEvent()     {}
 func (RoomLinkReplaced) roomEvent() {}

@@ -25,11 +25,12 @@ type roomFlow struct {
 
 	mu      sync.Mutex // guards the rest
 	sender  *sframe.GroupSender
-	ways    []way       // that lead to somebody; replaced, never changed
-	tiles   []*roomTile // of the members that are here
-	ended   bool        // the source has
-	sent    int         // audio frames
-	frames  int         // that left since lateness was asked for, and of them late
+	ways    []way                   // that lead to somebody; replaced, never changed
+	tiles   []*roomTile             // of the members that are here
+	sending [sframe.Camera + 1]bool // by slot: the source does now
+	ended   bool                    // the source has
+	sent    int                     // audio frames
+	frames  int                     // that left since lateness was asked for, and of them late
 	late    int
 	hashes  [][32]byte // of the video frames sent
 	err     error      // of source or sinks, the first one
@@ -44,10 +45,11 @@ type way interface {
 // roomTile is what one other member sends. It may come two ways at once, from two goroutines:
 // the first copy of a frame counts.
 type roomTile struct {
-	f     *roomFlow
-	sinks sync.Mutex // held while a frame is given to the sink, so that it gets one at a time
-	sink  Sink
-	last  [sframe.ScreenAudio + 1]uint64 // by slot: 1 + the place of the newest frame; under sinks
+	f       *roomFlow
+	sinks   sync.Mutex // held while a frame is given to the sink, so that it gets one at a time
+	sink    Sink
+	records bool                           // the sink does
+	last    [sframe.ScreenAudio + 1]uint64 // by slot: 1 + the place of the newest frame; under sinks
 
 	mu       sync.Mutex // guards the rest
 	sum      MediaInfo
@@ -89,6 +91,8 @@ func (f *roomFlow) tile(m *member) (*roomTile, error) {
 			return nil, err
 		}
 		t.sink = sink
+		keeps, can := sink.(interface{ Records() bool })
+		t.records = can && keeps.Records()
 	}
 	m.mu.Lock()
 	m.media = t
@@ -233,11 +237,23 @@ func (f *roomFlow) playSource(ctx context.Context, source *Source) error {
 	}
 	var lines sync.WaitGroup
 	errs := make([]error, 2)
+	var slots []sframe.Slot
 	if source.NextAudio != nil {
-		lines.Go(func() { errs[0] = f.line(ctx, sframe.Microphone, sframe.Opus, source.NextAudio) })
+		slots = append(slots, sframe.Microphone)
 	}
 	if video != nil {
-		lines.Go(func() { errs[1] = f.line(ctx, sframe.Camera, source.VideoCodec, video) })
+		slots = append(slots, sframe.Camera)
+	}
+	f.begins(ctx, slots...)
+	for _, slot := range slots {
+		lines.Go(func() {
+			if slot == sframe.Microphone {
+				errs[0] = f.line(ctx, slot, sframe.Opus, source.NextAudio)
+			} else {
+				errs[1] = f.line(ctx, slot, source.VideoCodec, video)
+			}
+			f.ends(ctx, slot)
+		})
 	}
 	lines.Wait()
 	return endOf(ctx, errors.Join(errs...))

@@ -192,7 +192,7 @@ func (x *intruder) told(from room.Index, s *envelope.Session) *roompb.Message {
 	x.t.Helper()
 	for {
 		m := x.message(from, s)
-		if m.GetConnection() == nil && m.GetEnded() == nil {
+		if m.GetConnection() == nil && m.GetEnded() == nil && m.GetPresence() == nil {
 			return m
 		}
 	}

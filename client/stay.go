@@ -56,9 +56,10 @@ type stay struct {
 
 	promotion promotion
 	needs     ownNeed
-	need      RoomNeed // what we have said that we need
-	up        bool     // media goes over the SFU, as far as it does already
-	leg       *roomLeg // nil: none
+	need      RoomNeed     // what we have said that we need
+	presented RoomPresence // what we have said that we send and do
+	up        bool         // media goes over the SFU, as far as it does already
+	leg       *roomLeg     // nil: none
 }
 
 // member is somebody else.
@@ -75,16 +76,19 @@ type member struct {
 	roster   telling // and the last roster
 	pair     *pair
 
-	need    RoomNeed    // what it has said that it needs
-	viaSFU  bool        // we get its media over the SFU, and have said so
-	getsSFU bool        // it gets ours over the SFU
-	overSFU atomic.Bool // a frame of it came over the SFU; of any goroutine
+	need    RoomNeed     // what it has said that it needs
+	shown   RoomPresence // of presence, what was told
+	shows   int          // how often in this second
+	viaSFU  bool         // we get its media over the SFU, and have said so
+	getsSFU bool         // it gets ours over the SFU
+	overSFU atomic.Bool  // a frame of it came over the SFU; of any goroutine
 
 	mu        sync.Mutex // guards the rest
 	connected bool
 	route     rtc.Route // in the mesh
 	leg       *rtc.Leg  // over which its media comes; nil: over the mesh
 	media     *roomTile
+	presence  RoomPresence
 }
 
 // waiter is somebody in the lobby, once it has said who it is.
@@ -167,6 +171,7 @@ func (s *stay) drive(ctx context.Context) error {
 		case <-renew.C:
 			err = s.rekey()
 		case <-look.C:
+			s.showPresences()
 			err = errors.Join(s.remind(), s.measureMesh(), s.topology())
 		case <-settle.C:
 			s.settled, s.waited = true, true
@@ -314,6 +319,8 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 		return s.gotWay(m, k.Way.Kind)
 	case *roompb.Message_Need:
 		return s.gotNeed(m, k.Need)
+	case *roompb.Message_Presence:
+		s.gotPresence(m, k.Presence)
 	case *roompb.Message_Card:
 		return s.gotCard(k.Card.Signed)
 	case *roompb.Message_Ended:

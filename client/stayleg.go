@@ -411,9 +411,7 @@ func (g *roomLeg) member(index uint64) *member {
 	if index == 0 || index > 1<<16-1 {
 		return nil
 	}
-	g.s.r.mu.Lock()
-	defer g.s.r.mu.Unlock()
-	return g.s.r.members[room.Index(index)]
+	return g.s.r.member(room.Index(index))
 }
 
 func (g *roomLeg) opener(index uint64) rtc.Opener {

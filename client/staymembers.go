@@ -48,7 +48,7 @@ func (s *stay) review() error {
 		}
 	}
 	if len(came) == 0 {
-		return nil
+		return s.sayPresence(nil)
 	}
 	for _, m := range came {
 		m.in = true
@@ -68,10 +68,17 @@ func (s *stay) review() error {
 		if _, err := s.r.flow.tile(m); err != nil {
 			return err
 		}
+	}
+	// Nothing of them can come before they are among the members: a recording is announced before it begins.
+	if err := s.sayPresence(came); err != nil {
+		return err
+	}
+	for _, m := range came {
 		s.r.mu.Lock()
 		s.r.members[m.Index] = m
 		s.r.mu.Unlock()
 		s.r.tell(MemberCame{m.facts()})
+		s.showPresence(m)
 		if s.r.flow.hasEnded() {
 			if err := s.say(m, endedMessage()); err != nil {
 				return err
@@ -161,6 +168,7 @@ func (m *member) facts() RoomMember {
 	if out.Connected, out.Route = m.connected, m.route; m.leg != nil {
 		out.Route = rtc.Route{Path: "sfu/" + m.leg.Route()}
 	}
+	out.Presence = m.presence
 	if m.media != nil {
 		out.Stats, out.Media, out.Frames = m.media.stats()
 	}

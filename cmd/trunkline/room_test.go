@@ -83,12 +83,17 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 	secret := l.Secret
 	guestID := ""
 	for _, p := range all {
+		// Everybody records, and says so and what it sends.
+		p.line(func(v map[string]any) bool {
+			what, _ := v["what"].(map[string]any)
+			return v["event"] == "presence" && what["recording"] == true && what["microphone"] == true && what["camera"] == true && what["screen"] == false
+		})
 		f := p.stayed(exitDone)
 		if f.Title != title || f.Ended != "left" || f.Audio == 0 || f.Video == 0 || len(f.Members) != 2 {
 			t.Fatalf("%s: %+v", p.name, f)
 		}
 		for _, m := range f.Members {
-			if !m.Connected || m.Route == "" || m.Audio == 0 || m.Video == 0 || m.Unopened != 0 {
+			if !m.Connected || m.Route == "" || m.Audio == 0 || m.Video == 0 || m.Unopened != 0 || !m.Recording {
 				t.Errorf("%s: %+v", p.name, m)
 			}
 			for _, file := range []string{"audio.ogg", "video.ivf"} {

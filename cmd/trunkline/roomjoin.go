@@ -29,6 +29,8 @@ type joining struct {
 	c       *client.Client // nil: a guest
 	r       *client.Room
 	members map[room.Index]memberFacts
+
+	recording map[room.Index]bool // by their word
 }
 
 // memberFacts is what the command prints of another member.
@@ -44,6 +46,14 @@ type memberFacts struct {
 	Video     int    `json:"video_received"`
 	Unopened  int    `json:"unopened"` // frames that no key opened
 	Record    string `json:"record,omitempty"`
+
+	// What it says that it sends and does.
+	Microphone  bool `json:"microphone"`
+	Camera      bool `json:"camera"`
+	Screen      bool `json:"screen"`
+	ScreenAudio bool `json:"screen_audio"`
+	Hand        bool `json:"hand"`
+	Recording   bool `json:"recording"`
 
 	Frames []frameFacts `json:"frames"`
 }
@@ -126,7 +136,7 @@ func (j *joining) run(ctx context.Context, text string) error {
 	if err := j.enter(ctx, text); err != nil {
 		return err
 	}
-	j.members = map[room.Index]memberFacts{}
+	j.members, j.recording = map[room.Index]memberFacts{}, map[room.Index]bool{}
 	stop, err := j.desk(ctx)
 	if err == nil {
 		err = errors.Join(j.stay(ctx), stop())
@@ -273,6 +283,8 @@ func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
 		return j.show("came", j.keepFacts(e.RoomMember))
 	case client.MemberConnected:
 		return j.show("connected", j.keepFacts(e.RoomMember))
+	case client.MemberPresence:
+		return j.presence(e.RoomMember)
 	case client.MemberWent:
 		return j.show("went", j.keepFacts(e.RoomMember))
 	case client.RoomLinkReplaced:
@@ -290,6 +302,22 @@ func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
 	case client.RoomAlarm:
 		j.a.warning("%s", e.What)
 		return j.show("alarm", map[string]any{"what": e.What})
+	}
+	return nil
+}
+
+// presence shows what somebody sends and does: to people, that it begins or ends to record.
+func (j *joining) presence(m client.RoomMember) error {
+	was := j.recording[m.Index]
+	j.recording[m.Index] = m.Presence.Recording
+	f := j.keepFacts(m)
+	switch {
+	case j.a.json:
+		return j.show("presence", f)
+	case m.Presence.Recording && !was:
+		return j.show("records", f)
+	case was && !m.Presence.Recording:
+		return j.show("records no more", f)
 	}
 	return nil
 }
@@ -322,6 +350,8 @@ func (j *joining) member(m client.RoomMember) memberFacts {
 	f := memberFacts{
 		Index: int(m.Index), ID: m.Root.ID(), Name: m.Name, Owner: m.Owner, Moderator: m.Moderator, Connected: m.Connected, Route: m.Route.Path,
 		Audio: m.Media.AudioReceived, Video: len(m.Media.VideoReceivedHash), Unopened: int(m.Stats.SFrameFailed), Frames: []frameFacts{},
+		Microphone: m.Presence.Microphone, Camera: m.Presence.Camera, Screen: m.Presence.Screen, ScreenAudio: m.Presence.ScreenAudio,
+		Hand: !m.Presence.Hand.IsZero(), Recording: m.Presence.Recording,
 	}
 	for _, c := range m.Frames {
 		f.Frames = append(f.Frames, frameFacts{c.Slot.String(), c.Mesh, c.SFU})
@@ -408,7 +438,10 @@ func (j *joining) show(event string, what any) error {
 		if name == "" {
 			name = m.ID
 		}
-		words := map[string]string{"came": "%s is here.", "connected": "Connected with %s.", "went": "%s has gone.", "waits": "%s waits in the lobby."}
+		words := map[string]string{
+			"came": "%s is here.", "connected": "Connected with %s.", "went": "%s has gone.", "waits": "%s waits in the lobby.",
+			"records": "%s records what you say and show.", "records no more": "%s records no more.",
+		}
 		j.a.hint(words[event], name)
 		return nil
 	}
