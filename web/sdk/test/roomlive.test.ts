@@ -4,6 +4,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Client, createIdentity } from "../src/index.ts";
 import { inFolder, nodeSocket } from "../src/node.ts";
@@ -215,6 +216,31 @@ it("keeps strangers out of a members' room, and says why", async () => {
   early.abort();
   expect((await refusal(() => joinGroup(owner, made.link, { name: "Olga", signal: early.signal }))).code).toBe("aborted");
 }, 60_000);
+
+it("shows what participants of Go send, and which of them records", async () => {
+  const made = await createGroup(owner, { title: "Sound" });
+  const room = await enter(owner, made.link, "Olga");
+  const heard: RoomEvent[] = [];
+  room.listen((e) => { if (e.type === "recording") heard.push(e); });
+  const sound = ["--guest", "--audio", fileURLToPath(new URL("../../../internal/demo/clip/clip.ogg", import.meta.url)), "--loop", "--seconds", "60"];
+  const gopher = new GoMember(made.link, ...sound, "--as", "Gopher");
+  await gopher.hear("came", (m) => m["name"] === "Olga");
+  const keeper = new GoMember(made.link, ...sound, "--as", "Keeper", "--record", join(w.folder, "kept"));
+  const of = (s: RoomState, name: string) => s.people.find((p) => p.name === name);
+  const state = await until(room, (s) => ["Gopher", "Keeper"].every((name) => of(s, name)?.presence.microphone === true));
+  expect([of(state, "Gopher")?.presence, of(state, "Keeper")?.presence]).toMatchObject([
+    { camera: false, screen: false, hand: false, recording: false }, { camera: false, screen: false, hand: false, recording: true },
+  ]);
+  expect(state.recording).toEqual([of(state, "Keeper")!.index]);
+  expect(heard).toEqual([{ type: "recording", person: of(state, "Keeper")!.index, on: true }]);
+  await gopher.hear("presence", (m) => m["name"] === "Keeper" && m["recording"] === true);
+  // And what the SDK says is heard in Go.
+  await room.announceRecording(true);
+  room.setHand(true);
+  await gopher.hear("presence", (m) => m["name"] === "Olga" && m["recording"] === true && m["hand"] === true && m["microphone"] === false);
+  await Promise.all([gopher.stop(), keeper.stop()]);
+  await room.close();
+}, 120_000);
 
 it("comes back by itself when the node was restarted", async () => {
   const made = await createGroup(owner, { title: "Again" });
