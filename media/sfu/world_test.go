@@ -294,7 +294,7 @@ func (x *sender) one(key bool) {
 				h.Extensions[2] = wire.Extension{ID: light.Extensions.AudioLevel, Value: []byte{x.level}}
 			case !x.plain:
 				h.Extensions[2] = wire.Extension{ID: light.Extensions.Descriptor, Value: x.mode.Append(nil, scalable.Frame{
-					Spatial: s, Temporal: temporal, Key: key && s == 0 && part == 0}, part == 0, part == x.packets-1, x.frame)}
+					Spatial: s, Temporal: temporal, Opens: key, Key: key && part == 0 && (s == 0 || x.mode.Kind == scalable.S)}, part == 0, part == x.packets-1, x.frame)}
 			}
 			if x.rid != "" {
 				h.Extensions[3] = wire.Extension{ID: light.Extensions.RID, Value: []byte(x.rid)}

@@ -81,6 +81,8 @@ type Forwarder struct {
 
 	began    bool
 	highest  int64  // Ext of source
+	lead     int64  // Ext of the frame that it began with behind the one that has the structure; 0: they are one
+	structed uint16 // number of the latter
 	offset   int64  // Ext minus number, modulo 2^16
 	lastOut  uint16 // number sent last
 	lastTime uint32 // timestamp sent last, and when
@@ -187,8 +189,8 @@ func (f *Forwarder) aim(target int) {
 		f.target = target
 		return
 	}
-	if st.TargetSpatial[target] > st.TargetSpatial[f.target] {
-		// A higher spatial layer begins with a key frame.
+	if st.TargetSpatial[target] != st.TargetSpatial[f.target] && !st.Within(target, f.target) {
+		// A higher spatial layer begins with a key frame, and so does a lower one that was not sent along.
 		f.next = f.source
 		f.source.AskKey()
 	}
@@ -224,7 +226,15 @@ func (f *Forwarder) opens(s *track.Source, p *track.Packet, now int64) bool {
 		return true
 	}
 	if s.Claims {
-		return p.Key && p.Ext >= s.Highest-replayMost
+		if !p.Key && !p.Fresh || p.Ext < s.Highest-replayMost {
+			return false
+		}
+		if f.wanted < 0 || f.wanted >= s.Structure.Targets {
+			return p.Key
+		}
+		// Where layers are independent, a key frame of another one is none for this.
+		at := p.D.Indication(&s.Structure, f.wanted)
+		return p.Key && at != wire.NotPresent || at == wire.Switch
 	}
 	// Without descriptors nobody says what a key frame is. Who has nothing yet begins at any frame.
 	if f.source == nil {
@@ -254,6 +264,15 @@ func (f *Forwarder) turn(s *track.Source, p *track.Packet, now int64) {
 			first = k
 		} else {
 			begin = p.Ext
+		}
+	}
+	f.lead = 0
+	if p.Fresh {
+		// The structure came with a frame that is not of this layer, and without it no frame can be read: that one goes
+		// first. A decoder may need it as well, since a stream of AV1 begins there.
+		if from, ok := s.KeyBegins(); ok && from < begin && begin-from < replayMost {
+			begin, first = from, s.Get(from)
+			f.lead, f.structed = p.Ext, first.D.Frame
 		}
 	}
 	if f.source != s {
@@ -343,23 +362,29 @@ func (f *Forwarder) layered(p *track.Packet) bool {
 	}
 	if f.wanted != f.target && f.wanted >= 0 && f.wanted < st.Targets && p.D.First {
 		ds, dt := st.TargetSpatial[f.wanted], st.TargetTemporal[f.wanted]
-		cs, ct := st.TargetSpatial[f.target], st.TargetTemporal[f.target]
+		cs := st.TargetSpatial[f.target]
+		at := p.D.Indication(st, f.wanted)
 		switch {
-		case ds < cs && p.D.Spatial == 0: // down, where a picture begins
+		case st.Within(f.wanted, f.target) && (ds == cs || p.D.Spatial == 0):
+			// Less of what is sent: fewer frames at once, a smaller picture where one begins.
 			f.target = f.wanted
-		case ds == cs && dt < ct:
+		case at == wire.Switch && p.D.Indication(st, f.target) != wire.NotPresent:
+			// The client can decode this frame, and with it everything of the target that follows.
 			f.target = f.wanted
-		case ds == cs && p.D.Temporal == dt && p.D.Indication(st, f.wanted) == wire.Switch, p.Key:
-			f.target = f.wanted
-		case ds == cs && p.D.Temporal == dt && p.D.Indication(st, f.wanted) != wire.NotPresent && p.D.Temporal == ct+1:
-			// The next temporal layer rests on the one that is sent.
+		case at == wire.Switch && ds == cs && p.D.Spatial == ds && p.D.Temporal == dt:
+			// So says a frame of the layer itself that rests on the lower ones alone.
 			f.target = f.wanted
 		}
 	} else if f.wanted < 0 {
 		f.target = -1
 		return true
 	}
-	return p.D.Indication(st, f.target) != wire.NotPresent
+	return f.takes(p)
+}
+
+// takes reports whether a packet with a descriptor is of the chosen target, or has the structure of its key frame.
+func (f *Forwarder) takes(p *track.Packet) bool {
+	return p.D.Indication(&f.source.Structure, f.target) != wire.NotPresent || p.Ext < f.lead && p.D.Frame == f.structed
 }
 
 // gap keeps numbers for what has not come.
@@ -390,7 +415,7 @@ func (f *Forwarder) late(s *track.Source, p *track.Packet, now int64) {
 		return
 	}
 	at.state = done
-	if p.Described && f.target >= 0 && f.target < s.Structure.Targets && p.D.Indication(&s.Structure, f.target) == wire.NotPresent || len(p.Payload()) == 0 {
+	if p.Described && f.target >= 0 && f.target < s.Structure.Targets && !f.takes(p) || len(p.Payload()) == 0 {
 		f.header = wire.Header{PayloadType: f.format.PT, Sequence: at.out, Timestamp: p.Timestamp() + f.times[s.Number&3], SSRC: f.cfg.SSRC}
 		f.numbered()
 		f.scratch = f.header.Append(f.scratch[:0])

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	mrand "math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/trunkline-net/trunkline/media/sfu/forward"
@@ -35,16 +36,20 @@ func (c *client) Send(b []byte) {
 
 // publisher sends one stream in one mode.
 type publisher struct {
-	s     *track.Source
-	pool  *track.Pool
-	mode  scalable.Mode
-	seq   uint16
-	frame uint16 // number of the next one
-	phase int    // of the temporal layers
-	ts    uint32
-	now   int64
-	plain bool // no descriptors
-	sent  map[string]layer
+	s      *track.Source
+	pool   *track.Pool
+	mode   scalable.Mode
+	seq    uint16
+	frame  uint16 // number of the next one
+	phase  int    // of the temporal layers
+	ts     uint32
+	now    int64
+	plain  bool // no descriptors
+	once   bool // an S mode whose structure comes with the first layer's key frame alone
+	sent   map[string]layer
+	of     map[string]int // frame of a payload
+	rests  [][]int        // of each frame: the frames that it rests on
+	newest [3][3]int      // frame of each layer
 }
 
 type layer struct{ spatial, temporal int }
@@ -53,7 +58,7 @@ func newPublisher(number int, mode scalable.Mode) *publisher {
 	pool := &track.Pool{}
 	s := track.NewSource(uint32(10+number), false, 90000, pool)
 	s.Number, s.DescriptorID = number, descriptorIn
-	return &publisher{s: s, pool: pool, mode: mode, seq: 65500, ts: uint32(number) * 1e9, now: 1_000_000, sent: map[string]layer{}}
+	return &publisher{s: s, pool: pool, mode: mode, seq: 65500, ts: uint32(number) * 1e9, now: 1_000_000, sent: map[string]layer{}, of: map[string]int{}}
 }
 
 // picture gives the packets of one picture, all layers, two packets each frame, with random payloads.
@@ -71,6 +76,7 @@ func (p *publisher) picture(key bool) (out [][]byte) {
 		p.phase = 0
 	}
 	for spatial := range p.mode.Spatial {
+		frame := p.encode(spatial, temporal, key)
 		for part := range 2 {
 			payload := make([]byte, 300+mrand.IntN(600))
 			_, _ = rand.Read(payload)
@@ -79,19 +85,39 @@ func (p *publisher) picture(key bool) (out [][]byte) {
 			}
 			if !p.plain {
 				h.Extensions[0] = wire.Extension{ID: descriptorIn, Value: p.mode.Append(nil, scalable.Frame{
-					Spatial: spatial, Temporal: temporal, Key: key && spatial == 0 && part == 0,
+					Spatial: spatial, Temporal: temporal, Opens: key,
+					Key: key && part == 0 && (spatial == 0 || p.mode.Kind == scalable.S && !p.once),
 				}, part == 0, part == 1, p.frame)}
 			}
 			p.seq++
-			p.sent[string(payload)] = layer{spatial, temporal}
+			p.sent[string(payload)], p.of[string(payload)] = layer{spatial, temporal}, frame
 			out = append(out, append(h.Append(nil), payload...))
 		}
+		p.frame++
 	}
-	p.frame++
 	p.phase++
 	p.ts += 3000
 	p.now += 33_333
 	return out
+}
+
+// encode notes what a frame rests on.
+func (p *publisher) encode(spatial, temporal int, key bool) (frame int) {
+	var on []int
+	switch of := &p.newest[spatial]; {
+	case key:
+	case temporal == 0:
+		on = append(on, of[0])
+	default:
+		on = append(on, slices.Max(of[:temporal]))
+	}
+	if spatial > 0 && (p.mode.Kind == scalable.L || p.mode.Kind == scalable.Key && key) {
+		on = append(on, len(p.rests)-1) // the smaller picture of the same moment
+	}
+	p.rests = append(p.rests, on)
+	frame = len(p.rests) - 1
+	p.newest[spatial][temporal] = frame
+	return frame
 }
 
 // push gives packets to the source and what is new to the forwarders.
@@ -157,39 +183,114 @@ func (c *client) check(t *testing.T, upTo layer, publishers ...*publisher) (got 
 	return got
 }
 
+// decodable checks that everything which a frame rests on came before it.
+func (c *client) decodable(t *testing.T, p *publisher) {
+	t.Helper()
+	came := map[int]bool{}
+	for i, b := range c.packets {
+		frame, is := p.of[string(payloadOf(t, b))]
+		if !is {
+			t.Fatalf("packet %d has a payload that nobody sent", i)
+		}
+		for _, on := range p.rests[frame] {
+			if !came[on] {
+				t.Fatalf("packet %d, of layer %+v: frame %d rests on %d, which did not come", i, p.sent[string(payloadOf(t, b))], frame, on)
+			}
+		}
+		came[frame] = true
+	}
+}
+
+// everyMode is the modes of the registry with up to three layers of each kind.
+func everyMode() (all []scalable.Mode) {
+	for spatial := 1; spatial <= 3; spatial++ {
+		for temporal := 1; temporal <= 3; temporal++ {
+			all = append(all, scalable.Mode{Spatial: spatial, Temporal: temporal})
+			if spatial > 1 {
+				all = append(all, scalable.Mode{Spatial: spatial, Temporal: temporal, Kind: scalable.Key},
+					scalable.Mode{Spatial: spatial, Temporal: temporal, Kind: scalable.S})
+			}
+		}
+	}
+	return all
+}
+
 // Payloads are random for every mode and every decode target of it: what arrives is what was sent, of exactly the
 // chosen layers, and nothing depended on a payload.
 func TestPayloadBlindnessInEveryLayerMode(t *testing.T) {
-	for spatial := 1; spatial <= 3; spatial++ {
-		for temporal := 1; temporal <= 3; temporal++ {
-			for target := range spatial * temporal {
-				t.Run(fmt.Sprintf("L%dT%d target %d", spatial, temporal, target), func(t *testing.T) {
-					p, c := newPublisher(0, scalable.Mode{Spatial: spatial, Temporal: temporal}), &client{}
-					f := subscribe(c)
-					f.Select(p.s, target, p.now)
-					if !p.s.KeyDue(p.now) {
-						t.Error("no key frame is asked for")
-					}
-					p.push(p.picture(false), f)
-					if len(c.packets) != 0 {
-						t.Fatal("the client got what it cannot show")
-					}
-					p.push(p.picture(true), f)
-					for range 20 {
-						p.push(p.picture(false), f)
-					}
-					upTo := layer{target / temporal, target % temporal}
-					got := c.check(t, upTo, p)
-					for s := range upTo.spatial + 1 {
-						for l := range upTo.temporal + 1 {
-							if got[layer{s, l}] == 0 {
-								t.Errorf("nothing of layer %d %d came", s, l)
-							}
-						}
-					}
-					marked(t, c)
+	t.Parallel()
+	for _, mode := range everyMode() {
+		for target := range mode.Spatial * mode.Temporal {
+			t.Run(fmt.Sprintf("%v target %d", mode, target), func(t *testing.T) {
+				t.Parallel()
+				everythingOf(t, newPublisher(0, mode), target)
+			})
+			if mode.Kind == scalable.S {
+				t.Run(fmt.Sprintf("%v target %d, one structure", mode, target), func(t *testing.T) {
+					t.Parallel()
+					p := newPublisher(0, mode)
+					p.once = true
+					everythingOf(t, p, target)
 				})
 			}
+		}
+	}
+}
+
+func everythingOf(t *testing.T, p *publisher, target int) {
+	t.Helper()
+	c := &client{}
+	f := subscribe(c)
+	f.Select(p.s, target, p.now)
+	if !p.s.KeyDue(p.now) {
+		t.Error("no key frame is asked for")
+	}
+	p.push(p.picture(false), f)
+	if len(c.packets) != 0 {
+		t.Fatal("the client got what it cannot show")
+	}
+	opened := len(p.rests)
+	p.push(p.picture(true), f)
+	for range 20 {
+		p.push(p.picture(false), f)
+	}
+	top := layer{target / p.mode.Temporal, target % p.mode.Temporal}
+	c.check(t, top, p)
+	c.decodable(t, p)
+	got := map[int]int{}
+	for _, b := range c.packets {
+		got[p.of[string(payloadOf(t, b))]]++
+	}
+	for payload, frame := range p.of {
+		if frame < opened {
+			continue
+		}
+		l, key := p.sent[payload], frame < opened+p.mode.Spatial
+		want := 0
+		if p.mode.Has(target, scalable.Frame{Spatial: l.spatial, Temporal: l.temporal, Opens: key}) || p.once && frame == opened {
+			want = 2
+		}
+		if got[frame] != want {
+			t.Fatalf("%d packets of frame %d of layer %+v, want %d", got[frame], frame, l, want)
+		}
+	}
+	marked(t, c)
+	// The client can read the descriptors: the structure is there first, and says what comes.
+	var first wire.Packet
+	if err := first.Parse(c.packets[0]); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := first.Extension(descriptorOut)
+	var s wire.Structure
+	d, err := wire.ParseDescriptor(b, nil, &s)
+	if err != nil || !d.Key {
+		t.Fatalf("the first packet has no structure: %v", err)
+	}
+	for other := range s.Targets {
+		at := layer{other / p.mode.Temporal, other % p.mode.Temporal}
+		want := at.temporal <= top.temporal && (at.spatial == top.spatial || at.spatial < top.spatial && p.mode.Kind == scalable.L)
+		if is := d.Active>>other&1 == 1; is != want {
+			t.Errorf("target %d is said to be active: %v", other, is)
 		}
 	}
 }
@@ -375,6 +476,32 @@ func TestAJoinerSeesTheKeptKeyFrameAtOnce(t *testing.T) {
 	g.Select(p.s, 1, p.now)
 	if len(late.packets) != 0 || g.Waiting() != p.s {
 		t.Errorf("%d packets at once", len(late.packets))
+	}
+}
+
+func TestAJoinerOfEveryModeSeesTheKeptKeyFrameAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, mode := range everyMode() {
+		for target := range mode.Spatial * mode.Temporal {
+			for _, once := range []bool{false, true} {
+				p, c := newPublisher(0, mode), &client{}
+				p.once = once
+				p.push(p.picture(true))
+				for range 4 {
+					p.push(p.picture(false))
+				}
+				f := subscribe(c)
+				f.Select(p.s, target, p.now)
+				if len(c.packets) == 0 || f.Waiting() != nil {
+					t.Fatalf("%v, target %d: nothing came before the publisher sent anything more", mode, target)
+				}
+				for range 8 {
+					p.push(p.picture(false), f)
+				}
+				c.check(t, layer{target / mode.Temporal, target % mode.Temporal}, p)
+				c.decodable(t, p)
+			}
+		}
 	}
 }
 

@@ -49,6 +49,70 @@ func TestLayersChangeOnlyWhereTheClientCanGoOn(t *testing.T) {
 	marked(t, c)
 }
 
+// From every decode target of every mode to every other one: everything that the client gets rests on what it has, and a
+// key frame is asked for exactly where nothing else can bring the change.
+func TestEveryChangeOfLayersCanBeDecoded(t *testing.T) {
+	t.Parallel()
+	for _, mode := range everyMode() {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			targets := mode.Spatial * mode.Temporal
+			for pair := range targets * targets {
+				from, to := pair/targets, pair%targets
+				if mode.Spatial == 3 { // what the phase changes is the same with two layers
+					changes(t, mode, from, to, pair%4)
+					continue
+				}
+				for phase := range 4 {
+					changes(t, mode, from, to, phase)
+				}
+			}
+		})
+	}
+}
+
+func changes(t *testing.T, mode scalable.Mode, from, to, phase int) {
+	t.Helper()
+	p, c := newPublisher(0, mode), &client{}
+	f := subscribe(c)
+	run := func(n int) {
+		for range n {
+			p.push(p.picture(false), f)
+		}
+	}
+	f.Select(p.s, from, p.now)
+	p.s.KeyDue(p.now)
+	p.push(p.picture(true), f)
+	run(4 + phase)
+	f.Select(p.s, to, p.now)
+	asked := p.s.KeyDue(p.now + 1_000_000)
+	wide, deep := to/mode.Temporal-from/mode.Temporal, to%mode.Temporal-from%mode.Temporal
+	needed := wide > 0 || wide < 0 && (mode.Kind != scalable.L || deep > 0)
+	if asked != needed {
+		t.Fatalf("%v, target %d to %d: a key frame is asked for: %v", mode, from, to, asked)
+	}
+	run(5)
+	if asked {
+		if f.Waiting() != p.s && wide > 0 {
+			t.Fatalf("%v, target %d to %d: it did not wait for the key frame", mode, from, to)
+		}
+		p.push(p.picture(true), f)
+	}
+	before, sent := len(c.packets), len(p.rests)
+	run(8)
+	c.decodable(t, p)
+	got := map[int]bool{}
+	for _, b := range c.packets[before:] {
+		got[p.of[string(payloadOf(t, b))]] = true
+	}
+	for payload, frame := range p.of {
+		l := p.sent[payload]
+		if want := mode.Has(to, scalable.Frame{Spatial: l.spatial, Temporal: l.temporal}); frame >= sent && got[frame] != want {
+			t.Fatalf("%v, target %d to %d: a frame of layer %+v came: %v", mode, from, to, l, got[frame])
+		}
+	}
+}
+
 func TestSimulcastSwitchesAtAKeyFrameAndTimeRunsOn(t *testing.T) {
 	mode := scalable.Mode{Spatial: 1, Temporal: 1}
 	low, high, c := newPublisher(0, mode), newPublisher(1, mode), &client{}

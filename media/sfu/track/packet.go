@@ -17,6 +17,7 @@ type Packet struct {
 	D         wire.Descriptor
 	Described bool // D is known
 	Key       bool // begins a frame that needs nothing before it
+	Fresh     bool // begins another frame of the same picture that rests on nothing either, but has no structure
 	Begins    bool // first of its frame, as far as is known
 
 	small bool
@@ -41,7 +42,7 @@ func (p *Pool) Get(b []byte, at int64) *Packet {
 		k = &Packet{b: make([]byte, size), small: size == small}
 	}
 	k.At, k.n = at, copy(k.b, b)
-	k.Ext, k.Described, k.Key, k.Begins = 0, false, false, false
+	k.Ext, k.Described, k.Key, k.Fresh, k.Begins = 0, false, false, false, false
 	return k
 }
 

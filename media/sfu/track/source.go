@@ -64,6 +64,7 @@ type Source struct {
 	Claims    bool // descriptors come, whether they make sense or not
 	Lies      uint64
 	key       int64 // Ext of the newest key frame's beginning; -1: none kept
+	keyTime   uint32
 
 	// Frames without descriptors, by their size alone.
 	framePackets int
@@ -205,9 +206,14 @@ func (s *Source) describe(p *Packet) {
 	}
 	p.Described = true
 	p.Begins = d.First
+	ofKey := s.key >= 0 && p.Timestamp() == s.keyTime
+	p.Fresh = ofKey && d.First && !d.Key && d.Alone
 	if d.Key && d.First {
 		p.Key = true
-		s.key, s.keyAt = p.Ext, p.At
+		if !ofKey || p.Ext < s.key { // each layer of an S mode brings a structure: the picture begins with the first
+			s.key = p.Ext
+		}
+		s.keyAt, s.keyTime = p.At, p.Timestamp()
 		s.wantKey = false
 	}
 }
@@ -323,6 +329,9 @@ func (s *Source) Roll(now int64) {
 func (s *Source) Rate(spatial, temporal uint8, now int64) int64 {
 	sum, alive := 0.0, false
 	for i := range min(int(spatial)+1, 4) {
+		if s.Described && i != int(spatial) && !s.Structure.Below(uint8(i), spatial) {
+			continue
+		}
 		for j := range min(int(temporal)+1, 4) {
 			c := &s.cells[i][j]
 			if c.last != 0 && now-c.last <= dead {

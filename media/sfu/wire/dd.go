@@ -33,6 +33,10 @@ type Structure struct {
 	spatial   [maxTemplates]uint8
 	temporal  [maxTemplates]uint8
 	dti       [maxTemplates][maxTargets]Indication
+	alone     [maxTemplates]bool // rests on no other frame
+
+	within [maxTargets]uint32 // the targets that have every frame of this one
+	below  [maxSpatial]uint8  // the spatial layers that come with this one
 
 	// TargetSpatial and TargetTemporal are the layers of each decode target.
 	TargetSpatial, TargetTemporal [maxTargets]uint8
@@ -50,6 +54,7 @@ type Descriptor struct {
 	ActivePresent bool
 	Spatial       uint8
 	Temporal      uint8
+	Alone         bool // rests on no other frame
 
 	template  uint8
 	custom    bool
@@ -140,7 +145,7 @@ func ParseDescriptor(b []byte, s, fresh *Structure) (Descriptor, error) {
 		return d, ErrFormat
 	}
 	d.template = index
-	d.Spatial, d.Temporal = s.spatial[index], s.temporal[index]
+	d.Spatial, d.Temporal, d.Alone = s.spatial[index], s.temporal[index], s.alone[index]
 	if dtis {
 		d.custom = true
 		for i := range s.Targets {
@@ -148,8 +153,10 @@ func ParseDescriptor(b []byte, s, fresh *Structure) (Descriptor, error) {
 		}
 	}
 	if fdiffs {
+		d.Alone = true
 		for size := r.read(2); size != 0 && !r.short; size = r.read(2) {
 			r.read(int(4 * size))
+			d.Alone = false
 		}
 	}
 	if chains {
@@ -190,9 +197,11 @@ func (s *Structure) read(r *bits) error {
 			s.dti[t][dt] = Indication(r.read(2))
 		}
 	}
-	for range s.templates {
+	for t := range s.templates {
+		s.alone[t] = true
 		for r.read(1) == 1 && !r.short {
 			r.read(4)
+			s.alone[t] = false
 		}
 	}
 	s.chains = r.nonSymmetric(s.Targets + 1)
@@ -217,6 +226,7 @@ func (s *Structure) read(r *bits) error {
 			}
 		}
 	}
+	s.compare()
 	if r.read(1) == 1 {
 		for i := range s.MaxSpatial + 1 {
 			s.Width[i], s.Height[i] = resolution(r.read(16)), resolution(r.read(16))
@@ -226,6 +236,42 @@ func (s *Structure) read(r *bits) error {
 		return s.broken(r)
 	}
 	return nil
+}
+
+// compare finds which targets are parts of which others.
+func (s *Structure) compare() {
+	for dt := range s.Targets {
+		s.within[dt] = 1<<s.Targets - 1
+	}
+	for t := range s.templates {
+		var in uint32
+		for dt := range s.Targets {
+			if s.dti[t][dt] != NotPresent {
+				in |= 1 << dt
+			}
+		}
+		for dt := range s.Targets {
+			if in>>dt&1 == 1 {
+				s.within[dt] &= in
+			}
+		}
+	}
+	for a := range s.Targets {
+		for b := range s.Targets {
+			if s.Within(a, b) {
+				s.below[s.TargetSpatial[b]] |= 1 << s.TargetSpatial[a]
+			}
+		}
+	}
+}
+
+// Within reports whether every frame of target a is one of target b: who is sent b has all that a needs. It is so where each
+// picture rests on the smaller one (L modes), and not where only key frames do (KEY modes) or none (S modes).
+func (s *Structure) Within(a, b int) bool { return s.within[a]>>b&1 == 1 }
+
+// Below reports whether pictures of the spatial layer low are sent along with those of high.
+func (s *Structure) Below(low, high uint8) bool {
+	return high < maxSpatial && s.below[high]>>low&1 == 1
 }
 
 func (s *Structure) broken(r *bits) error {
@@ -241,8 +287,8 @@ func resolution(minusOne uint32) uint16 { return uint16(min(minusOne+1, 0xffff))
 // Renumber gives a descriptor that was parsed another frame number: what a frame rests on is said by differences.
 func Renumber(b []byte, frame uint16) { binary.BigEndian.PutUint16(b[1:], frame) }
 
-// Narrow writes the descriptor behind dst with the decode targets above the chosen one marked inactive, as long as
-// it has the field; a receiver that is told of targets which do not come would wait for them.
+// Narrow writes the descriptor behind dst with the decode targets that are no part of the chosen one marked inactive, as
+// long as it has the field; a receiver that is told of targets which do not come would wait for them.
 func (d *Descriptor) Narrow(dst, b []byte, s *Structure, target int) []byte {
 	at := len(dst)
 	dst = append(dst, b...)
@@ -251,7 +297,7 @@ func (d *Descriptor) Narrow(dst, b []byte, s *Structure, target int) []byte {
 	}
 	out := dst[at:]
 	for dt := range s.Targets {
-		if s.TargetSpatial[dt] <= s.TargetSpatial[target] && s.TargetTemporal[dt] <= s.TargetTemporal[target] {
+		if s.Within(dt, target) {
 			continue
 		}
 		bit := d.activeBit + s.Targets - 1 - dt // the first bit is the last target's

@@ -251,7 +251,7 @@ func TestDescriptorsThatLie(t *testing.T) {
 	if _, err := wire.ParseDescriptor(key, nil, &s); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := wire.ParseDescriptor([]byte{0xc0 | 9, 0, 1}, &s, &fresh); err == nil {
+	if _, err := wire.ParseDescriptor([]byte{0xc0 | 12, 0, 1}, &s, &fresh); err == nil {
 		t.Error("a template that the structure does not have was taken")
 	}
 	if _, err := wire.ParseDescriptor([]byte{0xc0, 0, 1}, nil, &fresh); err == nil {

@@ -2,13 +2,34 @@
 // wire.ParseDescriptor: tests and the benchmark send with it, the server itself never does.
 package scalable
 
-// Mode is LxTy of the SVC registry: spatial layers that depend on the ones below, and temporal layers.
-type Mode struct{ Spatial, Temporal int }
+import "fmt"
+
+// Mode is one of the scalability modes of WebRTC's registry: so many spatial and temporal layers.
+type Mode struct {
+	Spatial, Temporal int
+	Kind              Kind
+}
+
+// Kind is what a picture of a higher spatial layer rests on.
+type Kind uint8
+
+// The kinds.
+const (
+	L   Kind = iota // the smaller picture of the same moment, always
+	Key             // only where a key frame is; from there on each layer goes on alone
+	S               // nothing of another layer, as in simulcast; each has key frames of its own
+)
+
+func (m Mode) String() string {
+	form := [...]string{L: "L%dT%d", Key: "L%dT%d_KEY", S: "S%dT%d"}[m.Kind]
+	return fmt.Sprintf(form, m.Spatial, m.Temporal)
+}
 
 // Frame names one frame of a mode.
 type Frame struct {
 	Spatial, Temporal int
-	Key               bool // brings the structure; only with Spatial and Temporal 0
+	Key               bool // brings the structure; only with Temporal 0
+	Opens             bool // is of a picture that a key frame begins; only with Temporal 0, and so with every Key
 }
 
 type writer struct {
@@ -33,7 +54,7 @@ func (m Mode) Append(dst []byte, f Frame, first, last bool, n uint16) []byte {
 	w := &writer{}
 	w.put(bit(first), 1)
 	w.put(bit(last), 1)
-	w.put(uint32(f.Spatial*m.Temporal+f.Temporal), 6)
+	w.put(uint32(m.template(f)), 6)
 	w.put(uint32(n), 16)
 	if f.Key {
 		w.put(0b11000, 5) // a structure, and which targets are active
@@ -43,40 +64,69 @@ func (m Mode) Append(dst []byte, f Frame, first, last bool, n uint16) []byte {
 	return append(dst, w.b...)
 }
 
+// template of a frame. Each spatial layer has them in this order: of its key pictures, then one for each temporal layer.
+func (m Mode) template(f Frame) int {
+	at := f.Spatial * (m.Temporal + 1)
+	if f.Key || f.Opens {
+		return at
+	}
+	return at + 1 + f.Temporal
+}
+
+// frame of a template.
+func (m Mode) frame(template int) Frame {
+	s, t := template/(m.Temporal+1), template%(m.Temporal+1)
+	return Frame{Spatial: s, Temporal: max(t-1, 0), Opens: t == 0}
+}
+
+// Has reports whether a frame is of a decode target. Target i is layer (i / Temporal, i % Temporal).
+func (m Mode) Has(target int, f Frame) bool { return m.indication(target, f) != 0 }
+
+// indication of a frame: 0 not there, 1 discardable, 2 a switch, 3 required.
+func (m Mode) indication(target int, f Frame) uint32 {
+	s, t := target/m.Temporal, target%m.Temporal
+	opens := f.Opens || f.Key
+	switch {
+	case f.Spatial > s, f.Temporal > t:
+		return 0
+	case f.Spatial < s && (m.Kind == S || m.Kind == Key && !opens):
+		return 0
+	case f.Spatial < s && !opens:
+		return 3
+	case f.Spatial == s && f.Temporal == t && t > 0:
+		return 1
+	}
+	return 2
+}
+
 func (m Mode) structure(w *writer) {
-	targets := m.Spatial * m.Temporal
+	targets, templates := m.Spatial*m.Temporal, m.Spatial*(m.Temporal+1)
 	w.put(0, 6)
 	w.put(uint32(targets-1), 5)
-	for i := range targets {
-		switch {
-		case i == targets-1:
+	for i := range templates {
+		switch at := m.frame(i); {
+		case i == templates-1:
 			w.put(3, 2)
-		case (i+1)%m.Temporal == 0:
+		case m.frame(i+1).Spatial > at.Spatial:
 			w.put(2, 2)
-		default:
+		case m.frame(i+1).Temporal > at.Temporal:
 			w.put(1, 2)
+		default:
+			w.put(0, 2)
 		}
 	}
-	// Template and target i are layer (i / Temporal, i % Temporal). A frame is present in every target that is not
-	// below it, a switch in its own and required in those above.
-	for template := range targets {
-		s, t := template/m.Temporal, template%m.Temporal
+	for i := range templates {
 		for target := range targets {
-			ds, dt := target/m.Temporal, target%m.Temporal
-			switch {
-			case s > ds || t > dt:
-				w.put(0, 2)
-			case s < ds:
-				w.put(3, 2)
-			case t == dt && t > 0:
-				w.put(1, 2)
-			default:
-				w.put(2, 2)
-			}
+			w.put(m.indication(target, m.frame(i)), 2)
 		}
 	}
-	for range targets {
-		w.put(0, 1) // no frame differences: the SFU does not look at them
+	for i := range templates {
+		// One difference where the frame rests on another. How far back that one is nobody looks at.
+		if at := m.frame(i); !at.Opens || at.Spatial > 0 && m.Kind != S {
+			w.put(1, 1)
+			w.put(0, 4)
+		}
+		w.put(0, 1)
 	}
 	// No chains: ns(targets+1) of 0.
 	width := 0
