@@ -67,7 +67,7 @@ func throughARoom(t *testing.T, mode scalable.Mode, name string, pt uint8) (pack
 		cam.pt, cam.mode, cam.packets, cam.size = pt, mode, 2, 600
 		members := []*member{alice, bob}
 		want(0)
-		w.run(4*time.Second, members, cam)
+		w.run(3*time.Second, members, cam)
 		e, _ := last[LayersChanged](bob)
 		published, _ := last[Published](bob)
 		if published.Codec != name {
@@ -78,7 +78,7 @@ func throughARoom(t *testing.T, mode scalable.Mode, name string, pt uint8) (pack
 			t.Errorf("%v: of the largest of %d qualities it has %+v", mode, top+1, a)
 		}
 		want(1) // the smallest picture will do
-		w.run(2*time.Second, members, cam)
+		w.run(time.Second, members, cam)
 		small := bob.allocated("0")
 		if small.Layer != mode.Temporal-1 {
 			t.Errorf("%v: in a small tile it has %+v", mode, small)

@@ -476,16 +476,6 @@ func TestWhoIsRefusedHearsWhy(t *testing.T) {
 		try("beyond the room's ceiling", ReasonCeiling, 1, 4, Grant{}, subscribes...)
 		try("a second room", "", 2, 1, Grant{}, subscribes...)
 		try("a third room", ReasonFull, 3, 1, Grant{}, subscribes...)
-		// Head-room: a room that fills the machine takes nobody, and no other room begins.
-		w.s.load.share.Store(700_000)
-		w.s.mu.Lock()
-		w.s.cfg.Limits.Rooms = 10
-		w.s.mu.Unlock()
-		try("a room without head-room", ReasonFull, 4, 1, Grant{}, subscribes...)
-		try("a joiner with some", "", 2, 2, Grant{}, subscribes...)
-		w.s.load.share.Store(900_000)
-		try("a joiner without", ReasonFull, 2, 3, Grant{}, subscribes...)
-		w.s.load.share.Store(0)
 		bob := w.join(3, Grant{}, subscribes...)
 		for what, c := range map[string]struct {
 			sub  []Subscription

@@ -84,6 +84,11 @@ type meter struct {
 
 func (m *meter) share() float64 { return float64(m.part.Load()) / 1e6 }
 
+// part is how much of a span was worked, in millionths. What is longer than the span began before it.
+func part(worked int64, span time.Duration) uint64 {
+	return uint64(min(worked*1e6/max(int64(span), 1), 1e6))
+}
+
 // loadEvery is how often head-room is measured. A room that fills its own core for that long takes nobody more.
 const loadEvery = time.Second
 
@@ -104,11 +109,11 @@ func (s *Server) loadLoop(ctx context.Context) {
 				w := r.busy.worked.Load()
 				d := w - r.busy.last
 				r.busy.last = w
-				r.busy.part.Store(uint64(max(d, 0) * 1e6 / int64(span)))
-				sum += max(d, 0)
+				r.busy.part.Store(part(d, span))
+				sum += d
 			}
 			s.mu.Unlock()
-			s.load.share.Store(uint64(sum * 1e6 / int64(span) / int64(runtime.GOMAXPROCS(0))))
+			s.load.share.Store(part(sum/int64(runtime.GOMAXPROCS(0)), span))
 		}
 	}
 }
