@@ -136,6 +136,17 @@ func (c *Client) WriteRTP(packet []byte) error {
 	return c.write(sealed)
 }
 
+// Seal gives what WriteRTP would send, for WriteRaw.
+func (c *Client) Seal(packet []byte) ([]byte, error) {
+	c.outMu.Lock()
+	defer c.outMu.Unlock()
+	sealed, err := c.out.EncryptRTP(nil, packet, &c.header)
+	if err != nil {
+		return nil, fmt.Errorf("light: %w", err)
+	}
+	return sealed, nil
+}
+
 // WriteRTCP seals and sends a compound, whatever it holds.
 func (c *Client) WriteRTCP(compound []byte) error {
 	c.outMu.Lock()
