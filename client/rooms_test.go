@@ -503,6 +503,69 @@ func TestWhoLosesItsNodeComesInAgain(t *testing.T) {
 	b.meets(t, a)
 }
 
+// A sender's key is a day old: it draws another one, tells it, and goes over to it while people talk. It does so each day.
+func TestKeysOfARoomRollEachDay(t *testing.T) {
+	t.Parallel()
+	acme := startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme"))
+	clock := newClock()
+	info := newRoom(t, newHuman(t, "alice", acme), client.RoomSettings{})
+	talk := func(name string) *inRoom {
+		r, err := client.JoinRoomAsGuest(within(t), client.Config{Loopback: true, Logger: logger(t, name), Now: clock.Now}, info.Link.Text(),
+			client.RoomOptions{Name: name, Media: client.Video, Source: loop(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return follow(t, name, r)
+	}
+	bob, carol := talk("bob"), talk("carol")
+	bob.meets(t, carol)
+	carol.meets(t, bob)
+	both := []*inRoom{bob, carol}
+	other := map[*inRoom]*inRoom{bob: carol, carol: bob}
+	grows := func(what string) {
+		t.Helper()
+		for _, in := range both {
+			sound, pictures := in.received(other[in])
+			waitFor(t, fmt.Sprintf("%s hears and sees the other %s", in.name, what), func() bool {
+				s, p := in.received(other[in])
+				return s > sound+10 && p > pictures+5
+			})
+		}
+	}
+	unopened := func(in *inRoom) (n uint64) {
+		for _, m := range in.Members() {
+			n += m.Stats.SFrameFailed
+		}
+		return n
+	}
+	grows("under the first keys")
+	for _, in := range both {
+		if in.was(func(e client.RoomEvent) bool { _, rekeyed := e.(client.RoomRekeyed); return rekeyed }) {
+			t.Errorf("%s drew another key before its time", in.name)
+		}
+	}
+	used := map[*inRoom]uint32{}
+	for day := range 2 {
+		clock.move(24 * time.Hour)
+		for _, in := range both {
+			e := heard(t, in, always[client.RoomRekeyed])
+			if day > 0 && e.Generation != used[in]+1 {
+				t.Errorf("%s went from generation %d to %d", in.name, used[in], e.Generation)
+			}
+			used[in] = e.Generation
+		}
+		// A fresh key is used after 2 s also if it is not there yet. From the first frame under it that opens on, all do.
+		grows(fmt.Sprintf("after day %d", day+1))
+		before := map[*inRoom]uint64{bob: unopened(bob), carol: unopened(carol)}
+		grows(fmt.Sprintf("under the keys of day %d", day+1))
+		for _, in := range both {
+			if n := unopened(in) - before[in]; n != 0 {
+				t.Errorf("day %d: %s could not open %d frames", day+1, in.name, n)
+			}
+		}
+	}
+}
+
 // loop plays a clip again and again.
 func loop(t testing.TB) *client.Source {
 	t.Helper()

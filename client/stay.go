@@ -155,8 +155,6 @@ func (s *stay) drive(ctx context.Context) error {
 	defer settle.Stop()
 	s.sending.timer = time.NewTimer(time.Hour)
 	defer s.sending.timer.Stop()
-	renew := time.NewTicker(keyLife)
-	defer renew.Stop()
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	for {
@@ -168,11 +166,9 @@ func (s *stay) drive(ctx context.Context) error {
 			ask()
 		case <-s.sending.timer.C:
 			err = s.switchKey()
-		case <-renew.C:
-			err = s.rekey()
 		case <-look.C:
 			s.showPresences()
-			err = errors.Join(s.remind(), s.measureMesh(), s.topology())
+			err = errors.Join(s.renew(), s.remind(), s.measureMesh(), s.topology())
 		case <-settle.C:
 			s.settled, s.waited = true, true
 			err = s.chair()

@@ -81,7 +81,7 @@ func (s *stay) join(ctx context.Context, l room.Link) error {
 	s.r.card.Store(card)
 	s.own = room.Member{Index: room.Index(joined.Index), Cert: s.r.a.self.Cert, Name: s.r.a.self.Name}
 	s.found(joined.Present)
-	s.sending = newRoomKeys(s.own.Index)
+	s.sending = newRoomKeys(s.own.Index, s.r.a.now())
 	s.promotion = promotion{topology: card.Topology, limit: card.MeshLimit(), sfu: joined.Sfu}
 	if err := s.r.a.remember(func(k *keep.Room) {
 		k.Base, k.Secret, k.Card, k.Expires = l.Base, l.Secret, card.Bytes(), time.Unix(int64(joined.Expires), 0)

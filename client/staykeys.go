@@ -40,14 +40,15 @@ type roomKeys struct {
 	sender *sframe.GroupSender
 	key    sframe.GroupKey  // in use
 	next   *sframe.GroupKey // drawn because somebody went, and not used yet
+	drawn  time.Time        // when the newest one was drawn: a step makes none fresh
 	stale  bool             // somebody holds a newer roster: nothing is given before we have it
 	wanted telling          // the roster that was asked for
 	timer  *time.Timer      // until next is used in any case
 }
 
-func newRoomKeys(index room.Index) roomKeys {
+func newRoomKeys(index room.Index, now time.Time) roomKeys {
 	key := sframe.NewGroupKey()
-	return roomKeys{sender: sframe.NewGroupSender(uint32(index), key), key: key}
+	return roomKeys{sender: sframe.NewGroupSender(uint32(index), key), key: key, drawn: now}
 }
 
 // newest is the key that the others should hold.
@@ -156,13 +157,21 @@ func (s *stay) askRoster(m *member, epoch uint64) error {
 	return s.say(m, &roompb.Message{Kind: &roompb.Message_RosterWanted{RosterWanted: &roompb.RosterWanted{}}})
 }
 
+// renew draws a fresh key once the newest one is a day old.
+func (s *stay) renew() error {
+	if s.r.a.now().Sub(s.sending.drawn) < keyLife {
+		return nil
+	}
+	return s.rekey()
+}
+
 // rekey draws a fresh key because somebody went: all that remain get it, and it is used when
 // all hold it. What was guessed of the others' keys is forgotten, since whoever went can guess
 // as well.
 func (s *stay) rekey() error {
 	k := &s.sending
 	fresh := k.newest().Fresh()
-	k.next = &fresh
+	k.next, k.drawn = &fresh, s.r.a.now()
 	alone := true
 	for _, m := range sortedMembers(s.members) {
 		m.receiver.Expect()

@@ -2,15 +2,16 @@
 
 import { expect, it } from "vitest";
 import { random, type Bytes } from "../src/bytes.ts";
+import { codeOf } from "../src/errors.ts";
 import { parseDeviceCert } from "../src/identity/device.ts";
 import { SeedSigner } from "../src/identity/key.ts";
 import { openCard } from "../src/room/card.ts";
 import { Chair } from "../src/room/chair.ts";
-import { freshKey, newGroupKey } from "../src/room/group.ts";
+import { freshKey, GroupReceiver, newGroupKey } from "../src/room/group.ts";
 import type { Self } from "../src/room/join.ts";
 import { Keys } from "../src/room/keys.ts";
 import type { RoomMessageInit } from "../src/room/message.ts";
-import { localKeys } from "../src/room/ring.ts";
+import { KeyRing } from "../src/room/ring.ts";
 import { Rosters, seatOf, signRoster, type Roster } from "../src/room/roster.ts";
 import { RoomKeys } from "../src/room/secret.ts";
 import { Serial } from "../src/room/serial.ts";
@@ -29,6 +30,8 @@ async function person(i: number): Promise<Self> {
 class Scene {
   now = v.now_ms;
   readonly said: { readonly to: number; readonly msg: RoomMessageInit }[] = [];
+  readonly ring = new KeyRing();
+  rekeyed = 0;
   readonly keys: Keys;
   readonly chair: Chair;
   readonly member: Member;
@@ -48,7 +51,7 @@ class Scene {
     }, (err) => { throw err; });
     const scene = this;
     const stay = {
-      get now() { return scene.now; }, rosters, serial: this.#serial, o: { keys: localKeys(), rekeyed: () => undefined }, sorted: () => [this.member],
+      get now() { return scene.now; }, rosters, serial: this.#serial, o: { keys: async (c) => this.ring.call(c), rekeyed: () => void this.rekeyed++ }, sorted: () => [this.member],
       say: async (m: Member, msg: RoomMessageInit) => void this.said.push({ to: m.index, msg }),
       get chair() { return scene.chair; },
     };
@@ -86,6 +89,17 @@ class Scene {
     }
   }
 
+  /** Time goes by while the machine sleeps: what was due by then happens once, at the end. */
+  async sleep(ms: number): Promise<void> {
+    this.now += ms;
+    const due = this.#timers.filter((t) => t.at <= this.now).sort((a, b) => a.at - b.at);
+    this.#timers = this.#timers.filter((t) => !due.includes(t));
+    for (const t of due) {
+      t.f();
+      await this.#serial.ask(async () => undefined);
+    }
+  }
+
   take(): string[] { return this.said.splice(0).map(({ msg }) => msg.case); }
 }
 
@@ -116,6 +130,48 @@ it("tells another key, and the same key under another roster, at once", async ()
   await s.roster();
   await s.keys.again();
   expect(s.take()).toEqual(["key"]);
+});
+
+it("rolls a key each day, and what is sealed before, meanwhile and after opens", async () => {
+  const s = await Scene.begin();
+  const dayMs = 86_400_000;
+  const sound = new TextEncoder().encode("sound");
+  const seal = () => s.ring.sender!.seal(0, "opus", sound);
+  const open = (r: GroupReceiver, sealed: Uint8Array) => r.open(0, "opus", sealed).then(() => "opened", (err: unknown) => codeOf(err));
+  const member = new GroupReceiver(1);
+  const old = new GroupReceiver(1); // hears of no key but the first
+  const hears = async () => {
+    for (const { msg } of s.said.splice(0)) if (msg.case === "key") member.give({ generation: msg.value.generation!, base: msg.value.key as Bytes });
+    await s.keys.isHeld(s.member, member.generation!);
+  };
+  await s.keys.give([s.member]);
+  const first = s.said[0]!.msg;
+  if (first.case !== "key") throw new Error(first.case);
+  old.give({ generation: first.value.generation!, base: first.value.key as Bytes });
+  await hears();
+  expect(await open(member, await seal())).toBe("opened");
+
+  await s.sleep(dayMs - 1);
+  expect(s.take()).toEqual([]);
+  const before = await seal();
+  await s.pass(1);
+  const meanwhile = await seal(); // the member does not hold the fresh one yet
+  expect(s.said.map(({ msg }) => msg.case)).toEqual(["key"]);
+  expect(s.rekeyed).toBe(0);
+  await hears();
+  expect(s.rekeyed).toBe(1);
+  const after = await seal();
+  for (const sealed of [after, meanwhile, before]) expect(await open(member, sealed)).toBe("opened");
+  expect([await open(old, before), await open(old, after)]).toEqual(["opened", "decrypt"]); // a step of the first is not it
+
+  // The next day nobody answers: it is used after two seconds all the same.
+  await s.sleep(dayMs);
+  expect(s.take()).toEqual(["key"]);
+  await s.pass(1_999);
+  expect(s.rekeyed).toBe(1);
+  await s.pass(1);
+  expect(s.rekeyed).toBe(2);
+  expect(await open(member, await seal())).toBe("decrypt");
 });
 
 it("does not answer each word of an older key with the newest, which is on its way", async () => {

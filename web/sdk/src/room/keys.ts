@@ -13,6 +13,8 @@ const switchMs = 2_000;
 const forgetMs = 2 * switchMs;
 /** How often whoever has not answered in time is looked for. */
 const remindMs = 1_000;
+/** How long a sender's key is used (docs/spec/rooms.md, section 8). */
+const lifeMs = 86_400_000;
 
 /** What keys need to know of a stay. */
 export interface KeyHolders extends Pick<Stay, "now" | "rosters" | "say" | "sorted"> {
@@ -35,7 +37,15 @@ export class Keys {
   async begin(index: number): Promise<void> {
     this.#key = newGroupKey();
     await this.#s.o.keys({ do: "begin", index, key: copyKey(this.#key) });
-    this.#remindLater();
+    this.#each(remindMs, () => this.#remind());
+    this.#each(lifeMs, () => this.rekey());
+  }
+
+  #each(ms: number, work: () => Promise<void>): void {
+    this.#s.serial.later(ms, async () => {
+      await work();
+      this.#each(ms, work);
+    });
   }
 
   /** The one that the others should hold. */
@@ -82,13 +92,6 @@ export class Keys {
       m.gave = 0;
       await this.#tell(m, true);
     }
-  }
-
-  #remindLater(): void {
-    this.#s.serial.later(remindMs, async () => {
-      await this.#remind();
-      this.#remindLater();
-    });
   }
 
   /** Gives our key again to whoever has not said in time that it holds it, and asks again for a roster that did not come. */

@@ -23,7 +23,6 @@ import type { RoomRefusal } from "./types.ts";
 
 /** How long who was there when we came has to show itself before we take the chair. */
 const settleMs = 3_000;
-const keyLifeMs = 86_400_000;
 /** More of the node's frames than this at once end the link: what was missed cannot be had again. */
 const maxWaiting = 8_192;
 
@@ -201,11 +200,6 @@ export class Stay {
       await this.chair.sign();
       this.o.changed();
     });
-    const renew = () => this.serial.later(keyLifeMs, async () => {
-      await this.keys.rekey();
-      renew();
-    });
-    renew();
     if (this.#ended !== undefined) this.#over();
   }
 
