@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,7 +57,7 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 	node := w.start("serve --data acme --json --log-level debug")
 	marker := leak.Marker()
 	w.write("acme/"+marker, "") // the control of the disk
-	node.line(any1)
+	metrics, _ := node.line(any1)["metrics"].(string)
 	_, alice := w.person("alice", "acme")
 	_, bob := w.person("bob", "acme")
 
@@ -151,9 +152,9 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 	w.object("room create --data alice --lobby", &lobby)
 	host := w.start("room join " + lobby.Link + " --data alice --admit all --audio " + ogg + " --video " + ivf + " --loop --json")
 	host.event("in")
-	waits := w.start("room join " + lobby.Link + " --guest --as Carol --counts --json")
+	waits := w.start("room join " + lobby.Link + " --guest --as Carol-of-the-mill --counts --json")
 	waits.event("waiting")
-	if got := host.event("waits"); got["name"] != "Carol" {
+	if got := host.event("waits"); got["name"] != "Carol-of-the-mill" {
 		t.Errorf("waits: %v", got)
 	}
 	waits.line(func(v map[string]any) bool { return v["event"] == "admitted" })
@@ -166,9 +167,18 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 		Members, Waiting []memberFacts
 	}
 	w.object("room members --data alice", &there)
-	if len(there.Members) != 1 || there.Members[0].Name != "Carol" || !there.Members[0].Connected || len(there.Waiting) != 0 {
-		t.Errorf("who is there: %+v", there)
+	if len(there.Members) != 1 || there.Members[0].Name != "Carol-of-the-mill" || !there.Members[0].Connected || len(there.Waiting) != 0 {
+		t.Fatalf("who is there: %+v", there)
 	}
+	// The figures of a node say how many there are, and never who, while they are there.
+	inLobby, err := room.ParseLink(lobby.Link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	figures := append(secrets, leak.Text("the owner", alice), leak.Text("a member", bob), leak.Secret("the first room", l.Room[:]),
+		leak.Secret("the lobby", inLobby.Room[:]), leak.Secret("the lobby's secret", inLobby.Secret[:]), leak.Text("the name of a guest", "Carol-of-the-mill"),
+		leak.Text("the guest's own id", there.Members[0].ID))
+	leak.NewHunt(t, figures...).Page("the node's metrics", metrics, http.DefaultClient, leak.Text("two seats", "trunkline_room_seats 2"))
 	away := w.start("room join " + lobby.Link + " --guest --as Mallory --json")
 	away.event("waiting")
 	host.event("waits")
@@ -178,7 +188,7 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 		exit int
 		says string
 	}{
-		{"room remove --data bob Carol", exitUnreachable, "nobody is in a room"},
+		{"room remove --data bob Carol-of-the-mill", exitUnreachable, "nobody is in a room"},
 		{"room remove --data alice Nobody", exitUsage, "nobody like that"},
 		{"room admit --data alice Mallory", exitUsage, "nobody like that"}, // is in already
 		{"room admit --data alice", exitUsage, "arg"},
