@@ -11,7 +11,7 @@ import { freshKey, GroupReceiver, newGroupKey } from "../src/room/group.ts";
 import type { Self } from "../src/room/join.ts";
 import { Keys } from "../src/room/keys.ts";
 import type { RoomMessageInit } from "../src/room/message.ts";
-import { KeyRing } from "../src/room/ring.ts";
+import { KeyRing, type KeyCall } from "../src/room/ring.ts";
 import { Rosters, seatOf, signRoster, type Roster } from "../src/room/roster.ts";
 import { RoomKeys } from "../src/room/secret.ts";
 import { Serial } from "../src/room/serial.ts";
@@ -51,7 +51,7 @@ class Scene {
     }, (err) => { throw err; });
     const scene = this;
     const stay = {
-      get now() { return scene.now; }, rosters, serial: this.#serial, o: { keys: async (c) => this.ring.call(c), rekeyed: () => void this.rekeyed++ }, sorted: () => [this.member],
+      get now() { return scene.now; }, rosters, serial: this.#serial, o: { keys: async (c: KeyCall) => this.ring.call(c), rekeyed: () => void this.rekeyed++ }, sorted: () => [this.member],
       say: async (m: Member, msg: RoomMessageInit) => void this.said.push({ to: m.index, msg }),
       get chair() { return scene.chair; },
     };
