@@ -88,6 +88,8 @@ test('the strip stands beside on a desk, and below on a phone', () => {
   const below = layOut(wish(people(4), { ...phone, grid: false }));
   expect(below.placed[0]!.width).toBe(phone.width);
   expect(below.placed[1]!.y).toBeGreaterThan(below.placed[0]!.height);
+  // Of three the two others are both seen: one of them is oneself.
+  expect(layOut(wish(people(3), { ...phone, grid: false })).pages).toBe(1);
 });
 
 test('the grid takes as many columns as make faces largest', () => {

@@ -103,6 +103,11 @@ it("makes a room that Go participants and guests of both come into, with one lis
   const visitor = await guest(made.link, "Vera");
   for (const r of [room, visitor]) expect(names(await until(r, (s) => s.people.length === 3))).toBe("Gopher Olga Vera");
   await go.hear("came", (m) => m["name"] === "Vera");
+  // Whoever says nothing of what it sends, as the Go client does, is not known to be muted.
+  expect(events.flatMap((e) => (e.type === "came" ? [[e.person.name, e.person.presence]] : []))).toEqual([["Gopher", undefined], ["Vera", undefined]]);
+  const said = (name: string) => room.state.people.find((p) => p.name === name)?.presence;
+  await until(room, () => said("Vera") !== undefined);
+  expect([said("Vera")?.microphone, said("Gopher")]).toEqual([false, undefined]);
   expect((await until(visitor, (s) => s.chair !== undefined)).chair).toBe(room.state.me);
   expect(visitor.state.people.find((p) => p.me)?.role).toBe("guest");
 

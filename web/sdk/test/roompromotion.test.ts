@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { marshalRoomMessage, parseRoomMessage } from "../src/room/message.ts";
 import { heldBack, needMessage, needOf, OwnNeeds, sameNeed, wordOf, type Word } from "../src/room/needs.ts";
 import { Forwarded, mostPublishers } from "../src/room/forwarded.ts";
-import { backMs, decide, firstNeed, inMesh, mayStandIn, type Need } from "../src/room/promotion.ts";
+import { backMs, decide, firstNeed, inMesh, mayStandIn, wordFor, type Need, type Reason } from "../src/room/promotion.ts";
 import type { Topology } from "../src/room/types.ts";
 
 const uplink: Need = { cause: "uplink", with: 0 };
@@ -45,6 +45,20 @@ describe("media goes", () => {
     expect(firstNeed([[7, pair], [6, pair]])).toEqual({ why: "pair", of: 6, with: 2 });
     expect(firstNeed([[3, pair], [9, processor], [4, processor], [8, uplink]])).toEqual({ why: "uplink", of: 8, with: undefined });
   });
+});
+
+it.each<[Topology, boolean, boolean, Reason | undefined, ReturnType<typeof wordFor>]>([
+  ["auto", true, false, undefined, { why: "count", who: "us" }],
+  ["auto", true, false, { why: "pair", of: 6, with: 2 }, { why: "pair", who: "us" }],
+  ["auto", true, false, { why: "pinned", of: undefined, with: undefined }, { why: "count", who: "us" }], // pinned no more, and not back yet
+  ["auto", false, false, undefined, { why: "count", who: "us" }],
+  ["auto", false, true, undefined, { why: "no_sfu", who: "us" }],
+  ["mesh", true, true, undefined, { why: "card", who: "owner" }],
+  ["mesh", false, true, undefined, { why: "card", who: "owner" }],
+  ["sfu", true, false, { why: "pinned", of: undefined, with: undefined }, { why: "card", who: "owner" }],
+  ["sfu", false, false, undefined, { why: "no_sfu", who: "us" }], // the owner wants one that the node does not have
+])("with the card's topology %s, an SFU at the node %s, short of one %s, for %o people are told %o", (topology, sfu, short, reason, word) => {
+  expect(wordFor(reason, topology, sfu, short)).toEqual(word);
 });
 
 describe("a member needs the SFU", () => {

@@ -183,7 +183,7 @@ export class RoomControl {
     const here = new Set(present);
     const floor = floorWithout(view.floor, (key) => here.has(key));
     const me = state.people.find((p) => p.me);
-    this.show({ room: state, link: state.link, stage, order, floor, hand: me ? me.presence.hand : view.hand });
+    this.show({ room: state, link: state.link, stage, order, floor, hand: me?.presence?.hand ?? view.hand });
   }
 
   /** Who speaks, and who is large because of it. */

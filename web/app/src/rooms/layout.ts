@@ -127,8 +127,9 @@ function strip(wish: Wish, large: string, kind: Layout['kind'], others: readonly
   const { width, height } = wish;
   const below = height > width;
   const side = below ? Math.min(120, height * 0.22) : Math.min(Math.max(128, width * 0.18), 240);
-  const one = below ? side * shape : side / shape;
   const along = below ? width : height;
+  // On a phone two stand side by side: one of them would be oneself.
+  const one = below ? Math.min(side * shape, Math.max(side, (along - gap) / 2)) : side / shape;
   const most = Math.max(1, Math.floor((along + gap) / (one + gap)));
   const pages = Math.ceil(others.length / most);
   const page = Math.min(Math.max(0, wish.page), pages - 1);

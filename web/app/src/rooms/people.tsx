@@ -57,7 +57,8 @@ export function PeoplePanel(props: { view: RoomView; room: RoomState; control: R
             <PersonRow key={p.index} person={p} view={view} room={room} control={control} onRemove={() => setAsked({ is: 'remove', person: p })} />
           ))}
         </ul>
-        {room.topology.setting === 'mesh' && <p class="small muted">{r('roomMeshCeiling', { count: room.topology.limit })}</p>}
+        {/* Pinned while it went on, it has as many seats as before. */}
+        {room.topology.setting === 'mesh' && room.seats <= room.topology.limit && <p class="small muted">{r('roomMeshCeiling', { count: room.topology.limit })}</p>}
       </section>
       <Invite room={room} />
       {room.runs && (
@@ -97,11 +98,12 @@ function PersonRow(props: { person: Person; view: RoomView; room: RoomState; con
   const name = person.me ? t('callYou') : nameOf(person);
   const runs = room.role === 'owner' || room.role === 'moderator';
   const key = cameraKey(person.index);
+  const microphone = person.me ? view.sending.microphone : person.presence?.microphone;
   const items: MenuItem[] = [{ label: t('callPin', { name }), icon: <Icon name="pin" />, run: () => control.pin(view.pinned === key ? null : key) }];
   if (!person.me && runs) {
-    if (person.presence.microphone) items.push({ label: r('roomAskMute'), icon: <Icon name="mic-off" />, run: () => control.askMute(person.index, 'microphone') });
-    if (person.presence.camera) items.push({ label: r('roomAskCamera'), icon: <Icon name="video-off" />, run: () => control.askMute(person.index, 'camera') });
-    if (person.presence.screen) items.push({ label: r('roomAskScreen'), icon: <Icon name="screen" />, run: () => control.askMute(person.index, 'screen') });
+    if (person.presence?.microphone) items.push({ label: r('roomAskMute'), icon: <Icon name="mic-off" />, run: () => control.askMute(person.index, 'microphone') });
+    if (person.presence?.camera) items.push({ label: r('roomAskCamera'), icon: <Icon name="video-off" />, run: () => control.askMute(person.index, 'camera') });
+    if (person.presence?.screen) items.push({ label: r('roomAskScreen'), icon: <Icon name="screen" />, run: () => control.askMute(person.index, 'screen') });
   }
   if (!person.me && room.chairIsOurs) items.push({ label: r('roomRemove'), icon: <Icon name="leave" />, danger: true, run: props.onRemove });
   return (
@@ -128,8 +130,8 @@ function PersonRow(props: { person: Person; view: RoomView; room: RoomState; con
           {person.hand}
         </span>
       )}
-      {person.presence.screen && <Mark icon="screen" text={t('callScreenOf', { name })} />}
-      <Mark icon={(person.me ? view.sending.microphone : person.presence.microphone) ? 'microphone' : 'mic-off'} text={(person.me ? view.sending.microphone : person.presence.microphone) ? r('roomSpeaks', { name }) : t('callMuted', { name })} />
+      {person.presence?.screen && <Mark icon="screen" text={t('callScreenOf', { name })} />}
+      {microphone !== undefined && <Mark icon={microphone ? 'microphone' : 'mic-off'} text={microphone ? r('roomSpeaks', { name }) : t('callMuted', { name })} />}
       <MenuButton label={r('roomMoreOf', { name })} items={items}>
         <Icon name="more" />
       </MenuButton>

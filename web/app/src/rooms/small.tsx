@@ -29,7 +29,7 @@ export function SmallRoom(props: { control: RoomControl }) {
           )}
           <div class="tile-name">
             {tile.name}
-            {!tile.person.presence.microphone && <Icon name="mic-off" />}
+            {tile.person.presence?.microphone === false && <Icon name="mic-off" />}
           </div>
         </div>
       )}

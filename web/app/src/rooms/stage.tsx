@@ -49,13 +49,11 @@ export function Stage(props: { view: RoomView; control: RoomControl; onDetails: 
       })}
       {alone && <p class="room-alone">{r('roomAlone')}</p>}
       {layout.pages > 1 && (
-        <>
+        <div class="room-pages">
           <TurnButton way="before" page={layout.page - 1} pages={layout.pages} control={control} />
+          <p role="status">{r('roomPage', { page: layout.page + 1, pages: layout.pages })}</p>
           <TurnButton way="after" page={layout.page + 1} pages={layout.pages} control={control} />
-          <p class="room-page" role="status">
-            {r('roomPage', { page: layout.page + 1, pages: layout.pages })}
-          </p>
-        </>
+        </div>
       )}
     </div>
   );
@@ -64,9 +62,8 @@ export function Stage(props: { view: RoomView; control: RoomControl; onDetails: 
 function TurnButton(props: { way: 'before' | 'after'; page: number; pages: number; control: RoomControl }) {
   const r = useRoomT();
   const label = r(props.way === 'before' ? 'roomPageBefore' : 'roomPageAfter');
-  if (props.page < 0 || props.page >= props.pages) return null;
   return (
-    <button type="button" class={`room-turn ${props.way}`} aria-label={label} title={label} onClick={() => props.control.turn(props.page)}>
+    <button type="button" class={`room-turn ${props.way}`} disabled={props.page < 0 || props.page >= props.pages} aria-label={label} title={label} onClick={() => props.control.turn(props.page)}>
       <Icon name="back" />
     </button>
   );
@@ -110,7 +107,7 @@ function PersonTile(props: TileProps) {
   const t = useT();
   const r = useRoomT();
   const name = person.me ? t('callYou') : tile.name;
-  const muted = person.me ? !view.sending.microphone : !person.presence.microphone;
+  const muted = person.me ? !view.sending.microphone : person.presence?.microphone === false;
   const broken = !person.me && !person.connected;
   return (
     <Frame {...props} label={name} class={`${person.speaking ? 'speaking' : ''} ${broken ? 'dimmed' : ''}`}>
@@ -119,7 +116,7 @@ function PersonTile(props: TileProps) {
       ) : (
         <div class="no-picture">
           <Avatar name={tile.name} seed={person.id} large={place.width >= smallTile} />
-          {tile.sent?.state === 'securing' && person.presence.camera && <span class="call-muted">{t('callSecuring')}</span>}
+          {tile.sent?.state === 'securing' && person.presence?.camera && <span class="call-muted">{t('callSecuring')}</span>}
         </div>
       )}
       {tile.sent?.state === 'paused' && tile.track && <p class="tile-broken">{r(tile.sent.pausedBy === 'bandwidth' ? 'roomPausedBandwidth' : 'roomPaused')}</p>}
@@ -137,7 +134,7 @@ function PersonTile(props: TileProps) {
             <span class="hidden-text">{person.me ? t('callOwnMuted') : t('callMuted', { name })}</span>
           </span>
         )}
-        {person.presence.recording && (
+        {person.presence?.recording && (
           <span class="record-dot" title={r('roomRecordedBy', { name })}>
             <span class="hidden-text">{r('roomRecordedBy', { name })}</span>
           </span>

@@ -16,7 +16,7 @@ import { SfuLeg, type Stream } from "./leg.ts";
 import { Way, type RoomMessageInit } from "./message.ts";
 import { heldBack, needMessage, OwnNeeds, sameNeed, wordOf, youngMs, type Word } from "./needs.ts";
 import { beginsAnew, Pair } from "./pair.ts";
-import { decide, firstNeed, inMesh, mayStandIn, type Need, type Promotion } from "./promotion.ts";
+import { decide, firstNeed, inMesh, mayStandIn, wordFor, type Need, type Promotion } from "./promotion.ts";
 import { brings, countFrames, newOther, qualityFrom, readOnce, slotOf, tilesOf, type Other } from "./shown.ts";
 import type { Member } from "./stay.ts";
 import type { Published, PublishOptions, Quality, RoomRoute, Tile, Topology, TopologyState, Wants } from "./types.ts";
@@ -497,16 +497,14 @@ export class RoomMedia {
 
   topology(): TopologyState {
     const { up, reason } = this.#promotion;
-    const pinned = this.#setting !== "auto";
     // A connection of the mesh still carries something.
     const carries = (o: Other) => o.pairMedia !== undefined && (!o.getsSfu || (!o.viaSfu && [...o.slots.values()].some((s) => s.mesh !== undefined)));
     const need = up ? undefined : firstNeed(this.#needed());
     const about = up ? reason : need;
-    const without = !this.#sfu && (need !== undefined || this.#others.size + 1 > this.#limit);
     return {
       mode: up ? "sfu" : "mesh", moving: up ? [...this.#others.values()].some(carries) || this.#leg?.up !== true : this.#leg !== undefined, setting: this.#setting,
-      why: pinned ? "card" : without ? "no_sfu" : reason === undefined || reason.why === "pinned" ? "count" : reason.why,
-      of: about?.of, with: about?.with, unmet: need?.why as TopologyState["unmet"], who: pinned ? "owner" : "us",
+      ...wordFor(reason, this.#setting, this.#sfu, need !== undefined || this.#others.size + 1 > this.#limit),
+      of: about?.of, with: about?.with, unmet: need?.why as TopologyState["unmet"],
       sinceMs: this.#sinceMs, limit: this.#limit, node: this.#node,
     };
   }

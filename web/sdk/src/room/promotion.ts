@@ -1,7 +1,7 @@
 // Whether media goes over the node's SFU (docs/spec/rooms.md, section 10): a pure state of the times at which it is asked
 // and of what all members know, so that all come to the same.
 
-import type { Topology } from "./types.ts";
+import type { Topology, TopologyState } from "./types.ts";
 
 /** How long a room that needs the SFU no more stays on it: who comes and goes at the limit moves nobody to and fro. */
 export const backMs = 15_000;
@@ -49,6 +49,14 @@ export function decide(
   if (!p.up) return p;
   if (p.underMs === undefined) return { ...p, underMs: nowMs };
   return nowMs - p.underMs >= backMs ? inMesh : p;
+}
+
+/** What people are told: why it is this way, and who decided. short: a mesh is not what would be had with an SFU. */
+export function wordFor(reason: Reason | undefined, topology: Topology, sfu: boolean, short: boolean): Pick<TopologyState, "why" | "who"> {
+  // Where the node has none it is not for the owner to say.
+  if (topology === "mesh" || (topology === "sfu" && sfu)) return { why: "card", who: "owner" };
+  const why = reason?.why ?? "count";
+  return { why: !sfu && (short || topology === "sfu") ? "no_sfu" : why === "pinned" ? "count" : why, who: "us" };
 }
 
 /** Whether the mesh stands in for somebody without a leg to the SFU, where so many are in, oneself among them. */

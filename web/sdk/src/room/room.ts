@@ -32,8 +32,6 @@ const askable = ["microphone", "camera", "screen"] as const;
 /** What somebody says of itself, and since when its hand is raised. */
 interface Said extends Presence { readonly handMs: number }
 
-const silent: Presence = { microphone: false, camera: false, screen: false, screenAudio: false, hand: false, recording: false };
-
 export class LiveRoom implements Room {
   readonly #a: Attendee;
   readonly #media: RoomMedia;
@@ -298,7 +296,7 @@ export class LiveRoom implements Room {
   #person(m: MemberId): Person {
     const me = m.index === this.#stay?.own.index;
     const known = knownAs(this.#a, m.cert.root);
-    const presence = me ? this.#ownPresence() : this.#presenceOf(m.index) ?? silent;
+    const presence = me ? this.#ownPresence() : this.#presenceOf(m.index);
     return {
       index: m.index, id: m.cert.root.id(), device: m.cert.deviceId.hex, name: known.name === "" ? m.name : known.name, role: this.#role(m), me,
       chair: this.#stay?.chair.index === m.index, verified: known.verified, presence, hand: this.#handOf(m.index),
@@ -333,7 +331,7 @@ export class LiveRoom implements Room {
       expiresMs: s?.expiresMs ?? was?.expiresMs ?? 0, seats: s?.seats ?? was?.seats ?? 0, me: s?.own.index ?? 0, role: s === undefined ? was?.role ?? "guest" : this.#role(s.own),
       runs: s?.steward !== undefined, chairIsOurs: s?.chair.isOurs ?? false, chair: s?.chair.index, people, tiles: this.#media.tiles(sends), published: this.#media.published(),
       lobby: [...s?.waiting.values() ?? []].map((w) => this.#waiting(w)).filter((w) => w !== undefined).sort((a, b) => a.index - b.index),
-      topology: this.#media.topology(), speakers: this.#media.speakers(), recording: people.filter((p) => p.presence.recording).map((p) => p.index), chat: this.#chat, end: this.#end,
+      topology: this.#media.topology(), speakers: this.#media.speakers(), recording: people.filter((p) => p.presence?.recording).map((p) => p.index), chat: this.#chat, end: this.#end,
     };
   }
 
