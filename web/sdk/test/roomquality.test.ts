@@ -1,7 +1,8 @@
-// The mark of how well somebody's packets come, out of what a browser says of the connection (docs/spec/rooms.md, section 10).
+// The marks of how well somebody's packets come and of who speaks, out of what a browser says of the connection (docs/spec/rooms.md, section 10).
 
 import { describe, expect, it } from "vitest";
-import { qualityFrom } from "../src/room/shown.ts";
+import { countFrames, newOther, qualityFrom, slotOf } from "../src/room/shown.ts";
+import type { Member } from "../src/room/stay.ts";
 
 type Stat = Record<string, unknown>;
 const report = (...stats: Stat[]) => new Map(stats.map((s) => [s["id"], s])) as unknown as RTCStatsReport;
@@ -48,4 +49,18 @@ describe("somebody's packets come", () => {
   it("in no number where the browser says nothing, and not badly", () => {
     expect(qualityFrom(undefined, report())).toEqual({ word: "good", rttMs: undefined, loss: undefined, kbps: undefined });
   });
+});
+
+it.each<[string, readonly (readonly [packets: number, level: number, energy: number | undefined])[], readonly boolean[]]>([
+  ["while something loud comes", [[50, 0.2, 0.1], [100, 0.3, 0.2], [150, 0.001, 0.2001]], [true, true, false]],
+  ["not where the level stands still since nothing but silence comes", [[50, 0.2, 0.1], [100, 0.2, 0.1], [150, 0.2, 0.1], [200, 0.2, 0.15]], [true, false, false, true]],
+  ["not where nothing comes at all", [[50, 0.2, 0.1], [50, 0.2, 0.1]], [true, false]],
+  ["by the level alone in a browser that counts no energy", [[50, 0.2, undefined], [100, 0.2, undefined], [150, 0, undefined]], [true, true, false]],
+])("somebody speaks %s", (_, looks, marks) => {
+  const other = newOther({ index: 2 } as Member);
+  slotOf(other, "microphone").mesh = { id: "sound" } as MediaStreamTrack;
+  expect(looks.map(([packetsReceived, audioLevel, totalAudioEnergy]) => {
+    countFrames(other, { mesh: report({ id: "A", type: "inbound-rtp", trackIdentifier: "sound", packetsReceived, audioLevel, totalAudioEnergy }), sfu: undefined }, false, () => undefined);
+    return other.speaking;
+  })).toEqual(marks);
 });

@@ -23,6 +23,8 @@ export interface SlotState {
   withheld: "bandwidth" | "us" | undefined;
   frames: number;
   still: number;
+  /** Of its sound so far, in the browser's count. */
+  energy: number | undefined;
   width: number | undefined;
   height: number | undefined;
   fps: number | undefined;
@@ -53,7 +55,7 @@ export function newOther(member: Member): Other {
 
 export function slotOf(o: Other, slot: SlotName): SlotState {
   let s = o.slots.get(slot);
-  if (s === undefined) o.slots.set(slot, s = { mesh: undefined, sfu: undefined, published: false, withheld: undefined, frames: 0, still: 0, width: undefined, height: undefined, fps: undefined, codec: undefined });
+  if (s === undefined) o.slots.set(slot, s = { mesh: undefined, sfu: undefined, published: false, withheld: undefined, frames: 0, still: 0, energy: undefined, width: undefined, height: undefined, fps: undefined, codec: undefined });
   return s;
 }
 
@@ -121,7 +123,11 @@ export function countFrames(o: Other, reports: { readonly mesh: RTCStatsReport |
       [s.width, s.height, s.fps] = [number("frameWidth"), number("frameHeight"), number("framesPerSecond")];
       const mime = (report as unknown as ReadonlyMap<string, Record<string, unknown>>).get(String(r["codecId"]))?.["mimeType"];
       s.codec = typeof mime === "string" ? mime.split("/")[1]!.toLowerCase() as Tile["codec"] : undefined;
-      if (slot === "microphone") speaking = (number("audioLevel") ?? 0) > speakingLevel && s.still === 0;
+      if (slot !== "microphone") continue;
+      // Chromium's level stays where it was as long as nothing but silence comes, and that can be loud.
+      const energy = number("totalAudioEnergy");
+      speaking = (number("audioLevel") ?? 0) > speakingLevel && s.still === 0 && (energy === undefined || energy !== s.energy);
+      s.energy = energy;
     }
   }
   o.speaking = speaking;
