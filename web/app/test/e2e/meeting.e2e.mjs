@@ -5,7 +5,7 @@ import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { World } from '../../scripts/harness.mjs';
 import { firefoxPage, launchFirefox } from './firefox.mjs';
-import { enter, moves, prefer, startCrowd, startTerminal, tile } from './meetings.mjs';
+import { enter, moves, prefer, startCrowd, startTerminal, tile, tireless } from './meetings.mjs';
 import { devices, fakes, join } from './people.mjs';
 
 const people = Number(process.env.MEETING_CROWD ?? 30);
@@ -21,17 +21,6 @@ let crowd; // all others of the Go client
 let program;
 const errors = [];
 const guests = Array.from({ length: people - 1 }, (_, i) => `Guest ${i + 1}`);
-
-/** From here on this page's encoders never say that the processor holds them back, or the line, which is what a machine that has
- * two browsers to draw looks like. Both have tests of their own, and would be one more reason to go over the node. */
-function tireless() {
-  const { getStats } = RTCPeerConnection.prototype;
-  RTCPeerConnection.prototype.getStats = async function (...args) {
-    const all = new Map(await getStats.apply(this, args));
-    for (const [id, s] of all) if (s.qualityLimitationReason) all.set(id, { ...s, qualityLimitationReason: 'none' });
-    return all;
-  };
-}
 
 /** Keeps a page's connections, so that their statistics can be read, and has a camera that asks little of the machine. */
 function prepare() {
