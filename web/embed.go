@@ -1,6 +1,6 @@
 // Package web is the app for the browser as it is built into the binary: call [Load] and serve
 // what it returns. The folder dist is written by the build in web/app, committed, and compared
-// with a fresh build by "make web-check", so "go build" needs no Node.
+// with a fresh build by "make fresh", so "go build" needs no Node.
 //
 // It promises that the digest speaks for every byte that the files have, and never fetches
 // anything from anywhere.
