@@ -26,11 +26,14 @@ function Layer(props: { call: CallView; contact: Contact }) {
   // What is under the layer is neither read nor reached while it is up.
   useEffect(() => {
     const before = document.activeElement;
-    const under = [...(layer.current?.parentElement?.children ?? [])].filter((e): e is HTMLElement => e instanceof HTMLElement && e !== layer.current && !e.classList.contains('toasts'));
+    const root = layer.current?.parentElement;
+    const under = ([...(root?.children ?? [])] as HTMLElement[]).filter((e) => e !== layer.current && !e.classList.contains('toasts'));
     for (const e of under) e.inert = true;
     return () => {
       for (const e of under) e.inert = false;
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
+      // The button that let somebody in is gone with the first press.
+      const back = root?.contains(before) ? before : root?.querySelector('h1');
+      (back as HTMLElement | null | undefined)?.focus();
     };
   }, []);
   useEffect(() => {

@@ -15,7 +15,8 @@ export function PhraseScreen() {
     () => app.store.dispatch({ type: 'toast', text: t('problemOther') }),
   );
   return (
-    <Screen title={t('phraseTitle')} narrow>
+    // Each step begins at the heading: the button that led to it is gone.
+    <Screen key={phrase.is} title={t('phraseTitle')} narrow>
       {phrase.is === 'hidden' && (
         <section class="card">
           <p>{t('phraseText')}</p>

@@ -93,7 +93,7 @@ export function FileBubble(props: { transfer: Transfer; name: string }) {
   const { transfer: f } = props;
   const time = new Date(f.created).toLocaleTimeString(t.locale, { hour: '2-digit', minute: '2-digit' });
   return (
-    <div class={f.out ? 'bubble mine file' : 'bubble file'} data-state={f.state.is}>
+    <div class={f.out ? 'bubble mine file' : 'bubble file'} tabIndex={-1} data-state={f.state.is}>
       <span class="hidden-text">{f.out ? t('you') : t('them')}: </span>
       <FileRow transfer={f} name={props.name} />
       <div class="meta small">
@@ -145,7 +145,8 @@ function FileRow(props: { transfer: Transfer; name: string }) {
         )}
       </div>
       {done !== null && <progress max={Math.max(f.size, 1)} value={done} aria-label={f.name} />}
-      <div class="row wrap file-actions">
+      {/* What was pressed may be gone a moment later: the focus stays with the file. */}
+      <div class="row wrap file-actions" onClick={(e) => e.currentTarget.closest<HTMLElement>('.file')?.focus()}>
         {is === 'asking' && (
           <>
             <button type="button" class="button main" onClick={() => app.engine.rest.files.receive(f.id)}>
@@ -229,7 +230,7 @@ export function TransfersScreen() {
             const contact = contacts.get(f.contact);
             const name = contact ? nameOf(contact) : t('them');
             return (
-              <li key={f.id} class="card file" data-state={f.state.is}>
+              <li key={f.id} class="card file" tabIndex={-1} data-state={f.state.is}>
                 <a class="small transfer-who" {...linkTo(app, { screen: 'contact', id: f.contact, tab: 'chat' })}>
                   {t(f.out ? 'transferTo' : 'transferFrom', { name })}
                 </a>
