@@ -169,7 +169,6 @@ try {
   /** Bob opens the link in a tab, at his own node, and calls. */
   const call = async () => {
     const page = await bob.context.newPage();
-    world.watch(page);
     await page.addInitScript(() => ['Call'].forEach((name) => globalThis.presses.add(name)));
     await alice.page.evaluate(() => globalThis.pressing('Answer with camera'));
     await page.goto(globex.ready.http + meeting, { waitUntil: 'commit' });

@@ -168,8 +168,9 @@ export class World {
       if (request.serviceWorker()) this.byServiceWorkers++;
       else if (request.url().endsWith('.js')) scripts.add(new URL(request.url()).pathname.slice(1));
     });
+    // Later tabs and windows, too, whoever opens them.
+    context.on('page', (page) => this.watch(page));
     const page = await context.newPage();
-    this.watch(page);
     return { context, page, scripts };
   }
 
@@ -192,11 +193,10 @@ export class World {
     });
     this.contexts.push(context);
     context.setDefaultTimeout(patience);
-    // Script that the person's pages and their workers fetched.
-    const scripts = new Set();
     context.on('request', (request) => this.seen(request.url()));
+    for (const page of context.pages()) this.watch(page);
+    context.on('page', (page) => this.watch(page));
     const page = context.pages()[0] ?? (await context.newPage());
-    this.watch(page);
     return { context, page };
   }
 

@@ -183,7 +183,6 @@ test('the whole way by keyboard alone', async () => {
   for (const p of [alice, bob]) {
     await p.page.close();
     p.page = await p.context.newPage();
-    world.watch(p.page);
   }
   await open(alice);
   await press(alice, 'Make the link');

@@ -88,7 +88,6 @@ describe('one node that was started a moment ago', () => {
     await over(alice, bob);
     const link = await newCall(alice, 'Alice');
     const page = await alice.context.newPage();
-    world.watch(page);
     await page.goto(link);
     await page.getByRole('button', { name: 'Be somebody new in this window' }).click();
     await join({ page }, 'Carol');
@@ -97,7 +96,6 @@ describe('one node that was started a moment ago', () => {
     await over(alice, { page });
     await page.close();
     const third = await alice.context.newPage();
-    world.watch(third);
     await third.goto(new URL(link).origin);
     await third.getByRole('button', { name: 'Go on as Carol' }).click();
     await third.getByRole('link', { name: /Alice/ }).waitFor();
