@@ -149,7 +149,7 @@ export interface Person {
   readonly chair: boolean;
   /** The person compared keys; is a contact; is nobody we know. */
   readonly verified: "verified" | "contact" | "unknown";
-  /** undefined: it says nothing, which is not the word that it is muted. The Go client never does. */
+  /** undefined: it says nothing, which is not the word that it is muted. */
   readonly presence: Presence | undefined;
   /** The place in the row of raised hands, 1 first; 0: none raised. */
   readonly hand: number;
