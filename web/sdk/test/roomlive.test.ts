@@ -232,7 +232,7 @@ it("shows what participants of Go send, and which of them records", async () => 
   await gopher.hear("came", (m) => m["name"] === "Olga");
   const keeper = new GoMember(made.link, ...sound, "--as", "Keeper", "--record", join(w.folder, "kept"));
   const of = (s: RoomState, name: string) => s.people.find((p) => p.name === name);
-  const state = await until(room, (s) => ["Gopher", "Keeper"].every((name) => of(s, name)?.presence.microphone === true));
+  const state = await until(room, (s) => ["Gopher", "Keeper"].every((name) => of(s, name)?.presence?.microphone === true));
   expect([of(state, "Gopher")?.presence, of(state, "Keeper")?.presence]).toMatchObject([
     { camera: false, screen: false, hand: false, recording: false }, { camera: false, screen: false, hand: false, recording: true },
   ]);
