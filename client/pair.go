@@ -288,7 +288,10 @@ func (p *pair) loop(ctx context.Context, bound <-chan struct{}, ended <-chan err
 				continue // ICE has done its part
 			case broken.IsZero():
 				broken = time.Now()
-				p.wanting()
+				// Whoever has said nothing of a connection may have nothing to send.
+				if p.described {
+					p.wanting()
+				}
 				continue
 			case time.Since(broken) > pathGivenUp:
 				return &UnreachableError{What: "a member of the room could not be connected with"}

@@ -37,6 +37,7 @@ type channel struct {
 	out  outlet
 	turn chan struct{} // one token: whoever holds it may send
 	low  chan struct{} // signalled when little waits
+	open chan struct{} // of the file channel: closed when it may be used, which can be after the control channel has bound
 	gone chan struct{} // closed when the channel is
 }
 
@@ -46,7 +47,7 @@ func (p *Peer) openChannel(label string, id uint16) (*channel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rtc: channel %s: %w", label, err)
 	}
-	c := &channel{dc: dc, out: outlet{into: dc}, turn: make(chan struct{}, 1), low: make(chan struct{}, 1), gone: make(chan struct{})}
+	c := &channel{dc: dc, out: outlet{into: dc}, turn: make(chan struct{}, 1), low: make(chan struct{}, 1), open: make(chan struct{}), gone: make(chan struct{})}
 	dc.OnClose(func() { // called once; neither channel may close while the call lasts
 		close(c.gone)
 		p.post(func() { p.end(nil) })
@@ -105,12 +106,20 @@ func (p *Peer) SendData(ctx context.Context, msg []byte) error {
 	if err := p.boundAndOpen(); err != nil {
 		return err
 	}
+	select {
+	case <-p.file.open:
+	case <-p.closing:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return p.send(ctx, p.file, msg)
 }
 
 // watchFile hands the other side's chunks on. They can only have been sent after our Ready, so
 // one that comes before we verified the other side is a breach.
 func (p *Peer) watchFile() {
+	p.file.dc.OnOpen(func() { close(p.file.open) })
 	p.file.dc.OnMessage(func(m webrtc.DataChannelMessage) {
 		if !p.binding.verified.Load() {
 			p.end(fmt.Errorf("%w: file data came first", ErrBinding))
