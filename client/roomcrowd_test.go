@@ -327,6 +327,36 @@ func sendsInClear(t *testing.T, l room.Link, frames [][]byte) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	connectLeg(t, in, pc)
+	end := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		tick := time.NewTicker(40 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-tick.C:
+			case <-end:
+				return
+			}
+			if err := track.WriteSample(media.Sample{Data: frames[i%len(frames)], Duration: 40 * time.Millisecond}); err != nil {
+				t.Errorf("a frame was not sent in clear: %v", err)
+				return
+			}
+		}
+	})
+	return func() {
+		close(end)
+		sending.Wait()
+		if err := errors.Join(pc.Close(), in.Leave(within(t))); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// connectLeg offers the SFU a connection of the test's own in the seat of a room, and waits until it is there.
+func connectLeg(t *testing.T, in *inRoom, pc *webrtc.PeerConnection) {
+	t.Helper()
 	connected := make(chan struct{})
 	var once sync.Once
 	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
@@ -351,30 +381,6 @@ func sendsInClear(t *testing.T, l room.Link, frames [][]byte) (stop func()) {
 	select {
 	case <-connected:
 	case <-within(t).Done():
-		t.Fatal("the leg of who does not seal was not connected")
-	}
-	end := make(chan struct{})
-	var sending sync.WaitGroup
-	sending.Go(func() {
-		tick := time.NewTicker(40 * time.Millisecond)
-		defer tick.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-tick.C:
-			case <-end:
-				return
-			}
-			if err := track.WriteSample(media.Sample{Data: frames[i%len(frames)], Duration: 40 * time.Millisecond}); err != nil {
-				t.Errorf("a frame was not sent in clear: %v", err)
-				return
-			}
-		}
-	})
-	return func() {
-		close(end)
-		sending.Wait()
-		if err := errors.Join(pc.Close(), in.Leave(within(t))); err != nil {
-			t.Error(err)
-		}
+		t.Fatal("a connection of the test's own to the SFU did not come about")
 	}
 }

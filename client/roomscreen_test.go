@@ -112,32 +112,7 @@ func sharesScreen(t *testing.T, in *inRoom) (sent map[[32]byte]bool) {
 		}
 		tracks[slot] = track
 	}
-	connected := make(chan struct{})
-	var once sync.Once
-	pc.OnConnectionStateChange(func(state webrtc.PeerConnectionState) {
-		if state == webrtc.PeerConnectionStateConnected {
-			once.Do(func() { close(connected) })
-		}
-	})
-	offer, err := pc.CreateOffer(nil)
-	if err == nil {
-		err = pc.SetLocalDescription(offer)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := in.OfferLeg(within(t), offer.SDP)
-	if err == nil {
-		err = pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: answer})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-connected:
-	case <-within(t).Done():
-		t.Fatal("who shares a screen was not connected")
-	}
+	connectLeg(t, in, pc)
 	clip, sent := aClip(t), map[[32]byte]bool{}
 	ctx, end := context.WithCancel(context.Background())
 	var sending sync.WaitGroup

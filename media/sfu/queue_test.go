@@ -217,6 +217,7 @@ func TestHeadroomIsMeasuredAndDecidesWhoComesIn(t *testing.T) {
 		}
 		// work lets rooms work for two seconds, so many of each 100 ms. The measure ends in the middle of a piece of it:
 		// each second has ten that were finished.
+		// The time is the bubble's: nothing here waits.
 		time.Sleep(50 * time.Millisecond)
 		work := func(milliseconds int, rooms ...*room) {
 			for range 20 {
@@ -263,6 +264,7 @@ func TestHeadroomIsMeasuredAndDecidesWhoComesIn(t *testing.T) {
 		try("into a room afterwards", "", 0, 4)
 
 		// One piece of work that is longer than the measure is not more than everything.
+		// In the bubble's time.
 		rooms[0].post(func() { time.Sleep(3500 * time.Millisecond) })
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
