@@ -6,6 +6,8 @@ import (
 	"crypto/ed25519"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -247,4 +249,27 @@ func newDoc(t *testing.T) []byte {
 	n := newTestNode(t, "other.example", "version = 1")
 	n.addrs = []string{"/ip4/192.0.2.1/tcp/1"}
 	return n.document()
+}
+
+func TestAReloadLooksForDocumentsAtOnce(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		a := s.node("acme.example", partnerOf("globex.example"))
+		b := s.node("globex.example", partnerOf("acme.example"))
+		a.addrs, b.addrs = a.cfg.Listen, b.cfg.Listen
+		b.pins.docs[a.domain] = a.document()
+		path := filepath.Join(t.TempDir(), "globex")
+		a.cfg.Sources[b.domain] = path
+		b.cfg.Sources[a.domain] = "/nowhere"
+		a.start()
+		b.start()
+		time.Sleep(time.Hour + 2*time.Minute) // the search has come to its longest pauses, and the partner dials every five minutes
+		if err := os.WriteFile(path, b.document(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.Reload()
+		time.Sleep(time.Second)
+		if st := a.stateOf(b); st.State != StateConnected {
+			t.Errorf("a second after the reload: %+v", st)
+		}
+	})
 }

@@ -208,13 +208,18 @@ func less(a, b identity.PeerID) bool { return string(a[:]) < string(b[:]) }
 var errGlare = errors.New("the other side's dial goes on")
 
 // dialHello speaks the dialler's part on a new stream and returns the session, which has not
-// begun.
-func (f *Federation) dialHello(ctx context.Context, s network.Stream, l *link) (*session, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// begun. When it gives way to the other side's dial the error is errGlare.
+func (f *Federation) dialHello(ctx context.Context, s network.Stream, l *link) (_ *session, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() {
+		if err != nil && context.Cause(ctx) == errGlare {
+			err = errGlare // whatever the stream said when it was reset
+		}
+	}()
 	stop := context.AfterFunc(ctx, func() { s.Reset() })
 	defer stop()
-	sh := &shake{out: true, cancel: cancel}
+	sh := &shake{out: true, cancel: func() { cancel(errGlare) }}
 	if !f.startShake(l.peer, sh) {
 		s.Reset()
 		return nil, errGlare

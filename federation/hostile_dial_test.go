@@ -3,10 +3,14 @@ package federation
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/trunkline-net/trunkline/envelope"
 	"github.com/trunkline-net/trunkline/federation/wire"
@@ -243,6 +247,70 @@ func TestPublicPeersAreTurnedAwayWhenFullAndPartnersAreNot(t *testing.T) {
 				t.Errorf("%s is answered with %q, want %q", p.domain, got, want)
 			}
 			st.Reset()
+		}
+	})
+}
+
+func TestADialThatGivesWayIsNoFailure(t *testing.T) {
+	simulate(t, func(t *testing.T, s *simulation) {
+		v := s.node("acme.example", publicPolicy)
+		for _, name := range []string{"mallory.example", "globex.example"} {
+			v.cfg.Sources[name] = "/nowhere"
+		}
+		p := s.rawNode("mallory.example", lowerThan(v.id()), v)
+		v.addrs = v.cfg.Listen
+		v.pins.docs[p.domain] = p.document()
+		v.start()
+
+		// The peer answers no Hello and says its own: of two dials that of the lower id counts.
+		said := make(chan network.Stream, 1)
+		p.answerWith(t, func(network.Stream, wire.Hello) {
+			st := p.open()
+			p.write(st, wire.Frame{Kind: wire.KindHello, Hello: p.hello()})
+			said <- st
+		})
+		if _, err := v.Send(envelopeTo(t, p.testNode, envelope.Day, 1024), WaiterFunc(func(Outcome) { t.Error("an outcome without a session") })); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.verdict(<-said); got != "" {
+			t.Fatalf("the Hello is answered with %q", got)
+		}
+		synctest.Wait() // nobody has more to do before the Welcome
+		if st := v.stateOf(p.testNode); st.State != StateConnecting {
+			t.Errorf("while the other dial goes on: %+v", st)
+		}
+	})
+}
+
+// lowerThan names a host whose peer id is lower than another's.
+func lowerThan(id identity.PeerID) string {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("host %d", i)
+		key, err := crypto.UnmarshalEd25519PrivateKey(seed(name))
+		if err != nil {
+			panic(err)
+		}
+		if p, err := peer.IDFromPrivateKey(key); err == nil && string(p) < string(id[:]) {
+			return name
+		}
+	}
+}
+
+func TestNewsOfAnOldDialDoesNotTouchASession(t *testing.T) {
+	hostile(t, func(t *testing.T, _ *simulation, v *testNode, p *rawPeer) {
+		s := p.join()
+		eventually(t, "the link is up", func() bool { return v.stateOf(p.testNode).State == StateConnected })
+		l := v.lookup(p.id())
+		l.failed(StateWaiting, "closed", 0)
+		l.refusedBy(&refusedError{code: wire.CodePolicy})
+		if st := v.stateOf(p.testNode); st.State != StateConnected || st.Why != "" {
+			t.Errorf("with a session: %+v", st)
+		}
+		// Nor does it keep anybody away once the session is over.
+		s.control.Reset()
+		eventually(t, "the link is down", func() bool { return v.stateOf(p.testNode).State != StateConnected })
+		if _, err := v.Send(envelopeTo(t, p.testNode, envelope.Day, 1024), nil); err != nil {
+			t.Errorf("afterwards: %v", err)
 		}
 	})
 }

@@ -295,9 +295,10 @@ func (l *link) contact() {
 // try that fails in between for another reason does not turn "refused" into "unreachable".
 func (l *link) refusedBy(e *refusedError) {
 	least := refusedFor(e)
-	if e.code == wire.CodePolicy {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e.code == wire.CodePolicy && l.session == nil {
 		now := time.Now()
-		l.mu.Lock()
 		if l.refused.IsZero() {
 			l.refusedAt = now
 		}
@@ -306,9 +307,8 @@ func (l *link) refusedBy(e *refusedError) {
 		if e.retry == 0 && !l.stands {
 			least = standsAfter
 		}
-		l.mu.Unlock()
 	}
-	l.failed(StateRefused, e.code, least)
+	l.failedLocked(StateRefused, e.code, least)
 }
 
 // mayWaitLocked says what of the queue may wait for a link that a policy does not want, the
@@ -352,6 +352,13 @@ func (l *link) tryAgainLocked(now time.Time) {
 func (l *link) failed(state State, why string, least time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.failedLocked(state, why, least)
+}
+
+func (l *link) failedLocked(state State, why string, least time.Duration) {
+	if l.session != nil {
+		return // the other side's dial was faster than the news of how ours ended
+	}
 	l.tries++
 	l.lastTry = time.Now()
 	l.pause = nextPause(l.pause, rand.Float64())

@@ -303,6 +303,7 @@ func (f *Federation) watchLoop() {
 			continue
 		case <-f.reload:
 			f.recheck()
+			f.seekAfresh()
 			for _, l := range f.allLinks() {
 				l.afresh()
 				l.poke()
@@ -412,6 +413,16 @@ func (f *Federation) seekPartners() {
 				f.mu.Unlock()
 			})
 		}
+	}
+}
+
+// seekAfresh lets every search begin at once: the administrator who reloads has put a document
+// there, or mended what kept it away.
+func (f *Federation) seekAfresh() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, sk := range f.seeking {
+		sk.pause, sk.next = 0, time.Time{}
 	}
 }
 
