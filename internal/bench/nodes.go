@@ -205,20 +205,22 @@ func (e *exchange) linked(ctx context.Context) error {
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	last := "it knows no partner yet"
 	for {
 		peers, err := e.admin.Peers(ctx)
 		if err != nil {
-			return err
+			return fmt.Errorf("ask %s for its partners (%s): %w", e.domain, last, err)
 		}
 		for _, p := range peers.Peers {
 			if p.State == "connected" {
 				return nil
 			}
+			last = fmt.Sprintf("its link is %s, why: %q", p.State, p.Why)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not link up with its partner: %w", e.domain, ctx.Err())
+			return fmt.Errorf("%s did not link up with its partner (%s): %w", e.domain, last, ctx.Err())
 		}
 	}
 }
