@@ -43,6 +43,8 @@ var (
 	ErrNotListed = errors.New("the room is for its members, and this identity is not one of them")
 	// ErrRoomOver: the room has ended, or this participant's place in it.
 	ErrRoomOver = errors.New("the room is over")
+	// ErrNotInside: who waits in a lobby is heard by nobody but those who run the room.
+	ErrNotInside = errors.New("we wait in the lobby of the room")
 
 	// ErrRemoved: the identity's newest device list does not name this device.
 	ErrRemoved = errors.New("this device was removed from its identity: set it up as a new device")

@@ -23,18 +23,20 @@ type roomFlow struct {
 	// same line.
 	soundAlone atomic.Bool
 
-	mu      sync.Mutex // guards the rest
-	sender  *sframe.GroupSender
-	ways    []way                   // that lead to somebody; replaced, never changed
-	tiles   []*roomTile             // of the members that are here
-	sending [sframe.Camera + 1]bool // by slot: the source does now
-	ended   bool                    // the source has
-	sent    int                     // audio frames
-	frames  int                     // that left since lateness was asked for, and of them late
-	late    int
-	hashes  [][32]byte // of the video frames sent
-	err     error      // of source or sinks, the first one
-	changed chan struct{}
+	mu       sync.Mutex // guards the rest
+	sender   *sframe.GroupSender
+	ways     []way                   // that lead to somebody; replaced, never changed
+	tiles    []*roomTile             // of the members that are here
+	sending  [sframe.Camera + 1]bool // by slot: the source does now
+	hand     time.Time               // since when ours is raised; zero: it is not
+	speaking bool                    // our person speaks
+	ended    bool                    // the source has
+	sent     int                     // audio frames
+	frames   int                     // that left since lateness was asked for, and of them late
+	late     int
+	hashes   [][32]byte // of the video frames sent
+	err      error      // of source or sinks, the first one
+	changed  chan struct{}
 }
 
 // way is how sealed frames get to one other member, or over the SFU to all.

@@ -44,7 +44,7 @@ func (f *roomFlow) sends(ctx context.Context, on bool, slots []sframe.Slot) {
 func (s *stay) presence() RoomPresence {
 	f := s.r.flow
 	f.mu.Lock()
-	p := RoomPresence{Microphone: f.sending[sframe.Microphone], Camera: f.sending[sframe.Camera]}
+	p := RoomPresence{Microphone: f.sending[sframe.Microphone], Camera: f.sending[sframe.Camera], Hand: f.hand}
 	f.mu.Unlock()
 	for _, m := range s.members {
 		p.Recording = p.Recording || m.in && m.media != nil && m.media.records
@@ -62,12 +62,19 @@ func (s *stay) sayPresence(came []*member) error {
 			continue
 		}
 		if err := s.say(m, &roompb.Message{Kind: &roompb.Message_Presence{Presence: &roompb.Presence{
-			Microphone: now.Microphone, Camera: now.Camera, Recording: now.Recording,
+			Microphone: now.Microphone, Camera: now.Camera, Hand: handMillis(now.Hand), Recording: now.Recording,
 		}}}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func handMillis(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(t.UnixMilli())
 }
 
 // gotPresence is what a member sends and does from now on.
@@ -93,10 +100,10 @@ func (s *stay) showPresence(m *member) {
 	s.r.tell(MemberPresence{facts})
 }
 
-// showPresences tells each second what was not told for there being too much of it.
+// showPresences begins a second anew, and tells what of presence was not told for there being too much of it.
 func (s *stay) showPresences() {
 	for _, m := range sortedMembers(s.members) {
-		m.shows = 0
+		m.shows, m.talks = 0, 0
 		s.showPresence(m)
 	}
 }

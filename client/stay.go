@@ -79,6 +79,7 @@ type member struct {
 	need    RoomNeed     // what it has said that it needs
 	shown   RoomPresence // of presence, what was told
 	shows   int          // how often in this second
+	talks   int          // notes and reactions told in this second
 	viaSFU  bool         // we get its media over the SFU, and have said so
 	getsSFU bool         // it gets ours over the SFU
 	overSFU atomic.Bool  // a frame of it came over the SFU; of any goroutine
@@ -317,6 +318,10 @@ func (s *stay) message(m *member, msg *roompb.Message) error {
 		return s.gotNeed(m, k.Need)
 	case *roompb.Message_Presence:
 		s.gotPresence(m, k.Presence)
+	case *roompb.Message_Reaction:
+		s.tellOf(m, func(f RoomMember) RoomEvent { return MemberReaction{f, rtc.Reaction(k.Reaction.Kind)} })
+	case *roompb.Message_Note:
+		s.tellOf(m, func(f RoomMember) RoomEvent { return MemberNote{f, [16]byte(k.Note.Id), k.Note.Text} })
 	case *roompb.Message_Card:
 		return s.gotCard(k.Card.Signed)
 	case *roompb.Message_Ended:

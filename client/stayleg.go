@@ -44,6 +44,8 @@ type roomLeg struct {
 	rtc    *rtc.Leg
 	on     map[string]rtc.Stream // by section, what was asked for last
 	asked  []rtc.Stream          // the wish before; of the stay's loop
+	voice  chan struct{}
+	voiced bool // we have said that our person speaks
 }
 
 // topology is asked when somebody came or went, and each second.
@@ -214,7 +216,7 @@ func (s *stay) hearsOverMesh(m *member) error {
 
 func (s *stay) newLeg() *roomLeg {
 	ctx, stop := context.WithCancel(s.ctx)
-	g := &roomLeg{s: s, stop: stop, done: make(chan struct{}), wanted: make(chan []rtc.Stream, 1), heard: make(chan *pb.RoomLegEvent, 256)}
+	g := &roomLeg{s: s, stop: stop, done: make(chan struct{}), wanted: make(chan []rtc.Stream, 1), heard: make(chan *pb.RoomLegEvent, 256), voice: make(chan struct{}, 1)}
 	s.parts.Go(func() {
 		defer close(g.done)
 		g.run(ctx)
@@ -233,6 +235,28 @@ func (g *roomLeg) want(streams []rtc.Stream) {
 	default:
 	}
 	g.wanted <- streams
+}
+
+// speaks makes the leg say whether our person speaks.
+func (g *roomLeg) speaks() {
+	select {
+	case g.voice <- struct{}{}:
+	default:
+	}
+}
+
+// sayVoice says whether our person speaks, unless it has. A leg begins as one of which nobody does.
+func (g *roomLeg) sayVoice(ctx context.Context) error {
+	f := g.s.r.flow
+	f.mu.Lock()
+	speaking := f.speaking
+	f.mu.Unlock()
+	if speaking == g.voiced {
+		return nil
+	}
+	g.voiced = speaking
+	_, err := g.ask(ctx, &pb.RoomLeg{Kind: pb.RoomLegKind_ROOM_LEG_SPEAKING, Speaking: speaking})
+	return err
 }
 
 // event takes what the node says of the leg, on the stay's loop. What is published is asked for.
@@ -303,6 +327,10 @@ func (g *roomLeg) follow(ctx context.Context, changed <-chan struct{}) error {
 	if err := g.negotiate(ctx, streams, false); err != nil {
 		return err
 	}
+	g.voiced = false
+	if err := g.sayVoice(ctx); err != nil {
+		return err
+	}
 	settle := time.NewTimer(legSettle)
 	defer settle.Stop()
 	mending := time.NewTimer(time.Hour)
@@ -319,6 +347,10 @@ func (g *roomLeg) follow(ctx context.Context, changed <-chan struct{}) error {
 			}
 			wanted = nil
 			settle.Reset(legSettle)
+		case <-g.voice:
+			if err := g.sayVoice(ctx); err != nil {
+				return err
+			}
 		case e := <-g.heard:
 			if e.Kind == pb.RoomLegEventKind_ROOM_LEG_EVENT_CLOSED {
 				return &UnreachableError{What: "the SFU ended this side's leg: " + e.Reason}

@@ -76,6 +76,10 @@ func clientError(err error) error {
 		return refused("not_chair", "somebody else has the chair of this room at the moment", "the owner or the first moderator who is there can do that")
 	case errors.Is(err, client.ErrNoMember):
 		return usageError("nobody has that number any more", "trunkline room members lists who is in and who waits")
+	case errors.Is(err, client.ErrNotInside):
+		return refused("lobby", "you wait in the lobby of the room, and nobody hears you yet", "wait until you are let in")
+	case errors.Is(err, client.ErrNoText):
+		return usageError(err.Error(), "write something shorter, or something at all")
 	case errors.Is(err, client.ErrNotListed):
 		return refused("not_listed", "the room is for its members, and you are not one of them", "ask whoever gave you the link")
 	case errors.As(err, &over):

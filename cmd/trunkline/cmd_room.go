@@ -26,7 +26,7 @@ Whoever has the link gets in, also without an identity. A room can have a lobby,
 for a list of contacts. It ends by itself.`,
 	}
 	cmd.AddCommand(newRoomCreateCommand(a), newRoomJoinCommand(a), newRoomMembersCommand(a), newRoomAdmitCommand(a), newRoomRemoveCommand(a),
-		newRoomListCommand(a), newRoomCloseCommand(a))
+		newRoomSayCommand(a), newRoomReactCommand(a), newRoomHandCommand(a), newRoomListCommand(a), newRoomCloseCommand(a))
 	return cmd
 }
 

@@ -179,6 +179,23 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 		leak.Secret("the lobby", inLobby.Room[:]), leak.Secret("the lobby's secret", inLobby.Secret[:]), leak.Text("the name of a guest", "Carol-of-the-mill"),
 		leak.Text("the guest's own id", there.Members[0].ID))
 	leak.NewHunt(t, figures...).Page("the node's metrics", metrics, http.DefaultClient, leak.Text("two seats", "trunkline_room_seats 2"))
+	w.object("room say --data alice Welcome,~all", &struct{ Said string }{})
+	if got := waits.event("note"); got["text"] != "Welcome, all" || got["id"] != alice {
+		t.Errorf("a line of chat: %v", got)
+	}
+	leak.NewHunt(t, leak.Text("a line of chat", "Welcome, all")).
+		Memory("the node's memory", node.cmd.Process.Pid, leak.Secret("the gate's public key", gate[:]))
+	w.object("room react --data alice heart", &struct{ Reacted string }{})
+	if got := waits.event("reaction"); got["reaction"] != "heart" || got["id"] != alice {
+		t.Errorf("a sign: %v", got)
+	}
+	for _, up := range []bool{true, false} {
+		w.object("room hand --data alice "+map[bool]string{true: "up", false: "down"}[up], &struct{ Hand bool }{})
+		waits.line(func(v map[string]any) bool {
+			what, _ := v["what"].(map[string]any)
+			return v["event"] == "presence" && what["hand"] == up
+		})
+	}
 	away := w.start("room join " + lobby.Link + " --guest --as Mallory --json")
 	away.event("waiting")
 	host.event("waits")
@@ -192,6 +209,10 @@ func TestARoomFromTheCommandLine(t *testing.T) {
 		{"room remove --data alice Nobody", exitUsage, "nobody like that"},
 		{"room admit --data alice Mallory", exitUsage, "nobody like that"}, // is in already
 		{"room admit --data alice", exitUsage, "arg"},
+		{"room say --data bob hello", exitUnreachable, "nobody is in a room"},
+		{"room say --data alice " + strings.Repeat("x", room.MaxNote+1), exitUsage, "1 to 4096 bytes"},
+		{"room react --data alice wink", exitUsage, "applause"},
+		{"room hand --data alice sideways", exitUsage, "up or down"},
 	} {
 		if text := w.run(c.exit, c.args); !strings.Contains(text, c.says) {
 			t.Errorf("%s: %s", c.args, text)

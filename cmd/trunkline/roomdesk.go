@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/trunkline-net/trunkline/client"
+	"github.com/trunkline-net/trunkline/client/rtc"
 	"github.com/trunkline-net/trunkline/envelope/room"
 )
 
@@ -30,14 +31,17 @@ import (
 const (
 	roomSocket = "room.sock"
 	// maxRoomOrder bounds an order, and maxRoomWord what is answered.
-	maxRoomOrder = 1 << 10
+	maxRoomOrder = 32 << 10
 	maxRoomWord  = 1 << 20
 )
 
 // roomOrder is what is asked of the command that is in the room.
 type roomOrder struct {
-	Do  string `json:"do"` // members, admit, remove
-	Who string `json:"who,omitempty"`
+	Do   string       `json:"do"` // members, admit, remove, say, react, hand
+	Who  string       `json:"who,omitempty"`
+	Text string       `json:"text,omitempty"`
+	Sign rtc.Reaction `json:"sign,omitempty"`
+	Up   bool         `json:"up,omitempty"`
 }
 
 // roomWord is its answer: what was done, or an error as the program ends with one.
@@ -105,6 +109,14 @@ func (j *joining) obey(ctx context.Context, o roomOrder) (w roomWord) {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	err := func() error {
+		switch o.Do {
+		case "say":
+			return j.r.Note(ctx, o.Text)
+		case "react":
+			return j.r.React(ctx, o.Sign)
+		case "hand":
+			return j.r.SetHand(ctx, o.Up)
+		}
 		waiting, err := j.r.Waiting(ctx)
 		if err != nil {
 			return err

@@ -31,6 +31,7 @@ type joining struct {
 	members map[room.Index]memberFacts
 
 	recording map[room.Index]bool // by their word
+	hands     map[room.Index]bool
 }
 
 // memberFacts is what the command prints of another member.
@@ -56,6 +57,15 @@ type memberFacts struct {
 	Recording   bool `json:"recording"`
 
 	Frames []frameFacts `json:"frames"`
+}
+
+// saidFacts is what a member told everybody beside media.
+type saidFacts struct {
+	Index    int    `json:"index"`
+	ID       string `json:"id"`
+	Name     string `json:"name"`
+	Text     string `json:"text,omitempty"`
+	Reaction string `json:"reaction,omitempty"`
 }
 
 // frameFacts counts what opened of one slot, by the way on which it came.
@@ -136,7 +146,7 @@ func (j *joining) run(ctx context.Context, text string) error {
 	if err := j.enter(ctx, text); err != nil {
 		return err
 	}
-	j.members, j.recording = map[room.Index]memberFacts{}, map[room.Index]bool{}
+	j.members, j.recording, j.hands = map[room.Index]memberFacts{}, map[room.Index]bool{}, map[room.Index]bool{}
 	stop, err := j.desk(ctx)
 	if err == nil {
 		err = errors.Join(j.stay(ctx), stop())
@@ -285,6 +295,10 @@ func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
 		return j.show("connected", j.keepFacts(e.RoomMember))
 	case client.MemberPresence:
 		return j.presence(e.RoomMember)
+	case client.MemberNote:
+		return j.show("note", saidFacts{Index: int(e.Index), ID: e.Root.ID(), Name: e.Name, Text: e.Text})
+	case client.MemberReaction:
+		return j.show("reaction", saidFacts{Index: int(e.Index), ID: e.Root.ID(), Name: e.Name, Reaction: signWord(e.Reaction)})
 	case client.MemberWent:
 		return j.show("went", j.keepFacts(e.RoomMember))
 	case client.RoomLinkReplaced:
@@ -306,20 +320,25 @@ func (j *joining) event(ctx context.Context, e client.RoomEvent) error {
 	return nil
 }
 
-// presence shows what somebody sends and does: to people, that it begins or ends to record.
+// presence shows what somebody sends and does: to people, that it begins or ends to record, and its hand.
 func (j *joining) presence(m client.RoomMember) error {
-	was := j.recording[m.Index]
-	j.recording[m.Index] = m.Presence.Recording
+	recorded, raised := j.recording[m.Index], j.hands[m.Index]
+	records, hand := m.Presence.Recording, !m.Presence.Hand.IsZero()
+	j.recording[m.Index], j.hands[m.Index] = records, hand
 	f := j.keepFacts(m)
-	switch {
-	case j.a.json:
+	if j.a.json {
 		return j.show("presence", f)
-	case m.Presence.Recording && !was:
-		return j.show("records", f)
-	case was && !m.Presence.Recording:
-		return j.show("records no more", f)
 	}
-	return nil
+	var err error
+	for _, change := range []struct {
+		is   bool
+		word string
+	}{{records && !recorded, "records"}, {recorded && !records, "records no more"}, {hand && !raised, "hand"}, {raised && !hand, "hand down"}} {
+		if change.is {
+			err = errors.Join(err, j.show(change.word, f))
+		}
+	}
+	return err
 }
 
 // decide lets somebody in, if that was said beforehand.
@@ -433,16 +452,21 @@ func (j *joining) show(event string, what any) error {
 			What  any    `json:"what,omitempty"`
 		}{event, what})
 	}
-	if m, ok := what.(memberFacts); ok {
-		name := oneLine(m.Name)
-		if name == "" {
-			name = m.ID
+	if f, ok := what.(saidFacts); ok {
+		if name := nameOf(f.Name, f.ID); event == "note" {
+			j.a.hint("%s: %s", name, oneLine(f.Text))
+		} else {
+			j.a.hint("%s: (%s)", name, f.Reaction)
 		}
+		return nil
+	}
+	if m, ok := what.(memberFacts); ok {
 		words := map[string]string{
 			"came": "%s is here.", "connected": "Connected with %s.", "went": "%s has gone.", "waits": "%s waits in the lobby.",
 			"records": "%s records what you say and show.", "records no more": "%s records no more.",
+			"hand": "%s raises a hand.", "hand down": "%s takes the hand down.",
 		}
-		j.a.hint(words[event], name)
+		j.a.hint(words[event], nameOf(m.Name, m.ID))
 		return nil
 	}
 	switch event {
@@ -462,6 +486,14 @@ func (j *joining) show(event string, what any) error {
 		j.a.hint("The node was away; you are in again.")
 	}
 	return nil
+}
+
+// nameOf is what people are shown of somebody: its own word, or else its id.
+func nameOf(name, id string) string {
+	if name = oneLine(name); name == "" {
+		return id
+	}
+	return name
 }
 
 func titled(t string) string {
