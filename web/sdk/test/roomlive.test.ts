@@ -244,6 +244,33 @@ it("shows what participants of Go send, and which of them records", async () => 
   await room.close();
 }, 120_000);
 
+it("writes, waves and raises hands with participants of Go", async () => {
+  const gus = new GoPerson(w, "gus");
+  await gus.join(w.acme.invite(), "acme.example");
+  const made = await createGroup(owner, { title: "Talk" });
+  const room = await enter(owner, made.link, "Olga");
+  const go = new GoMember(made.link, "--data", gus.data, "--as", "Gus", "--seconds", "60");
+  await go.hear("came", (m) => m["name"] === "Olga");
+  const { index } = (await until(room, (s) => s.people.length === 2)).people.find((p) => p.name === "Gus")!;
+  const waved = new Promise<RoomEvent>((resolve) => room.listen((e) => { if (e.type === "reaction") resolve(e); }));
+  await gus.run("room", "say", "Grüße an alle");
+  await gus.run("room", "react", "applause");
+  await gus.run("room", "hand", "up");
+  const state = await until(room, (s) => s.chat.length === 1 && s.people.some((p) => p.presence?.hand === true));
+  expect(state.chat[0]).toMatchObject({ from: index, name: "Gus", mine: false, text: "Grüße an alle" });
+  expect(state.people.find((p) => p.index === index)?.hand).toBe(1);
+  expect(await waved).toEqual({ type: "reaction", person: index, kind: "applause" });
+  room.chat("Danke");
+  room.react("laugh");
+  const olga = { index: room.state.me, id: owner.id, name: "Olga" };
+  expect(await go.hear("note")).toEqual({ ...olga, text: "Danke" });
+  expect(await go.hear("reaction")).toEqual({ ...olga, reaction: "laugh" });
+  await gus.run("room", "hand", "down");
+  await until(room, (s) => s.people.every((p) => p.presence?.hand !== true));
+  await go.stop();
+  await room.close();
+}, 120_000);
+
 it("comes back by itself when the node was restarted", async () => {
   const made = await createGroup(owner, { title: "Again" });
   const [room, visitor] = [await enter(owner, made.link, "Olga"), await guest(made.link, "Vera")];
