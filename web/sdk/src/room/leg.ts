@@ -20,7 +20,7 @@ const mendingMs = 15_000;
 const restartMs = 4_000;
 
 /** A slot of somebody, as the SFU is asked for it. */
-export interface Stream { readonly of: number; readonly slot: SlotName; readonly priority: number; readonly height: number; readonly paused: boolean }
+export interface Stream { readonly of: number; readonly slot: SlotName; readonly priority: number; readonly height: number }
 
 export interface LegOwner {
   readonly port: RoomPort;
@@ -223,7 +223,7 @@ export class SfuLeg {
 
   #sayWants(): void {
     const wants = this.#sections.flatMap(({ transceiver: { mid }, stream }) => (stream === undefined || mid === null ? [] : [{
-      mid, publisher: stream.of, slot: slotNames.indexOf(stream.slot), priority: stream.priority, height: Math.min(stream.height, 65_535), paused: stream.paused,
+      mid, publisher: stream.of, slot: slotNames.indexOf(stream.slot), priority: stream.priority, height: Math.min(stream.height, 65_535),
     }]));
     this.#o.wire().send({ case: "roomLeg", value: { kind: RoomLegKind.want, wants, lastN: this.#lastN } });
   }
@@ -298,7 +298,7 @@ export class SfuLeg {
 function same(a: readonly Stream[], b: readonly Stream[]): boolean {
   return a.length === b.length && a.every((x, i) => {
     const y = b[i]!;
-    return x.of === y.of && x.slot === y.slot && x.priority === y.priority && x.height === y.height && x.paused === y.paused;
+    return x.of === y.of && x.slot === y.slot && x.priority === y.priority && x.height === y.height;
   });
 }
 

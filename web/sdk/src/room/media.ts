@@ -12,9 +12,10 @@ import { browserPeer } from "../call/webrtc.ts";
 import { localKeys, type KeyCaller } from "./ring.ts";
 import { RoomFrames } from "./frames.ts";
 import { Forwarded } from "./forwarded.ts";
-import { SfuLeg, type Stream } from "./leg.ts";
+import { SfuLeg } from "./leg.ts";
 import { Way, type RoomMessageInit } from "./message.ts";
 import { heldBack, needMessage, OwnNeeds, sameNeed, wordOf, youngMs, type Word } from "./needs.ts";
+import { wanted } from "./wanted.ts";
 import { beginsAnew, Pair } from "./pair.ts";
 import { decide, firstNeed, inMesh, mayStandIn, wordFor, type Need, type Promotion } from "./promotion.ts";
 import { brings, countFrames, newOther, qualityFrom, readOnce, slotOf, tilesOf, type Other } from "./shown.ts";
@@ -327,25 +328,13 @@ export class RoomMedia {
     this.#o.changed();
   }
 
-  /** What is wanted of the SFU: sound of everybody who sends it, and of the pictures those that are on the screen. Whoever only
-   * listens takes no section, and nobody a description when it comes. */
   #want(): void {
     if (this.#leg === undefined) return;
-    const streams: Stream[] = [];
-    const ids = [...this.#others.keys()].sort((a, b) => a - b);
-    const add = (of: number, slot: SlotName, priority: number, height = 0) => {
+    const sends = (of: number, slot: SlotName) => {
       const s = this.#others.get(of)?.slots.get(slot);
-      if (s === undefined || (!s.published && s.mesh === undefined && s.sfu === undefined) || streams.some((x) => x.of === of && x.slot === slot)) return;
-      streams.push({ of, slot, priority, height, paused: false });
+      return s !== undefined && (s.published || s.mesh !== undefined || s.sfu !== undefined);
     };
-    for (const of of ids) add(of, "microphone", 255);
-    for (const of of ids) add(of, "screenAudio", 255);
-    const w = this.#wants;
-    if (w === undefined) {
-      for (const of of ids) add(of, "camera", 0);
-      for (const of of ids) add(of, "screen", 1);
-    } else w.tiles.forEach((t, i) => add(t.person, t.slot, (t.pinned === true ? 128 : 0) + Math.max(100 - i, 0), Math.round(t.height)));
-    this.#leg.want(streams.slice(0, 150), w?.lastN ?? 0);
+    this.#leg.want(wanted([...this.#others.keys()].sort((a, b) => a - b), sends, this.#wants), this.#wants?.lastN ?? 0);
   }
 
   /** The first frame of somebody's slot has opened that came over the SFU. */

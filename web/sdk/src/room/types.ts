@@ -306,7 +306,7 @@ export type RoomEvent =
 
 /** What of the others is shown, and how large. It replaces what was wanted before. */
 export interface Wants {
-  /** Tiles that are on the screen, the most important first. What is not named is not asked of the SFU; sound always is. */
+  /** Tiles that are on the screen, the most important first, at most 28. What is not named is not asked of the SFU; sound always is. */
   readonly tiles: readonly { readonly person: number; readonly slot: "camera" | "screen"; /** CSS pixels times the device's ratio. */ readonly height: number; readonly pinned?: boolean }[];
   /** Of the cameras that are named and not pinned only those of so many: who spoke last. Absent: all. */
   readonly lastN?: number;
