@@ -121,7 +121,11 @@ function FileRow(props: { transfer: Transfer; name: string }) {
   const menu = [];
   if (is === 'saved') menu.push({ label: t('fileSaveAgain'), icon: <Icon name="download" />, run: () => act('save') });
   if (over || is === 'choose' || is === 'interrupted' || is === 'paused') {
-    menu.push({ label: t(is === 'arrived' || is === 'saved' ? 'fileRemove' : 'fileForget'), icon: <Icon name="close" />, run: () => act('forget') });
+    const run = () => {
+      document.querySelector<HTMLElement>('h1[tabindex]')?.focus(); // what has it will be gone
+      act('forget');
+    };
+    menu.push({ label: t(is === 'arrived' || is === 'saved' ? 'fileRemove' : 'fileForget'), icon: <Icon name="close" />, run });
   }
   return (
     <>

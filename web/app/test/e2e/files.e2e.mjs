@@ -73,6 +73,7 @@ test('what arrived is there after a reload, until it is removed', async () => {
   await row(bob, 'kept.bin').getByRole('button', { name: /More about/ }).click();
   await bob.page.getByRole('menuitem', { name: 'Remove from this browser' }).click();
   await row(bob, 'kept.bin').waitFor({ state: 'detached' });
+  expect(await bob.page.evaluate(() => document.activeElement.tagName)).toBe('H1');
   const names = await bob.page.evaluate(async () => {
     const dir = await (await navigator.storage.getDirectory()).getDirectoryHandle('files');
     const sizes = [];
