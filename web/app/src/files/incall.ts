@@ -63,10 +63,7 @@ export class InCall {
       else {
         await this.engine.send(this.files.outgoing(out.file, out.file.name), (p) => {
           if (p.state === 'hashing') this.rows.state(id, { is: 'hashing', done: p.done });
-          else if (p.state === 'waiting') this.rows.state(id, { is: 'waiting' });
-          else if (p.state === 'sending') this.rows.state(id, { is: 'moving', rate: rate.of(p.done) }, p.done);
-          else if (p.state === 'paused') this.rows.state(id, { is: 'paused', by: p.by }, p.done);
-          else if (p.state === 'verifying') this.rows.state(id, { is: 'verifying' }, p.done);
+          else this.rows.progress(id, rate, p);
         });
       }
     } catch (error) {
@@ -113,10 +110,7 @@ export class InCall {
 
   private came(p: transfer.Progress): void {
     const { id, rate } = this.coming ?? {};
-    if (!id || !rate) return;
-    if (p.state === 'sending') this.rows.state(id, { is: 'moving', rate: rate.of(p.done) }, p.done);
-    else if (p.state === 'paused') this.rows.state(id, { is: 'paused', by: p.by }, p.done);
-    else if (p.state === 'verifying') this.rows.state(id, { is: 'verifying' }, p.done);
+    if (id && rate) this.rows.progress(id, rate, p);
   }
 
   private async arrived(m: transfer.Manifest): Promise<void> {

@@ -108,11 +108,7 @@ export class Receiving {
         }
         return this.where(row, m);
       },
-      onReceiving: (_, p) => {
-        if (p.state === 'sending') this.rows.state(row, { is: 'moving', rate: rate.of(p.done) }, p.done);
-        else if (p.state === 'paused') this.rows.state(row, { is: 'paused', by: p.by }, p.done);
-        else if (p.state === 'verifying') this.rows.state(row, { is: 'verifying' }, p.done);
-      },
+      onReceiving: (_, p) => this.rows.progress(row, rate, p),
       onReceiveEnd: (_, why) => {
         run.why = why;
         leave(this.client, c, why);

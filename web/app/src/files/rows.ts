@@ -1,4 +1,5 @@
-import type { Client } from '@trunkline/sdk';
+import type { Client, transfer } from '@trunkline/sdk';
+import type { Rate } from './line.ts';
 import { recordPrefix as prefix } from './record.ts';
 import type { Action, Transfer, TransferState } from '../state.ts';
 
@@ -34,6 +35,21 @@ export class Rows {
 
   state(id: string, state: TransferState, done?: number): void {
     this.change(id, done === undefined ? { state } : { state, done });
+  }
+
+  /** What the engine of a transfer says of it. */
+  progress(id: string, rate: Rate, p: transfer.Progress): void {
+    const { done } = p;
+    if (p.state === 'waiting') this.state(id, { is: 'waiting' });
+    else if (p.state === 'paused') this.state(id, { is: 'paused', by: p.by }, done);
+    else if (p.state === 'verifying') this.state(id, { is: 'verifying' }, done);
+    else if (p.state === 'sending') {
+      // After a reload nobody knows how much is here before the other side is back: what was here then is shown until it is.
+      const marks = (n: number) => ((n * 32) / p.size) | 0;
+      const passed = marks(done) > marks(this.get(id)?.done ?? 0);
+      this.state(id, { is: 'moving', rate: rate.of(done) }, done);
+      if (passed && this.client.records.raw(prefix + id)) this.client.background('a file', () => this.keep(id));
+    }
   }
 
   /** Writes a row down. What is under way is interrupted when it is read again. */

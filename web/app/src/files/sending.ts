@@ -216,12 +216,7 @@ export class Sending {
     const rate = new Rate();
     let why: unknown;
     try {
-      await engine.send(run.out, (p) => {
-        if (p.state === 'waiting') this.rows.state(id, { is: 'waiting' });
-        else if (p.state === 'sending') this.rows.state(id, { is: 'moving', rate: rate.of(p.done) }, p.done);
-        else if (p.state === 'paused') this.rows.state(id, { is: 'paused', by: p.by }, p.done);
-        else if (p.state === 'verifying') this.rows.state(id, { is: 'verifying' }, p.done);
-      });
+      await engine.send(run.out, (p) => this.rows.progress(id, rate, p));
     } catch (error) {
       why = error;
       if (!(error instanceof TrunklineError)) throw error;
