@@ -62,7 +62,7 @@ const groups: Record<string, RegExp> = {
   screens:
     /\/app\/src\/screens\/(about|add|details|devices|fileinput|home|host|identities|join|keysettings|media|nodeview|person|phrase|return|scan|sendfile|settings|side|transfer|update|verify|welcome)\.tsx$|\/app\/src\/call\/details\.tsx$|\/app\/src\/files\/choose\.ts$|\/ui\/src\/tabs\.tsx$/,
   arrive: /\/sdk\/src\/(client\/arrive|identity\/signing)\.ts$/,
-  tools: /\/app\/src\/call\/(clock|during|ended|float|limited|more|reactions|signs)\.tsx?$|\/sdk\/src\/call\/(quality|screen)\.ts$/,
+  tools: /\/app\/src\/call\/(clock|during|end|ended|float|limited|more|reactions|signs)\.tsx?$|\/sdk\/src\/call\/(quality|screen)\.ts$/,
   transfers: /\/app\/src\/(transfers|files\/(incall|line|receiving|rows|sending|shelf))\.ts$|\/sdk\/src\/transfer\/(?!release)/,
   cards: /\/app\/src\/(cards\/desk\.ts|screens\/card\.tsx)$|\/sdk\/src\/(call\/card\w+|envelope\/card\w*)\.ts$/,
   room: /\/app\/src\/rooms\/\w+\.tsx?$|\/sdk\/src\/(room\/|link\/roomframes)|texts\/names\/room$/,

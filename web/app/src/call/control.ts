@@ -3,7 +3,7 @@ import { fetched } from '../fetched.ts';
 import type { Action, State } from '../state.ts';
 import type { Store } from '../store.ts';
 import type { During } from './during.ts';
-import { type CallEnd, type CallView, endOf, freshView, type Own, silent, type TileName } from './view.ts';
+import { type CallView, freshView, type Own, silent, type TileName } from './view.ts';
 
 /** How often numbers about a running call are read. */
 const lookMs = 1000;
@@ -183,7 +183,7 @@ export class CallControl {
           this.follow(await this.calls.startCall(view.contact, { media: view.video ? 2 : 1, relayOnly: this.view?.relayOnly ?? false }));
         } catch (error) {
           if (!(error instanceof TrunklineError)) throw error;
-          this.finish(endOf(6, error, { live: false, relayOnly: view.relayOnly }));
+          this.finish(6, error);
         }
       })(),
     );
@@ -262,9 +262,7 @@ export class CallControl {
     const { view } = this;
     if (this.call !== c || !view || view.stage.is === 'ended') return;
     const { state } = c;
-    if (state.phase === 'ended') {
-      return this.finish(endOf(state.reason, c.why, { live: view.stage.is === 'live', relayOnly: c.relayOnly }));
-    }
+    if (state.phase === 'ended') return this.finish(state.reason, c.why);
     const media = c.peerMedia;
     if (media) {
       media.onTrack = () => this.changed(c);
@@ -382,7 +380,7 @@ export class CallControl {
 
   // ---- After ----
 
-  private finish(why: CallEnd): void {
+  private finish(reason: number, why: TrunklineError | undefined): void {
     const { view } = this;
     clearInterval(this.timer);
     this.more?.end();
@@ -391,7 +389,7 @@ export class CallControl {
     if (!view) return;
     for (const track of Object.values(view.tracks)) track?.stop();
     const lasted = view.stage.is === 'live' ? performance.now() - view.stage.since : 0;
-    this.show({ stage: { is: 'ended', why, lasted }, tracks: {}, peer: { sending: silent, tracks: {} }, pointer: null, brokenSince: null });
+    this.show({ stage: { is: 'ended', reason, why, lasted, rang: view.stage.is === 'incoming' }, tracks: {}, peer: { sending: silent, tracks: {} }, pointer: null, brokenSince: null });
   }
 
   /** Takes the call off the screen. */

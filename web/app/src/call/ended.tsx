@@ -1,29 +1,14 @@
 import { Avatar } from '@trunkline/ui';
 import { useEffect, useRef } from 'preact/hooks';
 import { useApp, useT, useView } from '../app.ts';
-import type { Key } from '../i18n.ts';
 import { nameOf, Notice, TrustMark } from '../screens/parts.tsx';
 import type { Contact } from '../state.ts';
 import { clock } from './clock.ts';
-import type { CallEnd, CallView, Stage } from './view.ts';
-
-const ends: Record<CallEnd, Key> = {
-  ended: 'callEndEnded',
-  declined: 'callEndDeclined',
-  busy: 'callEndBusy',
-  'no-answer': 'callEndNoAnswer',
-  elsewhere: 'callEndElsewhere',
-  unreachable: 'callEndUnreachable',
-  lost: 'callEndLost',
-  alarm: 'callEndAlarm',
-  told: 'callEndAlarm',
-  'failed-there': 'callEndFailedThere',
-  'no-relay': 'callEndNoRelay',
-  failed: 'callEndFailed',
-};
+import { endOf } from './end.ts';
+import type { CallEnd, CallView } from './view.ts';
 
 /** How a call ended, and what comes next. */
-export function Ended(props: { call: CallView; contact: Contact; stage: Extract<Stage, { is: 'ended' }> }) {
+export function Ended(props: { call: CallView; contact: Contact; stage: CallEnd }) {
   const { call, contact, stage } = props;
   const app = useApp();
   const t = useT();
@@ -32,18 +17,18 @@ export function Ended(props: { call: CallView; contact: Contact; stage: Extract<
   const backedUp = useView((s) => s.prefs.backedUp);
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => heading.current?.focus(), []);
-  const told = stage.why === 'told';
-  const alarm = told || stage.why === 'alarm';
+  const end = endOf(stage, call.relayOnly);
+  const alarm = end === 'callAlarmTold' || end === 'callAlarmText';
   return (
     <div class="call-waiting">
       <div class="call-who">
         <Avatar name={name} seed={contact.id} large />
         <h1 ref={heading} tabIndex={-1} aria-live="polite">
-          {t(ends[stage.why], { name })}
+          {t(alarm ? 'callEndAlarm' : end, { name })}
         </h1>
         <TrustMark trust={contact.trust} words />
         {stage.lasted > 0 && <p class="call-muted">{clock(stage.lasted)}</p>}
-        {alarm && <p class="call-alarm">{t(told ? 'callAlarmTold' : 'callAlarmText', { name })}</p>}
+        {alarm && <p class="call-alarm">{t(end, { name })}</p>}
       </div>
       {stage.lasted > 0 && !backedUp && (
         <Notice kind="warn" icon="info">

@@ -1,22 +1,17 @@
-import { type call, isAlarm, type TrunklineError } from '@trunkline/sdk';
+import type { call, TrunklineError } from '@trunkline/sdk';
 import type { DeviceProblem } from '../devices.ts';
 
 // What the page shows of a call. Tracks are in here, keys are not.
 
-/** How a call ended, as far as a person can make something of it. */
-export type CallEnd =
-  | 'ended'
-  | 'declined'
-  | 'busy'
-  | 'no-answer'
-  | 'elsewhere' // another device of this person answered
-  | 'unreachable'
-  | 'lost' // there was a connection, and it did not come back
-  | 'alarm' // somebody stands between the two, or frames were not sealed
-  | 'told' // the other side says so of its end
-  | 'failed-there'
-  | 'no-relay'
-  | 'failed';
+/** How a call ended: the reason that was told, and what happened here. */
+export interface CallEnd {
+  reason: number;
+  why: TrunklineError | undefined;
+  /** Milliseconds of sound and picture. */
+  lasted: number;
+  /** It rang here, and nobody had answered. */
+  rang: boolean;
+}
 
 export type Stage =
   | { is: 'prejoin' } // looking at oneself before ringing
@@ -25,7 +20,7 @@ export type Stage =
   | { is: 'incoming' }
   | { is: 'joining' }
   | { is: 'live'; since: number }
-  | { is: 'ended'; why: CallEnd; lasted: number };
+  | ({ is: 'ended' } & CallEnd);
 
 export type Own = 'microphone' | 'camera';
 export type TileName = 'screen-theirs' | 'screen-mine' | 'them' | 'me';
@@ -75,28 +70,4 @@ export function freshView(contact: string, out: boolean, video: boolean, stage: 
     tracks: {}, problems: {}, peer: { sending: silent, tracks: {} },
     seen: false, code: '', route: null, brokenSince: null, quality: null, adapted: null, counts: [], reactions: [], pointer: null, grid: false, pinned: null,
   };
-}
-
-/** Why a call ended, from the reason that was told and what happened here. */
-export function endOf(reason: number, why: TrunklineError | undefined, was: { live: boolean; relayOnly: boolean }): CallEnd {
-  if (isAlarm(why)) return 'alarm';
-  const code = why?.code;
-  switch (reason) {
-    case 1:
-      return 'ended';
-    case 2:
-      return 'elsewhere';
-    case 3:
-      return 'declined';
-    case 4:
-      return 'busy';
-    case 5:
-      return 'no-answer';
-    case 7:
-      return 'told';
-    default:
-      if (was.live) return code === 'peer_failed' ? 'failed-there' : 'lost';
-      if (code === 'unreachable' || code === 'refused') return was.relayOnly ? 'no-relay' : 'unreachable';
-      return 'failed';
-  }
 }
