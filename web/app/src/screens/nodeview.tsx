@@ -33,7 +33,8 @@ export function NodeView() {
       if (contact && note.created >= began) rows.push({ is: 'note', at: note.created, id: note.id, out: note.out, who: nameOf(contact), text: note.text });
     }
   }
-  rows.sort((a, b) => b.at - a.at);
+  // Of the same millisecond, too, the newest stands first.
+  rows.reverse().sort((a, b) => b.at - a.at);
   const time = (at: number) => new Date(at).toLocaleTimeString(t.locale, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
   const frame = frames.find((f) => f.number === chosen);
   return (
