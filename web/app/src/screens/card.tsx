@@ -72,7 +72,7 @@ function Rail(props: { view: CardView }) {
   const { view } = props;
   const answering = view.is === 'seen' || view.is === 'answered' || (view.is === 'making' && view.kind === 'answer');
   const at = view.is === 'offered' && !view.found ? 0 : view.is === 'none' || view.is === 'making' || view.is === 'seen' || view.is === 'stopped' || view.is === 'lost' ? 0 : 1;
-  const steps: Key[] = answering ? ['cardRailOpen', 'cardRailBack'] : ['cardRailSend', 'cardRailAnswer'];
+  const steps: Key[] = answering ? ['cardRailOpen', 'cardRailBack'] : ['cardRailSend', 'cardAnswerTitle'];
   return (
     <ol class="rail" aria-label={t('cardSteps')}>
       {steps.map((key, i) => (

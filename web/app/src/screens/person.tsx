@@ -364,7 +364,7 @@ function Held(props: { contact: Contact; why: Exclude<ReturnType<typeof sendable
         {props.why === 'known' && (
           <div>
             <button type="button" class="button" onClick={() => app.go({ screen: 'add', address: props.contact.address })}>
-              {t('knockAgain')}
+              {t('ask')}
             </button>
           </div>
         )}

@@ -19,7 +19,7 @@ export function SendFile() {
   const chats = useView((s) => s.chats);
   const known = listed(contacts, chats).people.filter((c) => sendable(c) === 'yes');
   return (
-    <Screen title={t('sendTitle')} narrow>
+    <Screen title={t('sendFile')} narrow>
       <section class="card">
         <p class="muted">{t(known.length > 0 ? 'sendText' : 'sendNobody')}</p>
         {known.length > 0 ? (

@@ -60,7 +60,7 @@ export function Side(props: { phone: boolean }) {
         </a>
         <a class="button" {...linkTo(app, { screen: 'send' })}>
           <Icon name="attach" />
-          {t('sendTitle')}
+          {t('sendFile')}
         </a>
         <a class="button plain last" {...linkTo(app, { screen: 'card', text: '' })}>
           <Icon name="people" />

@@ -143,7 +143,7 @@ function FileRow(props: { transfer: Transfer; name: string }) {
           </div>
         </div>
         {menu.length > 0 && is !== 'paused' && is !== 'interrupted' && (
-          <MenuButton label={t('fileMore', { name: f.name })} items={menu}>
+          <MenuButton label={t('moreAbout', { name: f.name })} items={menu}>
             <Icon name="more" />
           </MenuButton>
         )}
