@@ -90,7 +90,7 @@ export class World {
     const child = spawn(
       this.binary,
       ['serve', '--data', path.join(this.dir, 'first'), '--http-listen', '127.0.0.1:0', '--federation-listen', '127.0.0.1:0', '--turn-listen', '127.0.0.1:0',
-        '--metrics-listen', '127.0.0.1:0'],
+        '--sfu-listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0'],
       { stdio: ['ignore', 'pipe', 'ignore'], env: { PATH: process.env.PATH, HOME: this.dir } },
     );
     this.children.push(child);
@@ -215,13 +215,12 @@ export class World {
     if (!this.origins.has(origin)) this.foreign.push(url);
   }
 
-  /** Violations that axe finds on the page as it is now. */
+  /** Violations that axe finds on the page as it is now, and what runs out of its sides: light and dark, from left to right and from right to left. */
   async axe(page) {
     // The page's policy forbids what a test injects as a script; the debugger's evaluation is not
     // bound by it.
     await page.evaluate(axeSource);
-    const result = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-    return result.violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.target.join(' ')} ${n.any[0]?.message ?? ''}`).join(' | ')}`);
+    return page.evaluate(inEveryLook);
   }
 
   async stop() {
@@ -229,6 +228,32 @@ export class World {
     await Promise.all(this.children.map(end));
     rmSync(this.dir, { recursive: true, force: true });
   }
+}
+
+/** Runs in the page. Theme and direction are two attributes of its root, whatever the system and the person want. */
+async function inEveryLook() {
+  const root = document.documentElement;
+  const { dir, dataset: { theme } } = root;
+  const found = [];
+  for (const [look, way] of [['light', 'ltr'], ['light', 'rtl'], ['dark', 'ltr'], ['dark', 'rtl']]) {
+    root.dataset.theme = look;
+    root.dir = way;
+    // Nobody chose a colour or a place in the middle of a transition; the end of one may begin another.
+    const running = () => document.getAnimations().filter((a) => a instanceof CSSTransition);
+    for (let left = running(); left.length > 0; left = running()) for (const transition of left) transition.finish();
+    const { violations } = await globalThis.axe.run(document, { resultTypes: ['violations'] });
+    for (const v of violations) found.push(`${look} ${way}: ${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.target.join(' ')} ${n.any[0]?.message ?? ''}`).join(' | ')}`);
+    // What may be long by nature is scrolled by itself.
+    const wide = [...document.querySelectorAll('*')].filter((e) => e.scrollWidth > e.clientWidth && !e.matches('.dump, .long, .tabs') && (e === root || /auto|scroll/.test(getComputedStyle(e).overflowX)));
+    const outside = [...document.querySelectorAll('a, button, input, textarea, [role]')].filter((e) => {
+      const { left, right, width, height } = e.getBoundingClientRect();
+      return width > 0 && height > 0 && (left < -1 || right > innerWidth + 1) && !e.closest('.tabs');
+    });
+    for (const e of [...wide, ...outside]) found.push(`${look} ${way}: out of its place: ${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 40)}`);
+  }
+  root.dataset.theme = theme;
+  root.dir = dir;
+  return found;
 }
 
 /** What photographs a page as it is, in every size and theme, and holds it to axe. */
@@ -244,8 +269,8 @@ export function camera(world, shots, only, violations) {
         // Two frames: the first one begins with the styles of before.
         await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
         await page.screenshot({ path: path.join(shots, `${name}-${size}-${theme}.png`) });
-        for (const v of await world.axe(page)) violations.push(`${name} ${size} ${theme}: ${v}`);
       }
+      for (const v of await world.axe(page)) violations.push(`${name} ${size} ${v}`);
     }
     await page.setViewportSize(sizes.desktop);
   };

@@ -35,24 +35,16 @@ function terminal(name) {
   return t;
 }
 
-async function inBothThemes({ page }) {
-  for (const colorScheme of ['light', 'dark']) {
-    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
-    await page.waitForFunction((want) => document.documentElement.dataset.theme === want, colorScheme);
-    expect(await world.axe(page), colorScheme).toEqual([]);
-  }
-}
-
 test('a meeting with a lobby is made, and its link opens it for somebody without an account', async () => {
   const { page } = owner;
   await page.getByRole('link', { name: 'New meeting' }).click();
   await page.getByLabel('What it is about').fill('Plans for the old mill');
   await page.getByRole('radio', { name: /Whom you let in/ }).check();
-  await inBothThemes(owner);
+  expect(await world.axe(owner.page)).toEqual([]);
   await page.getByRole('button', { name: 'Make the meeting' }).click();
   await page.getByTestId('made').waitFor();
   await page.getByRole('img', { name: 'Code for the link' }).waitFor();
-  await inBothThemes(owner);
+  expect(await world.axe(owner.page)).toEqual([]);
   const text = await page.getByLabel('Link of the meeting').textContent();
   link = () => text.trim();
   await page.getByTestId('made').getByRole('link', { name: 'Enter' }).click();
@@ -64,10 +56,10 @@ test('a meeting with a lobby is made, and its link opens it for somebody without
   guest = await world.person(devices);
   await guest.page.goto(link());
   await guest.page.getByText('You go in as a guest').waitFor();
-  await inBothThemes(guest);
+  expect(await world.axe(guest.page)).toEqual([]);
   await enter(guest, 'Gus');
   await guest.page.getByRole('heading', { name: 'Waiting to be let in…' }).waitFor();
-  await inBothThemes(guest);
+  expect(await world.axe(guest.page)).toEqual([]);
   clean();
 });
 
@@ -75,13 +67,13 @@ test('whoever waits is let in, and both see and hear each other over the mesh', 
   const { page } = owner;
   await page.getByTestId('people').click();
   await page.getByText('Waiting to be let in').waitFor();
-  await inBothThemes(owner);
+  expect(await world.axe(owner.page)).toEqual([]);
   await page.getByRole('button', { name: 'Let Gus in' }).click();
   await guest.page.getByTestId('stage').waitFor();
   await Promise.all([moves(owner, 'Gus'), moves(guest, 'Olga')]);
   await page.getByTestId('topology').filter({ hasText: 'Mesh' }).waitFor();
   await tile(owner, 'Gus').getByText(/^Mesh, (LAN|direct)$/).waitFor({ state: 'attached' });
-  await inBothThemes(guest);
+  expect(await world.axe(guest.page)).toEqual([]);
   clean();
 });
 
@@ -98,7 +90,7 @@ test('what is written, shown and raised reaches the others', async () => {
   await owner.page.getByText('1 line not read').waitFor({ state: 'attached' });
   await owner.page.getByTestId('chat').click();
   await owner.page.getByRole('log').getByText('is it <b>on</b>?').waitFor();
-  await inBothThemes(owner);
+  expect(await world.axe(owner.page)).toEqual([]);
   await owner.page.getByRole('complementary').getByRole('button', { name: 'Close' }).click();
   await guest.page.getByRole('complementary').getByRole('button', { name: 'Close' }).click();
   await guest.page.getByRole('button', { name: 'React' }).click();
@@ -113,7 +105,7 @@ test('a request to mute is a question', async () => {
   await owner.page.getByRole('menuitem', { name: 'Ask to mute' }).click();
   const asked = guest.page.getByRole('alertdialog', { name: 'Olga asks you to mute yourself' });
   await asked.waitFor();
-  await inBothThemes(guest);
+  expect(await world.axe(guest.page)).toEqual([]);
   await asked.getByRole('button', { name: 'Mute' }).click();
   await tile(owner, 'Gus').getByText('Gus is muted').waitFor({ state: 'attached' });
   await guest.page.getByTestId('microphone').click();
@@ -126,7 +118,7 @@ test('a recording is told to all while it runs, and its file plays from end to e
   await page.evaluate(() => { delete globalThis.showSaveFilePicker; });
   await page.getByRole('button', { name: 'More of the meeting' }).click();
   await page.getByRole('menuitem', { name: 'Record' }).click();
-  await inBothThemes(owner);
+  expect(await world.axe(owner.page)).toEqual([]);
   await page.getByRole('button', { name: 'Tell everybody and record' }).click();
   await guest.page.getByTestId('recorded').filter({ hasText: 'Olga records' }).waitFor();
   const before = await tile(owner, 'Gus').locator('video').evaluate((v) => v.currentTime);
@@ -176,7 +168,7 @@ test('more people than a mesh carries go over the node, which the badge says wit
   await page.getByTestId('topology').click();
   await page.getByText('There are more than 4 people').waitFor();
   await page.getByText('Your own app, by itself').waitFor();
-  await inBothThemes(owner);
+  expect(await world.axe(owner.page)).toEqual([]);
   await page.keyboard.press('Escape');
   await Promise.all([moves(owner, 'Gus'), moves(guest, 'Olga')]);
   await tile(owner, 'Gus').getByText('SFU acme.example').waitFor({ state: 'attached' });
@@ -190,7 +182,7 @@ test('somebody who is sent away is told so, and the others go on under another l
   await page.getByRole('menuitem', { name: 'Send away' }).click();
   const confirm = page.getByRole('alertdialog', { name: 'Send Tara away?' });
   await confirm.getByText('everybody who stays gets new keys').waitFor();
-  await inBothThemes(owner);
+  expect(await world.axe(owner.page)).toEqual([]);
   await confirm.getByRole('button', { name: 'Send away' }).click();
   await tile(owner, 'Tara').waitFor({ state: 'detached' });
   await expect.poll(() => page.getByLabel('Link of the meeting').textContent()).not.toBe(before);
@@ -212,7 +204,7 @@ test('the end for all has its own words, and the old link opens nothing', async 
   await page.getByRole('alertdialog').getByRole('button', { name: 'End for all' }).click();
   for (const person of [owner, guest]) {
     await person.page.getByRole('heading', { name: 'The meeting was ended for all' }).waitFor();
-    await inBothThemes(person);
+    expect(await world.axe(person.page)).toEqual([]);
   }
   const late = await world.person(devices);
   await late.page.goto(link());
@@ -221,7 +213,7 @@ test('the end for all has its own words, and the old link opens nothing', async 
   await late.page.goto(link().slice(0, -5));
   await enter(late, '');
   await late.page.getByRole('heading', { name: 'This link is not whole' }).waitFor();
-  await inBothThemes(late);
+  expect(await world.axe(late.page)).toEqual([]);
   await late.context.close();
   clean();
 });
