@@ -73,7 +73,7 @@ export function codeOf(err: unknown): Code | undefined {
 
 /** Whether a call with this error ends with an alarm: somebody may stand between its sides, or a browser does not seal. */
 export function isAlarm(err: TrunklineError | undefined): boolean {
-  return err !== undefined && ["key_alarm", "binding", "call_code"].includes(err.code);
+  return err !== undefined && ["key_alarm", "key_changed", "binding", "call_code"].includes(err.code);
 }
 
 /** The other side has said that it ended something with an alarm. That is its word. */

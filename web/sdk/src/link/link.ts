@@ -29,8 +29,8 @@ const maxHintMs = 600_000;
 const finalCodes = new Set(["replaced", "not_registered", "policy", "registration_closed", "bad_signature"]);
 
 function isFinal(err: TrunklineError): boolean {
-  return isCode(err, "key_alarm") || isCode(err, "aborted") || isCode(err, "signature") || isCode(err, "equivocation") || isCode(err, "rollback")
-    || isCode(err, "revoked") || isCode(err, "not_registered") || (err.code === "refused" && finalCodes.has(err.nodeCode ?? ""));
+  return (["key_alarm", "aborted", "signature", "equivocation", "rollback", "revoked", "not_registered"] as const).some((code) => isCode(err, code))
+    || (err.code === "refused" && finalCodes.has(err.nodeCode ?? ""));
 }
 
 export class Link {
