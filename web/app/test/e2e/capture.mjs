@@ -44,35 +44,16 @@ export async function capture(origin) {
 }
 
 /** What follows the head of a request or answer that became a WebSocket. */
-function upgraded(bytes) {
+export function upgraded(bytes) {
   const end = bytes.indexOf('\r\n\r\n');
   return end >= 0 && /^upgrade: websocket\r?$/im.test(bytes.subarray(0, end).toString('latin1')) ? bytes.subarray(end + 4) : null;
 }
 
-/** Messages of a stream of WebSocket frames (RFC 6455, section 5.2), unmasked; the last one may not be whole yet. */
+/** Contents of the messages in a stream of WebSocket frames. */
 function messages(bytes) {
   const out = [];
   let parts = [];
-  for (let at = 0; at + 2 <= bytes.length; ) {
-    const [first, second] = [bytes[at], bytes[at + 1]];
-    if (first & 0x70) throw new Error('an extension changes what is on the wire');
-    let size = second & 0x7f;
-    at += 2;
-    if (size === 126) {
-      if (at + 2 > bytes.length) break;
-      size = bytes.readUInt16BE(at);
-      at += 2;
-    } else if (size === 127) {
-      if (at + 8 > bytes.length) break;
-      size = Number(bytes.readBigUInt64BE(at));
-      at += 8;
-    }
-    const mask = second & 0x80 ? bytes.subarray(at, at + 4) : null;
-    if (mask) at += 4;
-    if (at + size > bytes.length) break;
-    const content = Buffer.from(bytes.subarray(at, at + size));
-    at += size;
-    if (mask) for (let i = 0; i < content.length; i++) content[i] ^= mask[i & 3];
+  for (const { first, content } of frames(bytes)) {
     if ((first & 0x0f) > 2) continue; // ping, pong, close
     parts.push(content);
     if (first & 0x80) {
@@ -81,4 +62,30 @@ function messages(bytes) {
     }
   }
   return out;
+}
+
+/** The whole frames at the beginning of a stream (RFC 6455, section 5.2), unmasked, and where each ends. */
+export function* frames(bytes) {
+  for (let at = 0; at + 2 <= bytes.length; ) {
+    const [first, second] = bytes.subarray(at);
+    if (first & 0x70) throw new Error('an extension changes what is on the wire');
+    let size = second & 0x7f;
+    at += 2;
+    if (size === 126) {
+      if (at + 2 > bytes.length) return;
+      size = bytes.readUInt16BE(at);
+      at += 2;
+    } else if (size === 127) {
+      if (at + 8 > bytes.length) return;
+      size = Number(bytes.readBigUInt64BE(at));
+      at += 8;
+    }
+    const mask = second & 0x80 ? bytes.subarray(at, at + 4) : null;
+    if (mask) at += 4;
+    if (at + size > bytes.length) return;
+    const content = Buffer.from(bytes.subarray(at, at + size));
+    at += size;
+    if (mask) for (let i = 0; i < content.length; i++) content[i] ^= mask[i & 3];
+    yield { first, content, end: at };
+  }
 }
