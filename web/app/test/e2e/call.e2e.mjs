@@ -32,8 +32,10 @@ describe('a call between two browsers at two nodes', () => {
     await alice.page.getByRole('heading', { name: 'Call Bob' }).waitFor();
     await alice.page.locator('.preview video').waitFor();
     await alice.page.locator('.meter').waitFor();
+    expect(await world.axe(alice.page)).toEqual([]);
     await alice.page.getByRole('button', { name: 'Call', exact: true }).click();
     await bob.page.getByRole('heading', { name: /is calling with camera/ }).waitFor();
+    for (const { page } of [alice, bob]) expect(await world.axe(page)).toEqual([]);
     await answer(bob);
     await Promise.all([moving(alice), moving(bob)]);
     clean();
@@ -44,6 +46,7 @@ describe('a call between two browsers at two nodes', () => {
       await person.page.getByTestId('route').click();
       await person.page.getByText(/frames? opened, 0 dropped, none in plain/).waitFor();
       await person.page.getByText('Round trip').waitFor();
+      expect(await world.axe(person.page)).toEqual([]);
       await person.page.getByTestId('route').click();
     }
     clean();
@@ -109,6 +112,7 @@ describe('in a call', () => {
     await alice.page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
     await alice.page.mouse.move(box.x + box.width / 2 + 4, box.y + box.height / 2);
     await bob.page.getByTestId('pointer').waitFor();
+    for (const { page } of [alice, bob]) expect(await world.axe(page)).toEqual([]);
     await bob.page.keyboard.press('s');
     await alice.page.getByTestId('screen-theirs').waitFor({ state: 'detached' });
     clean();
@@ -132,6 +136,7 @@ describe('in a call', () => {
   test('a reload ends it for the other side, too', async () => {
     await alice.page.reload();
     await bob.page.getByRole('heading', { name: 'Call ended' }).waitFor();
+    expect(await world.axe(bob.page)).toEqual([]);
     clean();
   });
 });

@@ -75,8 +75,13 @@ describe('one node that was started a moment ago', () => {
     bob = await world.person(devices);
     await bob.context.addInitScript(noteWhenSeen);
     await bob.page.goto(link);
+    await bob.page.getByRole('heading', { name: 'Call Alice', level: 1 }).waitFor();
+    expect(await world.axe(bob.page)).toEqual([]);
     await join(bob, 'Bob');
+    expect(await world.axe(bob.page)).toEqual([]);
     expect(await bob.page.evaluate(() => location.hash)).not.toContain('invite');
+    await alice.page.getByRole('region', { name: 'Bob wants to join' }).waitFor();
+    expect(await world.axe(alice.page)).toEqual([]);
     await letIn(alice, 'Bob');
     await Promise.all([moving(alice), moving(bob)]);
     // What is said to be the way from a link into a call is what whoever opened it for the first time has fetched.
@@ -89,6 +94,8 @@ describe('one node that was started a moment ago', () => {
     const link = await newCall(alice, 'Alice');
     const page = await alice.context.newPage();
     await page.goto(link);
+    await page.getByRole('button', { name: 'Be somebody new in this window' }).waitFor();
+    expect(await world.axe(page)).toEqual([]);
     await page.getByRole('button', { name: 'Be somebody new in this window' }).click();
     await join({ page }, 'Carol');
     await letIn(alice, 'Carol');

@@ -45,6 +45,7 @@ test('a conversation is deleted here after a question, stays deleted, and the ot
   await page.getByRole('menuitem', { name: 'Delete messages' }).click();
   const dialog = page.getByRole('alertdialog');
   await dialog.getByText('Delete all messages with Bob?').waitFor();
+  expect(await world.axe(page)).toEqual([]);
   await dialog.getByRole('button', { name: 'Cancel' }).click();
   expect(await bubbles(alice).count()).toBe(60);
   await page.getByRole('button', { name: 'More about Bob' }).click();
