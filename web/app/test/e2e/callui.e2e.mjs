@@ -66,6 +66,7 @@ describe('keys', () => {
     await bob.page.keyboard.press('?');
     const sheet = bob.page.getByRole('dialog', { name: 'Keys' });
     await sheet.getByText('X', { exact: true }).waitFor();
+    expect(await world.axe(bob.page)).toEqual([]);
     // While the sheet is open, keys are read and not obeyed.
     await bob.page.keyboard.press('m');
     expect(await label(bob, 'microphone')).toBe('Mute');
@@ -102,12 +103,16 @@ describe('tiles', () => {
   test('are alike, or one is large, or the one that was pinned', async () => {
     expect(await layout()).toBe('speaker');
     await alice.page.getByRole('button', { name: 'More of the call' }).click();
+    await alice.page.getByRole('menuitem', { name: 'Show all alike' }).waitFor();
+    expect(await world.axe(alice.page)).toEqual([]);
     await alice.page.getByRole('menuitem', { name: 'Show all alike' }).click();
     expect(await layout()).toBe('grid');
+    expect(await world.axe(alice.page)).toEqual([]);
     expect(Math.abs((await area('me')) - (await area('them')))).toBeLessThan(100);
     await alice.page.getByTestId('me').hover();
     await alice.page.getByRole('button', { name: 'Keep You large' }).click();
     expect(await layout()).toBe('strip');
+    expect(await world.axe(alice.page)).toEqual([]);
     expect(await area('me')).toBeGreaterThan(3 * (await area('them')));
     await alice.page.getByRole('button', { name: 'Keep You large' }).click();
     await alice.page.getByRole('button', { name: 'More of the call' }).click();
@@ -194,6 +199,7 @@ test('the small window shows the other one and mutes, and closes with the call',
 
 test('after the first call that came about, the words are offered', async () => {
   await alice.page.locator('.call-layer').getByText('Twenty-four words').waitFor();
+  expect(await world.axe(alice.page)).toEqual([]);
   await alice.page.getByRole('button', { name: 'Write the words down' }).click();
   await alice.page.getByRole('heading', { name: 'Recovery words' }).waitFor();
   await alice.page.locator('.call-layer').waitFor({ state: 'detached' });

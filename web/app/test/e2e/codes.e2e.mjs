@@ -37,6 +37,7 @@ test('somebody is added by the code on their screen', async () => {
   await bob.page.getByRole('button', { name: 'Scan a code' }).click();
   // A code of another kind is said to be one, and the camera looks on.
   await bob.page.getByText('This is another kind of code.').waitFor();
+  expect(await world.axe(bob.page)).toEqual([]);
   await expect.poll(() => bob.page.getByLabel('Address, link or code', { exact: true }).inputValue()).toMatch(/^tl1.*@acme\.example/);
   await bob.page.getByLabel('Your name').fill('Bob');
   await bob.page.getByRole('button', { name: 'Ask to connect' }).click();

@@ -32,9 +32,12 @@ afterAll(async () => {
 test('a file arrives whole, and each side says what is true', async () => {
   const data = content(5_000_000);
   await offer(world, alice, 'plans of the quay.bin', data);
+  await bob.page.locator('.bubble.file[data-state="asking"]').waitFor();
+  expect(await world.axe(bob.page)).toEqual([]);
   await receive(bob);
   await row(alice, 'plans of the quay.bin', 'delivered').getByText('Bob has it, checked').waitFor();
   await row(bob, 'plans of the quay.bin', 'arrived').getByText('here and checked').waitFor();
+  for (const { page } of [alice, bob]) expect(await world.axe(page)).toEqual([]);
   const got = await saved(bob, 'plans of the quay.bin');
   expect(got.name).toBe('plans of the quay.bin');
   expect(sha(got.content)).toBe(sha(data));
@@ -60,6 +63,7 @@ test('no is no, and can be asked again', async () => {
   const failed = row(alice, 'unwanted.bin', 'failed');
   await failed.getByText('Bob does not want it').waitFor();
   await failed.getByRole('button', { name: 'Send again' }).waitFor();
+  expect(await world.axe(alice.page)).toEqual([]);
 });
 
 test('what arrived is there after a reload, until it is removed', async () => {
@@ -114,6 +118,7 @@ test('each person can hold it, the other is told, and several files wait for the
   await row(bob, 'held.bin').getByRole('button', { name: 'Pause' }).click();
   await row(bob, 'held.bin', 'paused').waitFor();
   await row(alice, 'held.bin', 'paused').getByText('Bob has paused it').waitFor();
+  for (const { page } of [alice, bob]) expect(await world.axe(page)).toEqual([]);
   await row(bob, 'held.bin').getByRole('button', { name: 'Resume' }).click();
   await gate(alice);
   await row(alice, 'held.bin', 'delivered').waitFor();
@@ -166,6 +171,7 @@ test('a sender that is reloaded asks for the same file, knows another one, and g
   await reached(alice, 'again.bin', 12 * MiB);
   await crash(alice);
   await row(bob, 'again.bin', 'interrupted').getByText('It goes on when').waitFor();
+  expect(await world.axe(bob.page)).toEqual([]);
   await reopened(alice);
   const asked = row(alice, 'again.bin', 'choose');
   await asked.getByText('Choose the same file to go on').waitFor();
@@ -173,6 +179,7 @@ test('a sender that is reloaded asks for the same file, knows another one, and g
   other[other.length - 1] ^= 1; // same size, same name, one bit
   await asked.locator('input[type=file]').setInputFiles(written(world, 'again.bin', other));
   await asked.getByText('That is another file').waitFor();
+  expect(await world.axe(alice.page)).toEqual([]);
   await asked.locator('input[type=file]').setInputFiles(written(world, 'renamed since.bin', data));
   await row(alice, 'again.bin', 'delivered').waitFor();
   await row(bob, 'again.bin', 'arrived').waitFor();
@@ -222,6 +229,7 @@ test('without room, both are told; then it goes straight to where the person say
   await offer(world, alice, 'too much.bin', data);
   await receive(bob);
   await row(bob, 'too much.bin', 'room').getByText('This browser has no room for it').waitFor();
+  expect(await world.axe(bob.page)).toEqual([]);
   await row(alice, 'too much.bin', 'waiting').waitFor();
   await row(bob, 'too much.bin').getByRole('button', { name: 'Decline' }).click();
   await row(bob, 'too much.bin', 'failed').waitFor();
@@ -285,6 +293,7 @@ test('what the browser has cleared is not said to be there, and comes whole all 
   await clear();
   await row(bob, 'emptied.bin').getByRole('button', { name: 'Save' }).click();
   await row(bob, 'emptied.bin', 'lost').getByText('the browser has cleared it').waitFor();
+  expect(await world.axe(bob.page)).toEqual([]);
   // In the middle: what is gone is sent again.
   const data = content(40 * MiB, 11);
   await gate(alice, 20 * MiB);

@@ -112,6 +112,7 @@ async function alarmed() {
     return own.count();
   }));
   expect(Math.max(...noticed)).toBe(1);
+  for (const { page } of [alice, bob]) expect(await world.axe(page)).toEqual([]);
   for (const { page } of [alice, bob]) expect(await page.locator('.call-layer video, .call-layer audio').count()).toBe(0);
 }
 

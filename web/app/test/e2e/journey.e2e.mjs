@@ -98,6 +98,7 @@ describe('two people at two nodes', () => {
     await alice.page.getByText('No link').or(alice.page.getByText('Connecting')).first().waitFor();
     await write(alice, 'written without a node');
     await alice.page.locator('.bubble.mine', { hasText: 'written without a node' }).locator('.fate.queued').waitFor();
+    expect(await world.axe(alice.page)).toEqual([]);
     await alice.page.context().setOffline(false);
     await bubble(bob, 'written without a node').waitFor();
     clean();
@@ -109,6 +110,7 @@ describe('two people at two nodes', () => {
     await second.getByRole('button', { name: 'Use it here' }).click();
     await second.getByRole('link', { name: /Bob/ }).waitFor();
     await alice.page.getByText('open in another tab').waitFor();
+    expect(await world.axe(alice.page)).toEqual([]);
     await second.close();
     await alice.page.reload();
     await alice.page.getByRole('link', { name: /Bob/ }).first().waitFor();
@@ -157,6 +159,7 @@ describe('two people at two nodes', () => {
     await alice.page.getByRole('alertdialog').getByRole('button', { name: 'Block' }).click();
     await alice.page.getByText('Bob is blocked').waitFor();
     await alice.page.getByRole('heading', { name: 'Blocked' }).waitFor();
+    expect(await world.axe(alice.page)).toEqual([]);
     clean();
   });
 });
@@ -229,7 +232,7 @@ test('another browser becomes a device of the same person, and hears what is wri
   await first.page.getByLabel('Request of the new device').fill(request);
   await first.page.getByRole('button', { name: 'Approve' }).click();
   const approval = await first.page.locator('code.long').textContent();
-  expect((await world.axe(first.page)).join('\n')).toBe('');
+  expect(await world.axe(first.page)).toEqual([]);
   await second.page.getByLabel('Approval').fill(approval.slice(0, -10));
   await second.page.getByRole('button', { name: 'Add this device' }).click();
   await second.page.getByRole('alert').waitFor();
@@ -242,9 +245,12 @@ test('another browser becomes a device of the same person, and hears what is wri
   await bubble(first, 'to both of your screens').waitFor();
   await first.page.goto(`${acme.ready.http}/devices`);
   await first.page.getByRole('button', { name: 'Remove' }).click();
+  await first.page.getByRole('alertdialog').waitFor();
+  expect(await world.axe(first.page)).toEqual([]);
   await first.page.getByRole('alertdialog').getByRole('button', { name: 'Remove' }).click();
   await first.page.getByText('The device was removed').waitFor();
   await second.page.getByText('This device was removed').waitFor();
+  expect(await world.axe(second.page)).toEqual([]);
   for (const person of [first, second, other]) await person.context.close();
   clean();
 });

@@ -55,6 +55,7 @@ test('the camera is sent smaller, then pauses, and the voice goes on; then all o
   await alice.page.getByTestId('limited').filter({ hasText: 'The connection is weak. Your picture is sent smaller.' }).waitFor();
   await expect.poll(async () => { const h = await height(); return h > 0 && h <= 180; }).toBe(true);
   await alice.page.getByTestId('limited').filter({ hasText: 'Your camera pauses' }).waitFor();
+  expect(await world.axe(alice.page)).toEqual([]);
   // The other side is told, and is not shown a picture that stands still.
   await bob.page.locator('[data-testid="them"] video').waitFor({ state: 'detached' });
   const before = await sound();

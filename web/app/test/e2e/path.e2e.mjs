@@ -65,6 +65,7 @@ test('the node is killed: the picture stays, dimmed, with the seconds, and nothi
   // Counted from the last packet: the browser takes some seconds until it says so.
   expect(Number(/\d+/.exec(await since.textContent())[0])).toBeGreaterThan(1);
   expect(await alice.page.locator('[data-testid="them"].dimmed video').count()).toBe(1);
+  expect(await world.axe(alice.page)).toEqual([]);
   // What a sender has is taken from it a moment after it was said so.
   await expect.poll(() => sends(alice)).toBe(0);
   await acme.again();
