@@ -191,3 +191,17 @@ test('without a node', async () => {
   await stands(alice, 'home without a node');
   clean();
 });
+
+test('follows the system from light to dark and back, until somebody chooses', async () => {
+  const { page } = bob;
+  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+  for (const colorScheme of ['dark', 'light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    await expect.poll(theme).toBe(colorScheme);
+  }
+  await page.goto(`${acme.ready.http}/settings`);
+  await page.getByRole('combobox', { name: 'Theme' }).click();
+  await page.getByRole('option', { name: 'Light' }).click();
+  await expect.poll(theme).toBe('light');
+  clean();
+});
