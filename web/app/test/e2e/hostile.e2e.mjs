@@ -83,7 +83,7 @@ test('somebody who sends plain frames is never shown and never heard; a fresh se
   await answer(bob);
   await alice.page.getByRole('heading', { name: 'Call stopped for safety' }).waitFor();
   // Frames came, and every one of them was dropped.
-  await alice.page.getByText('What arrived was not sealed by Bob').waitFor();
+  await alice.page.getByText('Something that arrived was not sealed or signed by Bob').waitFor();
   expect(await alice.page.evaluate(() => globalThis.shown)).toBe(0);
   await bob.page.getByRole('heading', { name: 'Call stopped for safety' }).waitFor();
   await bob.page.getByText(told).waitFor();
@@ -107,7 +107,7 @@ async function alarmed() {
   const noticed = await Promise.all([alice, bob].map(async ({ page }) => {
     await page.getByRole('heading', { name: 'Call stopped for safety' }).waitFor();
     await page.getByText('compare the safety number').waitFor();
-    const own = page.getByText('What arrived was not sealed by');
+    const own = page.getByText('Something that arrived was not sealed or signed by');
     await own.or(page.getByText(told)).waitFor();
     return own.count();
   }));

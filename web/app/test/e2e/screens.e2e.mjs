@@ -64,6 +64,20 @@ test('before there is an account', async () => {
   clean();
 });
 
+test('follows the system from light to dark and back, until somebody chooses', async () => {
+  const { page } = bob;
+  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+  for (const colorScheme of ['dark', 'light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    await expect.poll(theme).toBe(colorScheme);
+  }
+  await page.goto(`${acme.ready.http}/settings`);
+  await page.getByRole('combobox', { name: 'Theme' }).click();
+  await page.getByRole('option', { name: 'Light' }).click();
+  await expect.poll(theme).toBe('light');
+  clean();
+});
+
 test('with an account and nobody in it', async () => {
   await stands(alice, 'home');
   await opened(alice, '/call', 'New call');
@@ -189,19 +203,5 @@ test('without a node', async () => {
   await acme.kill();
   await alice.page.getByText('No link').waitFor();
   await stands(alice, 'home without a node');
-  clean();
-});
-
-test('follows the system from light to dark and back, until somebody chooses', async () => {
-  const { page } = bob;
-  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
-  for (const colorScheme of ['dark', 'light', 'dark']) {
-    await page.emulateMedia({ colorScheme });
-    await expect.poll(theme).toBe(colorScheme);
-  }
-  await page.goto(`${acme.ready.http}/settings`);
-  await page.getByRole('combobox', { name: 'Theme' }).click();
-  await page.getByRole('option', { name: 'Light' }).click();
-  await expect.poll(theme).toBe('light');
   clean();
 });
