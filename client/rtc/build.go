@@ -106,7 +106,7 @@ func (p *Peer) build() error {
 	}
 	p.pc = pc
 	if err := p.furnish(); err != nil {
-		return errors.Join(err, pc.GracefulClose())
+		return errors.Join(err, closeConnection(pc))
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func OpenCardLink(cfg Config) (*CardLink, error) {
 		return nil, fmt.Errorf("rtc: %w", err)
 	}
 	if err := l.furnish(); err != nil {
-		return nil, errors.Join(err, l.pc.GracefulClose())
+		return nil, errors.Join(err, closeConnection(l.pc))
 	}
 	return l, nil
 }
@@ -480,7 +480,7 @@ func (l *CardLink) reason() error {
 // Close ends the link and waits until nothing of it is left.
 func (l *CardLink) Close() error {
 	l.end(nil)
-	if err := l.pc.GracefulClose(); err != nil {
+	if err := closeConnection(l.pc); err != nil {
 		return fmt.Errorf("rtc: close: %w", err)
 	}
 	return nil

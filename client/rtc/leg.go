@@ -112,7 +112,7 @@ func NewLeg(cfg LegConfig) (*Leg, error) {
 		return nil, fmt.Errorf("rtc: %w", err)
 	}
 	if err := l.furnish(); err != nil {
-		return nil, errors.Join(err, l.pc.GracefulClose())
+		return nil, errors.Join(err, closeConnection(l.pc))
 	}
 	return l, nil
 }
@@ -335,7 +335,7 @@ func (l *Leg) Close() error {
 		l.later()
 	}
 	l.mu.Unlock()
-	err := l.pc.GracefulClose()
+	err := closeConnection(l.pc)
 	l.loops.Wait()
 	return err
 }

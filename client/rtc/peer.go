@@ -178,7 +178,7 @@ func (p *Peer) Run(ctx context.Context) error {
 	}
 	p.sayBye()
 	p.binding.stopTimer()
-	err := p.pc.GracefulClose()
+	err := closeConnection(p.pc)
 	p.mu.Lock()
 	p.last = true
 	p.mu.Unlock()
