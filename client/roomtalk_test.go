@@ -80,10 +80,7 @@ func TestWhoTalksAllTheTimeFillsNoQueue(t *testing.T) {
 	alice := newHuman(t, "alice", startExchange(t, "acme.example", filepath.Join(t.TempDir(), "acme")))
 	info := newRoom(t, alice, client.RoomSettings{})
 	a := goIn(t, alice, info.Link.Text(), client.RoomOptions{})
-	x := breakIn(t, info.Link, someSelf(t, newRoot(t)))
-	x.post(0, x.join.Payload)
-	s := x.meet(a.Index())
-	heard(t, a, func(e client.MemberCame) bool { return e.Index == x.index })
+	x, s := stranger(t, a, info)
 	note := func(text string) {
 		t.Helper()
 		x.say(a.Index(), s, &roompb.Message{Kind: &roompb.Message_Note{Note: &roompb.Note{Id: make([]byte, 16), Text: text}}})
@@ -94,32 +91,23 @@ func TestWhoTalksAllTheTimeFillsNoQueue(t *testing.T) {
 		note("me me me")
 	}
 	// In the next second or the one after it one is heard again.
+	ctx := within(t)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for again := false; !again; {
 		note("and now")
 		select {
 		case <-tick.C:
-		case <-within(t).Done():
+		case <-ctx.Done():
 			t.Fatal("nothing is heard any more")
 		}
-		a.mu.Lock()
-		for _, e := range a.kept {
+		again = a.was(func(e client.RoomEvent) bool {
 			said, is := e.(client.MemberNote)
-			again = again || is && said.Text == "and now"
-		}
-		a.mu.Unlock()
+			return is && said.Text == "and now"
+		})
 	}
-	a.mu.Lock()
-	told := 0
-	for _, e := range a.kept {
-		if _, is := e.(client.MemberNote); is {
-			told++
-		}
-	}
-	a.mu.Unlock()
 	// Ten in a second, the one that is under way and the one that follows included.
-	if most := 10 * (int(time.Since(began)/time.Second) + 2); told > most {
+	if told, most := count[client.MemberNote](a), 10*(int(time.Since(began)/time.Second)+2); told > most {
 		t.Errorf("%d notes were told, at most %d are", told, most)
 	}
 }

@@ -262,12 +262,12 @@ func TestAReloadLooksForDocumentsAtOnce(t *testing.T) {
 		b.cfg.Sources[a.domain] = "/nowhere"
 		a.start()
 		b.start()
-		time.Sleep(time.Hour + 2*time.Minute) // the search has come to its longest pauses, and the partner dials every five minutes
+		time.Sleep(time.Hour + 2*time.Minute) // virtual time: the search has come to its longest pauses, and the partner dials every five minutes
 		if err := os.WriteFile(path, b.document(), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		a.Reload()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // of virtual time
 		if st := a.stateOf(b); st.State != StateConnected {
 			t.Errorf("a second after the reload: %+v", st)
 		}
